@@ -1,0 +1,374 @@
+"""The one strict way from bytes to a message (`pbft.core.frames` says what the bytes are).
+
+Parsing is total: any bytes give a value or one ProtocolViolation. It yields the claims (signatures to be checked)
+beside the value, so that a caller may check many in a chunk, elsewhere; only `accept` hands the value out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from crypto.canonical import Value, decode, expect_bytes, expect_int, expect_list
+from crypto.digest import Digest
+from crypto.errors import InvalidSignature, MalformedEncoding
+from crypto.merkle import leaf_digest
+from crypto.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Domain, PublicKey, Signature, Verifier
+from pbft.core import bodies
+from pbft.core.errors import InvalidCertificate, InvalidMessageSignature, MalformedMessage
+from pbft.core.frames import (
+    BODY,
+    CHECKPOINT_CERTIFICATE,
+    COMMIT_CERTIFICATE,
+    NULL_TIMESTAMP,
+    PREPARED,
+    PROPOSAL,
+    batch_digest,
+)
+from pbft.core.group import Group
+from pbft.core.messages import (
+    Batch,
+    Body,
+    CheckpointCertificate,
+    ClientMessage,
+    CommitCertificate,
+    Endorsements,
+    PeerMessage,
+    PreparedCertificate,
+    PrePrepare,
+    Proposal,
+    Signed,
+    SignedRequest,
+    ToClient,
+)
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+
+VERIFIED_REQUESTS_MAX = 16_384
+VERIFIED_BYTES_MAX = 64 * 1024 * 1024
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+# -- claims ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A signature still to be checked."""
+
+    public_key: PublicKey
+    domain: Domain
+    body: bytes
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified(Generic[T_co]):
+    """A well-formed message that nobody may act on before its claims are checked."""
+
+    value: T_co
+    claims: tuple[Claim, ...]
+    new_requests: tuple[SignedRequest, ...] = ()
+
+
+Parser = Callable[[bytes, list[Value]], Unverified[T]]
+"""From the received bytes and the list that they encode."""
+
+
+def check_claims(verifier: Verifier, claims: Iterable[Claim]) -> None:
+    """Pure: may run in any thread. Raises InvalidMessageSignature."""
+    for claim in claims:
+        try:
+            verifier.verify(claim.public_key, claim.domain, claim.body, claim.signature)
+        except InvalidSignature as error:
+            msg = f"signature on a {claim.domain.message_type} by {claim.public_key.hex()[:16]} does not verify"
+            raise InvalidMessageSignature(msg) from error
+
+
+class RequestMemory:
+    """Requests whose signature was checked, by digest: each is checked once. Forgets the oldest at its bounds."""
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[Digest, SignedRequest] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, digest: Digest) -> SignedRequest | None:
+        return self._requests.get(digest)
+
+    def add(self, request: SignedRequest) -> None:
+        if request.digest in self._requests:
+            return
+        self._requests[request.digest] = request
+        self._bytes += len(request.wire)
+        while len(self._requests) > VERIFIED_REQUESTS_MAX or self._bytes > VERIFIED_BYTES_MAX:
+            _, oldest = self._requests.popitem(last=False)
+            self._bytes -= len(oldest.wire)
+
+
+# -- decoding ----------------------------------------------------------------------------------------------------
+
+
+class Opener:
+    """Opens frames of one group and epoch. The only way in for bytes from outside."""
+
+    def __init__(self, group: Group, verifier: Verifier) -> None:
+        self.group = group
+        self.verifier = verifier
+        self._memory = RequestMemory()
+        limits = group.parameters
+        self.frame_bytes_max: int = 2 * limits.batch_bytes_max + 64 * 1024
+        """A whole proposal: a batch may exceed batch_bytes_max by its last request."""
+        self._peer_parsers: dict[str, Parser[PeerMessage]] = {
+            PROPOSAL: self._proposal,
+            BODY: self._body,
+            COMMIT_CERTIFICATE: self._commit_certificate,
+            CHECKPOINT_CERTIFICATE: self._checkpoint_certificate,
+            bodies.REQUEST: self._request,
+            bodies.PREPARE: self._signed_with(bodies.decode_prepare),
+            bodies.COMMIT: self._signed_with(bodies.decode_commit),
+            bodies.CHECKPOINT: self._signed_with(bodies.decode_checkpoint),
+            bodies.STATUS: self._link_with(bodies.decode_status),
+            bodies.FETCH: self._link_with(bodies.decode_fetch),
+        }
+        self._client_parsers: dict[str, Parser[ClientMessage]] = {
+            bodies.REQUEST: self._request,
+            bodies.QUERY: self._link_with(bodies.decode_query),
+            bodies.SUBSCRIBE: self._link_with(bodies.decode_subscribe),
+            bodies.CREDIT: self._link_with(bodies.decode_credit),
+            bodies.UNSUBSCRIBE: self._link_with(bodies.decode_unsubscribe),
+        }
+        most = self.frame_bytes_max
+        self._reply_parsers: dict[str, Parser[ToClient]] = {
+            bodies.REPLY: self._signed_with(partial(bodies.decode_reply, bytes_max=most)),
+            bodies.ANSWER: self._signed_with(partial(bodies.decode_answer, bytes_max=most)),
+            bodies.EVENTS: self._signed_with(partial(bodies.decode_events, bytes_max=most)),
+        }
+
+    # parse_*: bytes to Unverified; open_*: the same, checked at once
+
+    def parse_peer(self, data: bytes) -> Unverified[PeerMessage]:
+        """A frame from another replica. Raises ProtocolViolation."""
+        return self._parse(data, self._peer_parsers)
+
+    def parse_client(self, data: bytes) -> Unverified[ClientMessage]:
+        """A frame from a client. Raises ProtocolViolation."""
+        return self._parse(data, self._client_parsers)
+
+    def parse_reply(self, data: bytes) -> Unverified[ToClient]:
+        """A frame from a replica to a client. Raises ProtocolViolation."""
+        return self._parse(data, self._reply_parsers)
+
+    def accept(self, unverified: Unverified[T]) -> T:
+        """Hand the message out: the caller has checked its claims."""
+        for request in unverified.new_requests:
+            self._memory.add(request)
+        return unverified.value
+
+    def open(self, unverified: Unverified[T]) -> T:
+        """Check the claims here and now. Raises InvalidMessageSignature."""
+        check_claims(self.verifier, unverified.claims)
+        return self.accept(unverified)
+
+    def open_peer(self, data: bytes) -> PeerMessage:
+        return self.open(self.parse_peer(data))
+
+    def open_client(self, data: bytes) -> ClientMessage:
+        return self.open(self.parse_client(data))
+
+    def open_reply(self, data: bytes) -> ToClient:
+        return self.open(self.parse_reply(data))
+
+    def parse_prepared_certificate(self, data: bytes) -> Unverified[PreparedCertificate]:
+        """As stored in the ledger, or carried in a VIEW-CHANGE. Raises ProtocolViolation."""
+        return self._parse(data, {PREPARED: self._prepared_certificate})
+
+    def parse_batch(self, data: bytes) -> Batch:
+        """A bare batch out of the ledger: certified, so its requests need no checking. Raises ProtocolViolation."""
+        try:
+            return self._batch(data).value
+        except MalformedEncoding as error:
+            raise MalformedMessage(str(error)) from error
+
+    def _parse(self, data: bytes, parsers: Mapping[str, Parser[T]]) -> Unverified[T]:
+        try:
+            fields = expect_list(decode(data, bytes_max=self.frame_bytes_max))
+            message_type = fields[0] if fields else None
+            parser = parsers.get(message_type) if isinstance(message_type, str) else None
+            if parser is None:
+                msg = f"no message of type {str(message_type)[:32]!r} is expected here"
+                raise MalformedMessage(msg)
+            return parser(data, fields)
+        except MalformedEncoding as error:
+            raise MalformedMessage(str(error)) from error
+
+    # -- pieces
+
+    def _epoch(self, value: Value) -> None:
+        if expect_int(value) != self.group.epoch:
+            msg = f"message of epoch {value!r}, while the epoch is {self.group.epoch}"
+            raise MalformedMessage(msg)
+
+    def _member(self, value: Value) -> ReplicaId:
+        replica = expect_int(value)
+        if replica >= self.group.size:
+            msg = f"replica {replica} is no member: there are {self.group.size}"
+            raise InvalidMessageSignature(msg)
+        return ReplicaId(replica)
+
+    def _link_with(self, decoder: Callable[[bytes], T]) -> Parser[T]:
+        def parse(_wire: bytes, fields: list[Value]) -> Unverified[T]:
+            _, epoch, body = expect_list(fields, 3)
+            self._epoch(epoch)
+            return Unverified(decoder(expect_bytes(body)), ())
+
+        return parse
+
+    def _signed_with(self, decoder: Callable[[bytes], T]) -> Parser[Signed[T]]:
+        def parse(wire: bytes, fields: list[Value]) -> Unverified[Signed[T]]:
+            return self._signed(wire, fields, decoder)
+
+        return parse
+
+    def _signed(self, wire: bytes, fields: list[Value], decoder: Callable[[bytes], T]) -> Unverified[Signed[T]]:
+        message_type, epoch, signer, body, signature = expect_list(fields, 5)
+        self._epoch(epoch)
+        replica = self._member(signer)
+        body = expect_bytes(body)
+        signature = Signature(expect_bytes(signature, length=SIGNATURE_BYTES))
+        message = decoder(body)
+        claim = Claim(self.group.members[replica], self.group.domain(str(message_type)), body, signature)
+        signed = Signed(message=message, signer=replica, signature=signature, wire=wire)
+        return Unverified(signed, (claim,))
+
+    def _request(self, wire: bytes, fields: list[Value]) -> Unverified[SignedRequest]:
+        message_type, epoch, device, body, signature = expect_list(fields, 5)
+        if message_type != bodies.REQUEST:
+            msg = "a batch holds something that is no REQUEST"
+            raise MalformedMessage(msg)
+        self._epoch(epoch)
+        limits = self.group.parameters
+        body = expect_bytes(body)
+        request = SignedRequest(
+            message=bodies.decode_request(
+                body,
+                operations_max=limits.request_operations_max,
+                operation_bytes_max=limits.operation_bytes_max,
+            ),
+            device=PublicKey(expect_bytes(device, length=PUBLIC_KEY_BYTES)),
+            wire=wire,
+            digest=leaf_digest(wire),
+        )
+        known = self._memory.get(request.digest)
+        if known is not None:
+            return Unverified(known, ())
+        signature = Signature(expect_bytes(signature, length=SIGNATURE_BYTES))
+        claim = Claim(request.device, self.group.domain(bodies.REQUEST), body, signature)
+        return Unverified(request, (claim,), (request,))
+
+    def _batched_request(self, wire: bytes) -> Unverified[SignedRequest]:
+        known = self._memory.get(leaf_digest(wire))
+        if known is not None:
+            return Unverified(known, ())
+        return self._request(wire, expect_list(decode(wire, bytes_max=self.frame_bytes_max)))
+
+    def _batch(self, wire: bytes) -> Unverified[Batch]:
+        timestamp, frames = expect_list(decode(wire, bytes_max=self.frame_bytes_max), 2)
+        opened = [self._batched_request(expect_bytes(frame)) for frame in expect_list(frames)]
+        requests = tuple(item.value for item in opened)
+        time = Milliseconds(expect_int(timestamp))
+        digest = batch_digest(time, (request.digest for request in requests))
+        batch = Batch(timestamp=time, requests=requests, digest=digest, wire=wire)
+        if not requests and time != NULL_TIMESTAMP:
+            msg = "a batch without requests has timestamp 0"
+            raise MalformedMessage(msg)
+        claims = tuple(claim for item in opened for claim in item.claims)
+        return Unverified(batch, claims, tuple(new for item in opened for new in item.new_requests))
+
+    def _pre_prepare(self, wire: bytes) -> Unverified[Signed[PrePrepare]]:
+        fields = expect_list(decode(wire, bytes_max=1024), 5)
+        if fields[0] != bodies.PRE_PREPARE:
+            msg = "expected a PRE-PREPARE"
+            raise MalformedMessage(msg)
+        return self._signed(wire, fields, bodies.decode_pre_prepare)
+
+    def _proposal(self, wire: bytes, fields: list[Value]) -> Unverified[PeerMessage]:
+        _, header, body = expect_list(fields, 3)
+        pre_prepare = self._pre_prepare(expect_bytes(header))
+        batch = self._batch(expect_bytes(body))
+        if batch.value.digest != pre_prepare.value.message.batch_digest:
+            msg = "the batch is not the one that the PRE-PREPARE names"
+            raise MalformedMessage(msg)
+        proposal = Proposal(pre_prepare=pre_prepare.value, batch=batch.value, wire=wire)
+        return Unverified(proposal, pre_prepare.claims + batch.claims, batch.new_requests)
+
+    def _body(self, _wire: bytes, fields: list[Value]) -> Unverified[PeerMessage]:
+        """A bare batch: its requests were checked by the replicas that certified its digest, so no claims."""
+        _, epoch, sequence, batch_wire = expect_list(fields, 4)
+        self._epoch(epoch)
+        batch = self._batch(expect_bytes(batch_wire)).value
+        return Unverified(Body(sequence=SequenceNumber(expect_int(sequence)), batch=batch), ())
+
+    # -- certificates
+
+    def _endorsements(
+        self, value: Value, *, least: int, domain: Domain, body: bytes, barred: ReplicaId | None = None
+    ) -> tuple[Endorsements, tuple[Claim, ...]]:
+        endorsements: list[tuple[ReplicaId, Signature]] = []
+        for item in expect_list(value):
+            replica_value, signature = expect_list(item, 2)
+            replica = self._member(replica_value)
+            if endorsements and replica <= endorsements[-1][0]:
+                msg = "a certificate names its signers once each, in order"
+                raise InvalidCertificate(msg)
+            if replica == barred:
+                msg = f"replica {replica} cannot stand in this certificate"
+                raise InvalidCertificate(msg)
+            endorsements.append((replica, Signature(expect_bytes(signature, length=SIGNATURE_BYTES))))
+        if len(endorsements) < least:
+            msg = f"certificate of {len(endorsements)} signers where {least} are needed"
+            raise InvalidCertificate(msg)
+        claims = tuple(Claim(self.group.members[r], domain, body, signature) for r, signature in endorsements)
+        return tuple(endorsements), claims
+
+    def _certificate(
+        self, fields: list[Value], message_type: str, decoder: Callable[[bytes], T]
+    ) -> tuple[T, Endorsements, tuple[Claim, ...]]:
+        _, epoch, body, signers = expect_list(fields, 4)
+        self._epoch(epoch)
+        body = expect_bytes(body, bytes_max=1024)
+        statement = decoder(body)
+        domain = self.group.domain(message_type)
+        endorsements, claims = self._endorsements(signers, least=self.group.quorum, domain=domain, body=body)
+        return statement, endorsements, claims
+
+    def _commit_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[PeerMessage]:
+        commit, endorsements, claims = self._certificate(fields, bodies.COMMIT, bodies.decode_commit)
+        return Unverified(CommitCertificate(commit=commit, endorsements=endorsements, wire=wire), claims)
+
+    def _checkpoint_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[PeerMessage]:
+        checkpoint, endorsements, claims = self._certificate(fields, bodies.CHECKPOINT, bodies.decode_checkpoint)
+        certificate = CheckpointCertificate(checkpoint=checkpoint, endorsements=endorsements, wire=wire)
+        return Unverified(certificate, claims)
+
+    def _prepared_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[PreparedCertificate]:
+        _, epoch, header, signers = expect_list(fields, 4)
+        self._epoch(epoch)
+        pre_prepare = self._pre_prepare(expect_bytes(header, bytes_max=1024))
+        vote = pre_prepare.value.message
+        primary = self.group.primary(vote.view)
+        if pre_prepare.value.signer != primary:
+            msg = f"PRE-PREPARE of view {vote.view} by replica {pre_prepare.value.signer}, not its primary"
+            raise InvalidCertificate(msg)
+        endorsements, claims = self._endorsements(
+            signers,
+            least=self.group.quorum - 1,
+            domain=self.group.domain(bodies.PREPARE),
+            body=bodies.encode_vote(vote),
+            barred=primary,
+        )
+        certificate = PreparedCertificate(pre_prepare=pre_prepare.value, prepares=endorsements, wire=wire)
+        return Unverified(certificate, pre_prepare.claims + claims)

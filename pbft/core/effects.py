@@ -1,0 +1,291 @@
+"""Inputs of the state machine, and the effects it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from crypto.digest import Digest
+from crypto.signing import PublicKey
+from pbft.core.messages import Batch, ClientMessage, OperationResult, PeerMessage, ToClient
+from pbft.core.types import EventIndex, Milliseconds, ReplicaId, SequenceNumber, SessionNumber
+
+# -- inputs ----------------------------------------------------------------------------------------------------
+
+
+class Timer(Enum):
+    """Timers a replica may set; setting one again moves it."""
+
+    STATUS = "status"
+
+
+class RecordKind(Enum):
+    """What a ledger record holds. The value is stored."""
+
+    PROPOSAL = "proposal"
+    PREPARE = "prepare"
+    COMMIT = "commit"
+    CHECKPOINT = "checkpoint"
+    PREPARED = "prepared"
+    COMMITTED = "committed"
+    BODY = "body"
+    STABLE = "stable"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of the ledger: the signed bytes, or a certificate, of one sequence number."""
+
+    kind: RecordKind
+    sequence: SequenceNumber
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromPeer:
+    """A message over the authenticated link to `peer`. Votes count for their signer, not for the link."""
+
+    peer: ReplicaId
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromClient:
+    """A message over a connection authenticated as `device`."""
+
+    device: PublicKey
+    message: ClientMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Messages that waited together, in order of arrival."""
+
+    now: Milliseconds
+    messages: tuple[FromPeer | FromClient, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerExpired:
+    now: Milliseconds
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """First input: the ledger's records in the order they were written, and how far the state has executed."""
+
+    now: Milliseconds
+    records: tuple[Record, ...]
+    last_executed: SequenceNumber
+    state_root: Digest | None
+    """The root, if `last_executed` is a checkpoint: the crash may have come before the vote for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutedRequest:
+    """Results of one request's operations that ran or were refused now (not of those that had run before)."""
+
+    device: PublicKey
+    session: SessionNumber
+    results: tuple[OperationResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchExecuted:
+    """A batch was applied to the state. `state_root` is there at checkpoints, and then the state is durable."""
+
+    now: Milliseconds
+    sequence: SequenceNumber
+    batch: Batch
+    results: tuple[ExecutedRequest, ...]
+    topics: tuple[bytes, ...]
+    state_root: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryDone:
+    now: Milliseconds
+    device: PublicKey
+    query_id: int
+    sequence: SequenceNumber
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsDone:
+    """`events` is None when the topic cannot be read."""
+
+    now: Milliseconds
+    device: PublicKey
+    subscription: int
+    sequence: SequenceNumber
+    start: EventIndex
+    events: tuple[bytes, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp:
+    """A peer can be sent to (again)."""
+
+    now: Milliseconds
+    peer: ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientGone:
+    """The last connection of a device closed."""
+
+    now: Milliseconds
+    device: PublicKey
+
+
+Input = Received | TimerExpired | Recovered | BatchExecuted | QueryDone | EventsDone | LinkUp | ClientGone
+
+
+# -- effects ---------------------------------------------------------------------------------------------------
+
+
+class IgnoreReason(Enum):
+    """Why a message changed nothing. Expected in any network; counted, never an accusation."""
+
+    DUPLICATE = "duplicate"
+    OLD_VIEW = "old view"
+    FUTURE_VIEW = "future view"
+    BELOW_LOW_WATERMARK = "below the low watermark"
+    ABOVE_HIGH_WATERMARK = "above the high watermark"
+    NOT_THE_PRIMARY = "proposal by a replica that is not the primary"
+    PRIMARY_DOES_NOT_PREPARE = "prepare by the primary"
+    CONFLICTING_PROPOSAL = "another digest was accepted for this slot"
+    CONFLICTING_VOTE = "this replica voted for another digest in this slot"
+    BATCH_TOO_LARGE = "batch over the group's limits"
+    TIMESTAMP_OUT_OF_RANGE = "batch timestamp too far from this replica's clock"
+    ALREADY_EXECUTED = "already executed"
+    NOT_A_CHECKPOINT = "not a checkpoint sequence"
+    NOT_WANTED = "not asked for"
+    NAME_IN_USE = "another request with this name waits already"
+    POOL_FULL = "no room for more waiting requests"
+    WRONG_DEVICE = "request of another device than the connection's"
+    REQUEST_TOO_LARGE = "request over the group's limits"
+    STALE_NAME = "client sequence or session was forgotten after it was acknowledged"
+    OUT_OF_WINDOW = "client sequence beyond the session's window"
+    TOO_MANY_READS = "too many reads of this device wait"
+    TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
+    NO_SUBSCRIPTION = "no such subscription"
+    DIVERGED = "this replica's state differs from a certified one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    reason: IgnoreReason
+    source: ReplicaId | PublicKey
+    message_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """One message to some replicas, encoded once."""
+
+    to: tuple[ReplicaId, ...]
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyTo:
+    """A statement for a client device, dropped when it is not connected here."""
+
+    device: PublicKey
+    message: ToClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execute:
+    """Apply a committed batch; answered by BatchExecuted."""
+
+    sequence: SequenceNumber
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQuery:
+    """Answered by QueryDone."""
+
+    device: PublicKey
+    query_id: int
+    query: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadEvents:
+    """Answered by EventsDone."""
+
+    device: PublicKey
+    subscription: int
+    topic: bytes
+    start: EventIndex
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeArchive:
+    """Send `to` the commit certificates (or, with `bodies`, the batches) from `first` to `last` out of the ledger."""
+
+    to: ReplicaId
+    first: SequenceNumber
+    last: SequenceNumber
+    bodies: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    timer: Timer
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Two statements of one signer that no correct signer makes both, as received, to be kept."""
+
+    code: str
+    culprit: ReplicaId | PublicKey
+    first: bytes
+    second: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something an operator must see: what happened, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What to do, in the order of the fields. Nothing is sent before `persist` is durable.
+
+    `archive`: records that may become durable later than the sends, but no later than the next `persist`.
+    """
+
+    persist: tuple[Record, ...] = ()
+    archive: tuple[Record, ...] = ()
+    send: tuple[Send, ...] = ()
+    reply: tuple[ReplyTo, ...] = ()
+    execute: tuple[Execute, ...] = ()
+    read: tuple[RunQuery | ReadEvents, ...] = ()
+    serve: tuple[ServeArchive, ...] = ()
+    timers: tuple[SetTimer, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+
+
+EFFECT_FIELDS = tuple(Effects.__dataclass_fields__)
+
+
+def merge_effects(parts: Iterable[Effects]) -> Effects:
+    """Effects of several inputs as one: carried out together, they cost one durable transaction."""
+    parts = tuple(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return Effects(**{name: tuple(item for part in parts for item in getattr(part, name)) for name in EFFECT_FIELDS})

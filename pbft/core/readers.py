@@ -1,0 +1,176 @@
+"""Reads and subscriptions: what is answered out of executed state, without being ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from crypto.digest import digest_of
+from crypto.signing import PublicKey
+from pbft.core.bodies import CREDIT, EVENTS_MAX, QUERY, SUBSCRIBE, UNSUBSCRIBE
+from pbft.core.effects import ClientGone, EventsDone, IgnoreReason, QueryDone, ReadEvents, RunQuery
+from pbft.core.messages import Answer, Credit, Events, Query, Subscribe, Unsubscribe
+from pbft.core.output import Output
+from pbft.core.types import EventIndex, SequenceNumber
+from pbft.core.voting_rules import VotingRules
+
+WAITING_QUERIES_MAX = 4096
+WAITING_QUERIES_PER_DEVICE_MAX = 64
+SUBSCRIPTIONS_MAX = 8192
+SUBSCRIPTIONS_PER_DEVICE_MAX = 64
+EVENTS_PER_FRAME_MAX = min(256, EVENTS_MAX)
+CREDIT_EVENTS = 1024
+"""How far a stream may run ahead of what its client has taken."""
+
+
+@dataclass(slots=True)
+class _Subscription:
+    topic: bytes
+    next: EventIndex
+    taken: EventIndex
+    bodies: bool
+    reading: int = 0
+    """How many events the read under way asked for; 0 when none is."""
+    behind: bool = False
+    """Events came while the read was under way."""
+
+    @property
+    def room(self) -> int:
+        return self.taken + CREDIT_EVENTS - self.next
+
+
+class Readers:
+    """Bounded in waiting queries and subscriptions, in all and per device."""
+
+    def __init__(self, rules: VotingRules) -> None:
+        self._rules = rules
+        self._waiting: dict[PublicKey, list[Query]] = {}
+        self._waiting_count = 0
+        self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
+        self._subscription_count = 0
+
+    def on_input(self, out: Output, given: QueryDone | EventsDone | ClientGone) -> None:
+        match given:
+            case QueryDone():
+                self.on_query_done(out, given)
+            case EventsDone():
+                self.on_events_done(out, given)
+            case ClientGone():
+                self.on_client_gone(given.device)
+            case _:
+                assert_never(given)
+
+    # -- queries
+
+    def on_query(self, out: Output, device: PublicKey, query: Query, last_executed: SequenceNumber) -> None:
+        """Answer now, or once the state has reached what the client has already seen."""
+        if query.minimum_sequence <= last_executed:
+            out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
+            return
+        waiting = self._waiting.setdefault(device, [])
+        if len(waiting) >= WAITING_QUERIES_PER_DEVICE_MAX or self._waiting_count >= WAITING_QUERIES_MAX:
+            out.ignore(IgnoreReason.TOO_MANY_READS, device, QUERY)
+            return
+        waiting.append(query)
+        self._waiting_count += 1
+
+    def on_query_done(self, out: Output, done: QueryDone) -> None:
+        answer = Answer(device=done.device, query_id=done.query_id, sequence=done.sequence, result=done.result)
+        out.reply_to(done.device, self._rules.sign_answer(answer))
+
+    # -- subscriptions
+
+    def on_subscribe(self, out: Output, device: PublicKey, subscribe: Subscribe) -> None:
+        """Start, or restart at another place, the subscription with this number."""
+        mine = self._subscriptions.setdefault(device, {})
+        if subscribe.subscription not in mine:
+            if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX or self._subscription_count >= SUBSCRIPTIONS_MAX:
+                out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
+                return
+            self._subscription_count += 1
+        subscription = _Subscription(
+            topic=subscribe.topic, next=subscribe.start, taken=subscribe.start, bodies=subscribe.bodies
+        )
+        mine[subscribe.subscription] = subscription
+        self._read(out, device, subscribe.subscription, subscription)
+
+    def on_credit(self, out: Output, device: PublicKey, credit: Credit) -> None:
+        subscription = self._subscriptions.get(device, {}).get(credit.subscription)
+        if subscription is None:
+            out.ignore(IgnoreReason.NO_SUBSCRIPTION, device, CREDIT)
+            return
+        was_full = subscription.room <= 0
+        subscription.taken = EventIndex(min(max(subscription.taken, credit.taken), subscription.next))
+        if was_full and not subscription.reading:
+            self._read(out, device, credit.subscription, subscription)
+
+    def on_unsubscribe(self, out: Output, device: PublicKey, unsubscribe: Unsubscribe) -> None:
+        mine = self._subscriptions.get(device, {})
+        if mine.pop(unsubscribe.subscription, None) is None:
+            out.ignore(IgnoreReason.NO_SUBSCRIPTION, device, UNSUBSCRIBE)
+            return
+        self._subscription_count -= 1
+        if not mine:
+            del self._subscriptions[device]
+
+    def on_events_done(self, out: Output, done: EventsDone) -> None:
+        subscription = self._subscriptions.get(done.device, {}).get(done.subscription)
+        if subscription is None or subscription.next != done.start:
+            return  # closed or restarted while the read was under way
+        asked, subscription.reading = subscription.reading, 0
+        items = done.events or ()
+        if items or done.events is None:
+            events = Events(
+                device=done.device,
+                subscription=done.subscription,
+                sequence=done.sequence,
+                first=done.start,
+                bodies=subscription.bodies,
+                items=items if subscription.bodies else tuple(digest_of(item) for item in items),
+                closed=done.events is None,
+            )
+            out.reply_to(done.device, self._rules.sign_events(events))
+        if done.events is None:
+            self.on_unsubscribe(out, done.device, Unsubscribe(subscription=done.subscription))
+            return
+        subscription.next = EventIndex(subscription.next + len(items))
+        if len(items) == asked or subscription.behind:
+            self._read(out, done.device, done.subscription, subscription)
+
+    # -- the state moved on, or a client left
+
+    def on_executed(self, out: Output, topics: Iterable[bytes], last_executed: SequenceNumber) -> None:
+        for device in [device for device in self._waiting if self._waiting[device]]:
+            ready = [query for query in self._waiting[device] if query.minimum_sequence <= last_executed]
+            for query in ready:
+                self._waiting[device].remove(query)
+                self._waiting_count -= 1
+                out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
+        touched = frozenset(topics)
+        if not touched:
+            return
+        for device, mine in self._subscriptions.items():
+            for number, subscription in mine.items():
+                if subscription.topic not in touched:
+                    continue
+                if subscription.reading:
+                    subscription.behind = True
+                else:
+                    self._read(out, device, number, subscription)
+
+    def on_client_gone(self, device: PublicKey) -> None:
+        self._waiting_count -= len(self._waiting.pop(device, []))
+        self._subscription_count -= len(self._subscriptions.pop(device, {}))
+
+    def _read(self, out: Output, device: PublicKey, number: int, subscription: _Subscription) -> None:
+        limit = min(subscription.room, EVENTS_PER_FRAME_MAX)
+        subscription.behind = False
+        if limit <= 0:
+            return
+        subscription.reading = limit
+        out.read.append(
+            ReadEvents(
+                device=device, subscription=number, topic=subscription.topic, start=subscription.next, limit=limit
+            )
+        )

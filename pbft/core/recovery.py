@@ -1,0 +1,94 @@
+"""Rebuilding a replica from its ledger: the votes it sent are its votes still. Protocol, section 4."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from pbft.core.effects import Record, RecordKind, Recovered
+from pbft.core.errors import InvariantViolation, ProtocolViolation, invariant
+from pbft.core.messages import Checkpoint, CheckpointCertificate, Commit, CommitCertificate, Prepare, Proposal, Signed
+from pbft.core.types import SequenceNumber
+
+if TYPE_CHECKING:
+    from pbft.core.replica import Replica
+
+
+def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
+    """Bring log, rules and checkpoints to where the ledger says they were.
+
+    Gives the highest sequence number that this replica proposed. Raises InvariantViolation if the ledger
+    contradicts itself, or claims a stable checkpoint that the state has not reached.
+    """
+    replica.log.last_executed = recovered.last_executed
+    for record in recovered.records:
+        if record.kind is RecordKind.STABLE:
+            certificate = _open(replica, record)
+            invariant(isinstance(certificate, CheckpointCertificate), "a STABLE record holds no certificate")
+            if isinstance(certificate, CheckpointCertificate):
+                invariant(
+                    certificate.checkpoint.sequence <= recovered.last_executed,
+                    f"the ledger has a stable checkpoint at {certificate.checkpoint.sequence}, "
+                    f"the state only reaches {recovered.last_executed}",
+                )
+                replica.checkpoints.restore_stable(certificate)
+    highest_proposed = SequenceNumber(0)
+    for record in recovered.records:
+        if replica.log.why_outside(record.sequence) is not None:
+            continue
+        highest_proposed = max(highest_proposed, _restore_record(replica, recovered, record))
+    return highest_proposed
+
+
+def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
+    """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
+    slot = replica.log.slot(record.sequence, recovered.now)
+    none = SequenceNumber(0)
+    match record.kind:
+        case RecordKind.PREPARED:
+            slot.prepared = replica.opener.parse_prepared_certificate(record.data).value
+            return none
+        case RecordKind.BODY:
+            slot.body = replica.opener.parse_batch(record.data)
+            return none
+        case RecordKind.STABLE:
+            return none
+        case (
+            RecordKind.PROPOSAL
+            | RecordKind.PREPARE
+            | RecordKind.COMMIT
+            | RecordKind.CHECKPOINT
+            | RecordKind.COMMITTED
+        ):
+            pass
+        case _:
+            assert_never(record.kind)
+    match _open(replica, record):
+        case Proposal() as proposal:
+            slot.proposal = proposal
+            vote = proposal.pre_prepare.message
+            if proposal.pre_prepare.signer == replica.me:
+                replica.rules.restore_accepted(vote.view, vote.sequence, vote.batch_digest)
+                return record.sequence
+        case Signed(message=Prepare() as prepare) as signed:
+            replica.rules.restore_accepted(prepare.view, prepare.sequence, prepare.batch_digest)
+            slot.prepares[signed.signer] = signed
+        case Signed(message=Commit() as commit) as signed:
+            replica.rules.restore_commit(commit)
+            slot.commits[signed.signer] = signed
+        case Signed(message=Checkpoint()) as signed:
+            replica.checkpoints.restore_vote(signed)
+        case CommitCertificate() as certificate:
+            slot.certificate = certificate
+        case other:
+            msg = f"a ledger record of kind {record.kind.value} holds a {type(other).__name__}"
+            raise InvariantViolation(msg)
+    return none
+
+
+def _open(replica: Replica, record: Record) -> object:
+    """Its signatures were checked before it was stored, and the ledger vouches for its bytes."""
+    try:
+        return replica.opener.accept(replica.opener.parse_peer(record.data))
+    except ProtocolViolation as error:
+        msg = f"ledger record ({record.kind.value} at {record.sequence}) does not open: {error}"
+        raise InvariantViolation(msg) from error

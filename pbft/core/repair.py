@@ -1,0 +1,170 @@
+"""Repair inside the window: replicas tell each other where they stand (STATUS) and send what the other lacks.
+
+Votes are re-sent by the replica that made them; commit certificates and bodies come from anyone, for they prove
+themselves. Protocol, sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crypto.digest import Digest
+from pbft.core.bodies import FETCH_MAX, STATUS_SLOTS_MAX
+from pbft.core.checkpoints import Checkpoints
+from pbft.core.effects import ServeArchive
+from pbft.core.group import Group
+from pbft.core.log import Log
+from pbft.core.messages import Body, Fetch, SlotStatus, Status
+from pbft.core.output import Output
+from pbft.core.slot import Slot
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+
+CERTIFICATES_PER_STATUS = 32
+FETCH_AT_ONCE = 8
+RETRY_AFTER_MS = 300
+PATIENCE_MS = 200
+"""A slot younger than this is left alone: its messages may be under way."""
+SERVE_PAUSE_MS = 50
+"""A peer is served at most this often: a flood of STATUS must not become a flood of answers."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    last_executed: SequenceNumber = SequenceNumber(0)
+    served_at: Milliseconds = Milliseconds(-SERVE_PAUSE_MS)
+
+
+class Repair:
+    """What this replica knows of its peers' progress, and which questions of its own are open."""
+
+    def __init__(self, group: Group, me: ReplicaId, log: Log, checkpoints: Checkpoints) -> None:
+        self._group = group
+        self._me = me
+        self._log = log
+        self._checkpoints = checkpoints
+        self._peers = {peer: _Peer() for peer in group.others(me)}
+        self._turn = 0
+        self._asked_until = Milliseconds(0)
+        self._asked_for = SequenceNumber(0)
+        self._fetching_until = Milliseconds(0)
+
+    # -- asking
+
+    def status(self) -> Status:
+        slots: list[SlotStatus] = []
+        for slot in self._log.unexecuted():
+            if len(slots) == STATUS_SLOTS_MAX:
+                break
+            slots.append(slot.status(self._group))
+        return Status(
+            view=self._log.view,
+            stable_checkpoint=self._log.low_watermark,
+            last_executed=self._log.last_executed,
+            slots=tuple(slots),
+        )
+
+    @property
+    def is_behind(self) -> bool:
+        return any(peer.last_executed > self._log.last_executed for peer in self._peers.values())
+
+    def ask(self, out: Output, now: Milliseconds) -> None:
+        """Ask for what is missing most: bodies of certified slots first, then certificates of one peer in turn."""
+        if self._fetch_bodies(out, now):
+            return
+        ahead = [peer for peer, known in self._peers.items() if known.last_executed > self._log.last_executed]
+        answered = self._log.last_executed >= self._asked_for
+        if not ahead or (now < self._asked_until and not answered):
+            return
+        self._turn += 1
+        peer = ahead[self._turn % len(ahead)]
+        self._asked_until = Milliseconds(now + RETRY_AFTER_MS)
+        reach = min(self._peers[peer].last_executed, self._log.last_executed + CERTIFICATES_PER_STATUS)
+        self._asked_for = SequenceNumber(reach)
+        out.send_to((peer,), self.status())
+
+    def _fetch_bodies(self, out: Output, now: Milliseconds) -> bool:
+        wanted: list[tuple[SequenceNumber, Digest]] = []
+        for slot in self._log.unexecuted():
+            digest = slot.missing_body
+            if digest is not None and len(wanted) < FETCH_AT_ONCE:
+                wanted.append((slot.sequence, digest))
+        if not wanted:
+            return False
+        if now >= self._fetching_until:
+            first = wanted[0][0]
+            able = [peer for peer, known in self._peers.items() if known.last_executed >= first]
+            able = able or list(self._peers)
+            self._turn += 1
+            self._fetching_until = Milliseconds(now + RETRY_AFTER_MS)
+            out.send_to((able[self._turn % len(able)],), Fetch(wanted=tuple(wanted)))
+        return True
+
+    def on_body(self, slot: Slot, body: Body) -> bool:
+        """Keep a body that was asked for; says whether it was."""
+        if slot.missing_body != body.batch.digest:
+            return False
+        slot.body = body.batch
+        if not any(other.missing_body for other in self._log.unexecuted()):
+            self._fetching_until = Milliseconds(0)
+        return True
+
+    # -- answering
+
+    def on_status(self, out: Output, now: Milliseconds, peer: ReplicaId, status: Status) -> None:
+        """Send what `peer` lacks. The claim is used for nothing else, so a lie costs only its teller."""
+        known = self._peers[peer]
+        known.last_executed = status.last_executed
+        if now - known.served_at < SERVE_PAUSE_MS:
+            return
+        known.served_at = now
+        stable = self._checkpoints.stable
+        if stable is not None and status.stable_checkpoint < stable.checkpoint.sequence:
+            out.send_to((peer,), stable)
+        for vote in self._checkpoints.own_votes():
+            if vote.message.sequence > status.stable_checkpoint and vote.message.sequence <= status.last_executed:
+                out.send_to((peer,), vote)
+        self._send_certificates(out, peer, status)
+        self._send_votes(out, now, peer, status)
+
+    def _send_certificates(self, out: Output, peer: ReplicaId, status: Status) -> None:
+        first = status.last_executed + 1
+        last = min(self._log.last_executed, status.last_executed + CERTIFICATES_PER_STATUS)
+        for sequence in range(first, last + 1):
+            slot = self._log.get(sequence)
+            if slot is not None and slot.certificate is not None:
+                out.send_to((peer,), slot.certificate)
+        archived = min(last, self._log.low_watermark)
+        if first <= archived:
+            out.serve.append(
+                ServeArchive(to=peer, first=SequenceNumber(first), last=SequenceNumber(archived), bodies=False)
+            )
+
+    def _send_votes(self, out: Output, now: Milliseconds, peer: ReplicaId, status: Status) -> None:
+        theirs = {slot.sequence: slot for slot in status.slots}
+        highest = min(self._log.highest, status.last_executed + STATUS_SLOTS_MAX)
+        for sequence in range(max(status.last_executed, self._log.low_watermark) + 1, highest + 1):
+            slot = self._log.get(sequence)
+            if slot is None or now - slot.since < PATIENCE_MS:
+                continue
+            has = theirs.get(
+                slot.sequence, SlotStatus(sequence=slot.sequence, has_proposal=False, prepares=0, commits=0)
+            )
+            proposal = slot.proposal
+            if proposal is not None and proposal.pre_prepare.signer == self._me and not has.has_proposal:
+                out.send_to((peer,), proposal)
+            prepare = slot.prepares.get(self._me)
+            if prepare is not None and not has.prepares >> self._me & 1:
+                out.send_to((peer,), prepare)
+            commit = slot.commits.get(self._me)
+            if commit is not None and not has.commits >> self._me & 1:
+                out.send_to((peer,), commit)
+
+    def on_fetch(self, out: Output, peer: ReplicaId, fetch: Fetch) -> None:
+        """Serve bodies, of old slots out of the ledger."""
+        for sequence, digest in fetch.wanted[:FETCH_MAX]:
+            slot = self._log.get(sequence)
+            batch = slot.holds(digest) if slot is not None else None
+            if batch is not None:
+                out.send_to((peer,), Body(sequence=sequence, batch=batch))
+            elif sequence <= self._log.low_watermark:
+                out.serve.append(ServeArchive(to=peer, first=sequence, last=sequence, bodies=True))

@@ -1,0 +1,269 @@
+"""The replica as a pure state machine: effects = replica.step(input). PBFT (OSDI'99), sections 4.2 and 4.3.
+
+It is told the time and never asks for it; it signs only through VotingRules; what it may know of executed
+operations it looks up through `ExecutedOperations`. Messages come in verified (`pbft.core.codec`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+from crypto.signing import PublicKey
+from pbft.core import bodies
+from pbft.core.checkpoints import Checkpoints
+from pbft.core.codec import Opener
+from pbft.core.dedupe import Verdict
+from pbft.core.effects import (
+    BatchExecuted,
+    ClientGone,
+    Effects,
+    EventsDone,
+    FromClient,
+    FromPeer,
+    IgnoreReason,
+    Input,
+    LinkUp,
+    QueryDone,
+    Received,
+    Recovered,
+    Timer,
+    TimerExpired,
+)
+from pbft.core.errors import invariant
+from pbft.core.frames import (
+    CHECKPOINT_CERTIFICATE,
+)
+from pbft.core.group import Group
+from pbft.core.log import Log
+from pbft.core.messages import (
+    Body,
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    CommitCertificate,
+    Credit,
+    Fetch,
+    Prepare,
+    Proposal,
+    Query,
+    Signed,
+    SignedRequest,
+    Status,
+    Subscribe,
+    Unsubscribe,
+)
+from pbft.core.ordering import Ordering
+from pbft.core.output import Output
+from pbft.core.readers import Readers
+from pbft.core.recovery import restore
+from pbft.core.repair import Repair
+from pbft.core.replies import replies_to_executed, reply_again
+from pbft.core.request_pool import RequestPool, name_of
+from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
+from pbft.core.voting_rules import VotingRules
+
+STATUS_INTERVAL_MS = 1000
+STATUS_INTERVAL_INCOMPLETE_MS = 250
+FORWARD_MAX = 256
+
+
+class ExecutedOperations(Protocol):
+    """What the executed state knows of an operation's name (`pbft.core.dedupe`)."""
+
+    def judge(self, device: PublicKey, session: SessionNumber, client_sequence: ClientSequence) -> Verdict: ...
+
+
+class Replica:
+    """One replica of a group. Owned by one task; every input goes through `step`."""
+
+    def __init__(
+        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedOperations
+    ) -> None:
+        self.group = group
+        self.me = me
+        self.rules = rules
+        self.opener = opener
+        self.log = Log(group)
+        self.pool = RequestPool(group.parameters)
+        self.checkpoints = Checkpoints(group, me, rules, self.log)
+        self.repair = Repair(group, me, self.log, self.checkpoints)
+        self.ordering = Ordering(
+            group=group,
+            me=me,
+            rules=rules,
+            log=self.log,
+            pool=self.pool,
+            checkpoints=self.checkpoints,
+            repair=self.repair,
+        )
+        self.readers = Readers(rules)
+        self._executed = executed
+
+    def step(self, given: Input) -> Effects:
+        """Everything a replica does. Raises InvariantViolation only: any message may be refused, none may crash."""
+        out = Output()
+        match given:
+            case Received():
+                for item in given.messages:
+                    self._on_message(out, given.now, item)
+                self._go_on(out, given.now)
+            case BatchExecuted():
+                self.on_batch_executed(out, given)
+            case QueryDone() | EventsDone() | ClientGone():
+                self.readers.on_input(out, given)
+            case TimerExpired():
+                self.on_timer(out, given)
+            case LinkUp():
+                self.on_link_up(out, given.peer)
+            case Recovered():
+                self.on_recovered(out, given)
+            case _:
+                assert_never(given)
+        return out.effects()
+
+    def _on_message(self, out: Output, now: Milliseconds, item: FromPeer | FromClient) -> None:
+        match item:
+            case FromPeer():
+                self._on_peer_message(out, now, item)
+            case FromClient():
+                self._on_client_message(out, item)
+            case _:
+                assert_never(item)
+
+    def _on_peer_message(self, out: Output, now: Milliseconds, item: FromPeer) -> None:
+        match item.message:
+            case Signed() as vote:
+                self._on_vote(out, now, vote)
+            case Proposal() as proposal:
+                self.ordering.on_proposal(out, now, proposal)
+            case CommitCertificate() as certificate:
+                self.ordering.on_commit_certificate(out, now, item.peer, certificate)
+            case CheckpointCertificate() as certificate:
+                reason = self.checkpoints.why_ignore_certificate(certificate)
+                if reason is not None:
+                    out.ignore(reason, item.peer, CHECKPOINT_CERTIFICATE)
+                else:
+                    self.checkpoints.on_certificate(out, certificate)
+            case Status() as status:
+                self.repair.on_status(out, now, item.peer, status)
+            case Fetch() as fetch:
+                self.repair.on_fetch(out, item.peer, fetch)
+            case Body() as body:
+                self.ordering.on_body(out, item.peer, body)
+            case SignedRequest() as request:
+                self.on_request(out, item.peer, request)
+            case _:
+                assert_never(item.message)
+
+    def _on_vote(
+        self, out: Output, now: Milliseconds, vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint]
+    ) -> None:
+        match vote.message:
+            case Prepare():
+                self.ordering.on_prepare(out, now, vote)
+            case Commit():
+                self.ordering.on_commit(out, now, vote)
+            case Checkpoint():
+                self.checkpoints.on_checkpoint(out, vote)
+            case _:
+                assert_never(vote.message)
+
+    def _on_client_message(self, out: Output, item: FromClient) -> None:
+        match item.message:
+            case SignedRequest():
+                if item.message.device != item.device:
+                    out.ignore(IgnoreReason.WRONG_DEVICE, item.device, bodies.REQUEST)
+                else:
+                    self.on_request(out, item.device, item.message)
+            case Query():
+                self.readers.on_query(out, item.device, item.message, self.log.last_executed)
+            case Subscribe():
+                self.readers.on_subscribe(out, item.device, item.message)
+            case Credit():
+                self.readers.on_credit(out, item.device, item.message)
+            case Unsubscribe():
+                self.readers.on_unsubscribe(out, item.device, item.message)
+            case _:
+                assert_never(item.message)
+
+    # -- requests
+
+    def on_request(self, out: Output, source: ReplicaId | PublicKey, request: SignedRequest) -> None:
+        """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
+        named = request.message
+        names = range(named.first_client_sequence, named.first_client_sequence + len(named.operations))
+        verdicts = [self._executed.judge(request.device, named.session, ClientSequence(number)) for number in names]
+        reason = reply_again(out, self.rules, self.log.view, request, verdicts)
+        if reason is None:
+            reason = self.pool.why_refuse(request)
+        if reason is not None:
+            if reason is IgnoreReason.NAME_IN_USE:
+                held = self.pool.get(name_of(request))
+                invariant(held is not None, "a name is in use by no request")
+                if held is not None:
+                    out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
+            out.ignore(reason, source, bodies.REQUEST)
+            return
+        self.pool.add(request)
+        if not self.ordering.is_primary and source == request.device:
+            out.send_to((self.group.primary(self.log.view),), request)
+
+    # -- execution
+
+    def on_batch_executed(self, out: Output, done: BatchExecuted) -> None:
+        self.ordering.on_executed(done.sequence)
+        for request in done.batch.requests:
+            self.pool.remove(request)
+        replies_to_executed(out, self.rules, self.log.view, done)
+        if done.state_root is not None:
+            self.checkpoints.on_own_root(out, done.sequence, done.state_root)
+            self.ordering.execute_ready(out)
+        self.readers.on_executed(out, done.topics, self.log.last_executed)
+        self._go_on(out, done.now)
+
+    def _go_on(self, out: Output, now: Milliseconds) -> None:
+        """What the inputs made possible: order what waits, ask for what is missing."""
+        self.ordering.propose(out, now)
+        if self.repair.is_behind:
+            self.repair.ask(out, now)
+
+    # -- time, links, restart
+
+    def on_timer(self, out: Output, expired: TimerExpired) -> None:
+        match expired.timer:
+            case Timer.STATUS:
+                out.send_to(self.group.others(self.me), self.repair.status())
+                self.repair.ask(out, expired.now)
+                self._arm_status(out, expired.now)
+            case _:
+                assert_never(expired.timer)
+
+    def _arm_status(self, out: Output, now: Milliseconds) -> None:
+        incomplete = self.repair.is_behind or len(self.pool) > 0 or any(True for _ in self.log.unexecuted())
+        pause = STATUS_INTERVAL_INCOMPLETE_MS if incomplete else STATUS_INTERVAL_MS
+        out.set_timer(Timer.STATUS, Milliseconds(now + pause))
+
+    def on_link_up(self, out: Output, peer: ReplicaId) -> None:
+        """Say again what the peer may have missed: where this replica stands, its open votes, waiting requests."""
+        out.send_to((peer,), self.repair.status())
+        for slot in self.log.unexecuted():
+            own: Sequence[Proposal | Signed[Prepare] | Signed[Commit] | None] = (
+                slot.proposal if self.ordering.is_primary else None,
+                slot.prepares.get(self.me),
+                slot.commits.get(self.me),
+            )
+            for message in own:
+                if message is not None:
+                    out.send_to((peer,), message)
+        if peer == self.group.primary(self.log.view):
+            for _, request in zip(range(FORWARD_MAX), self.pool.oldest(), strict=False):
+                out.send_to((peer,), request)
+
+    def on_recovered(self, out: Output, recovered: Recovered) -> None:
+        """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
+        highest_proposed = restore(self, recovered)
+        if recovered.state_root is not None and self.checkpoints.own_vote(self.log.last_executed) is None:
+            self.checkpoints.on_own_root(out, self.log.last_executed, recovered.state_root)
+        self.ordering.resume(out, highest_proposed)
+        self._arm_status(out, recovered.now)

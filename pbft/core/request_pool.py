@@ -1,0 +1,133 @@
+"""Requests that wait to be ordered: a queue per client device, served in turn."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from crypto.signing import PublicKey
+from pbft.core.effects import IgnoreReason
+from pbft.core.group import Parameters
+from pbft.core.messages import SignedRequest
+from pbft.core.types import ClientSequence, SessionNumber
+
+POOL_OPERATIONS_MAX = 65_536
+POOL_BYTES_MAX = 128 * 1024 * 1024
+DEVICE_WINDOWS_MAX = 2
+
+RequestName = tuple[PublicKey, SessionNumber, ClientSequence]
+
+
+def name_of(request: SignedRequest) -> RequestName:
+    return request.device, request.message.session, request.message.first_client_sequence
+
+
+@dataclass(slots=True)
+class _Device:
+    waiting: deque[SignedRequest] = field(default_factory=deque)
+    operations: int = 0
+    """Waiting and proposed together: what the device may have in here is bounded."""
+
+
+class RequestPool:
+    """Holds each request from its admission until it is executed, whether it was proposed or not.
+
+    A device may hold two client windows of operations; the pool as a whole is bounded in operations and bytes.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._requests: OrderedDict[RequestName, SignedRequest] = OrderedDict()
+        self._proposed: set[RequestName] = set()
+        self._devices: dict[PublicKey, _Device] = {}
+        self._turns: deque[PublicKey] = deque()
+        self._operations = 0
+        self._bytes = 0
+        self._waiting_operations = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def waiting_operations(self) -> int:
+        """Operations not yet proposed."""
+        return self._waiting_operations
+
+    def get(self, name: RequestName) -> SignedRequest | None:
+        return self._requests.get(name)
+
+    def oldest(self) -> Iterator[SignedRequest]:
+        """Requests in order of admission."""
+        return iter(self._requests.values())
+
+    def why_refuse(self, request: SignedRequest) -> IgnoreReason | None:
+        known = self._requests.get(name_of(request))
+        if known is not None:
+            return IgnoreReason.DUPLICATE if known.digest == request.digest else IgnoreReason.NAME_IN_USE
+        count = len(request.message.operations)
+        device = self._devices.get(request.device)
+        if device is not None and device.operations + count > DEVICE_WINDOWS_MAX * self._parameters.client_window:
+            return IgnoreReason.POOL_FULL
+        if self._operations + count > POOL_OPERATIONS_MAX or self._bytes + len(request.wire) > POOL_BYTES_MAX:
+            return IgnoreReason.POOL_FULL
+        return None
+
+    def add(self, request: SignedRequest) -> None:
+        """Admit a request that `why_refuse` does not refuse."""
+        count = len(request.message.operations)
+        self._requests[name_of(request)] = request
+        self._operations += count
+        self._bytes += len(request.wire)
+        device = self._devices.setdefault(request.device, _Device())
+        device.operations += count
+        if not device.waiting:
+            self._turns.append(request.device)
+        device.waiting.append(request)
+        self._waiting_operations += count
+
+    def take(self) -> tuple[SignedRequest, ...]:
+        """The next batch: one request of each device in turn, within the group's batch limits.
+
+        They stay in the pool, as proposed, until `remove`.
+        """
+        taken: list[SignedRequest] = []
+        operations = 0
+        size = 0
+        while self._turns:
+            device = self._devices[self._turns[0]]
+            request = device.waiting[0]
+            operations += len(request.message.operations)
+            size += len(request.wire)
+            too_much = operations > self._parameters.batch_operations_max or size > self._parameters.batch_bytes_max
+            if taken and too_much:
+                break
+            device.waiting.popleft()
+            self._waiting_operations -= len(request.message.operations)
+            turn = self._turns.popleft()
+            if device.waiting:
+                self._turns.append(turn)
+            self._proposed.add(name_of(request))
+            taken.append(request)
+        return tuple(taken)
+
+    def remove(self, request: SignedRequest) -> None:
+        """The operations of this name were executed; whatever waits under the name is of no use any more."""
+        name = name_of(request)
+        held = self._requests.pop(name, None)
+        if held is None:
+            return
+        count = len(held.message.operations)
+        self._operations -= count
+        self._bytes -= len(held.wire)
+        device = self._devices[held.device]
+        device.operations -= count
+        if name in self._proposed:
+            self._proposed.discard(name)
+        else:
+            device.waiting.remove(held)
+            self._waiting_operations -= count
+            if not device.waiting:
+                self._turns.remove(held.device)
+        if not device.operations:
+            del self._devices[held.device]

@@ -1,0 +1,161 @@
+"""The only place where a replica signs. Refuses any vote that contradicts one already signed.
+
+Every vote comes out together with the ledger record that must be durable before it is sent (protocol, section 4).
+The same rules are rebuilt from those records after a crash, so a restart cannot make a replica vote twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from crypto.digest import Digest
+from crypto.signing import Signer
+from pbft.core import bodies
+from pbft.core.effects import Record, RecordKind
+from pbft.core.errors import UnsafeVote
+from pbft.core.frames import encode_proposal, encode_signed
+from pbft.core.group import Group
+from pbft.core.messages import (
+    Answer,
+    Batch,
+    Checkpoint,
+    Commit,
+    Events,
+    Prepare,
+    PreparedCertificate,
+    PrePrepare,
+    Proposal,
+    Reply,
+    Signed,
+)
+from pbft.core.types import ReplicaId, SequenceNumber, View
+
+M = TypeVar("M")
+
+
+class VotingRules:
+    """Holds the replica's key and remembers every vote above the stable checkpoint."""
+
+    def __init__(self, group: Group, me: ReplicaId, signer: Signer) -> None:
+        self._group = group
+        self._me = me
+        self._signer = signer
+        self._view = View(0)
+        self._floor = SequenceNumber(0)
+        self._accepted: dict[tuple[View, SequenceNumber], Digest] = {}
+        self._committed: dict[tuple[View, SequenceNumber], Digest] = {}
+        self._roots: dict[SequenceNumber, Digest] = {}
+
+    # -- votes
+
+    def sign_pre_prepare(self, view: View, sequence: SequenceNumber, batch: Batch) -> tuple[Proposal, Record]:
+        """Propose `batch`. Raises UnsafeVote, also when this replica is not the primary of `view`."""
+        if self._group.primary(view) != self._me:
+            msg = f"replica {self._me} is not the primary of view {view}"
+            raise UnsafeVote(msg)
+        self._claim(self._accepted, "PRE-PREPARE", view, sequence, batch.digest)
+        message = PrePrepare(view=view, sequence=sequence, batch_digest=batch.digest)
+        signed = self._sign(bodies.PRE_PREPARE, message, bodies.encode_vote)
+        proposal = Proposal(pre_prepare=signed, batch=batch, wire=encode_proposal(signed.wire, batch.wire))
+        return proposal, Record(RecordKind.PROPOSAL, sequence, proposal.wire)
+
+    def sign_prepare(self, proposal: Proposal) -> tuple[Signed[Prepare], Record]:
+        """Accept the primary's proposal. Raises UnsafeVote."""
+        vote = proposal.pre_prepare.message
+        self._claim(self._accepted, "PREPARE", vote.view, vote.sequence, vote.batch_digest)
+        message = Prepare(view=vote.view, sequence=vote.sequence, batch_digest=vote.batch_digest)
+        signed = self._sign(bodies.PREPARE, message, bodies.encode_vote)
+        return signed, Record(RecordKind.PREPARE, vote.sequence, signed.wire)
+
+    def sign_commit(self, certificate: PreparedCertificate) -> tuple[Signed[Commit], tuple[Record, Record]]:
+        """Commit to what is prepared: the certificate goes to disk with the vote. Raises UnsafeVote."""
+        vote = certificate.pre_prepare.message
+        accepted = self._accepted.get((vote.view, vote.sequence), vote.batch_digest)
+        if accepted != vote.batch_digest:
+            msg = f"COMMIT at {vote.sequence}: accepted {accepted.hex()}, asked for {vote.batch_digest.hex()}"
+            raise UnsafeVote(msg)
+        self._claim(self._committed, "COMMIT", vote.view, vote.sequence, vote.batch_digest)
+        message = Commit(view=vote.view, sequence=vote.sequence, batch_digest=vote.batch_digest)
+        signed = self._sign(bodies.COMMIT, message, bodies.encode_vote)
+        return signed, (
+            Record(RecordKind.PREPARED, vote.sequence, certificate.wire),
+            Record(RecordKind.COMMIT, vote.sequence, signed.wire),
+        )
+
+    def sign_checkpoint(self, sequence: SequenceNumber, state_root: Digest) -> tuple[Signed[Checkpoint], Record]:
+        """Vouch for the state at `sequence`, which must be durable. Raises UnsafeVote for a second root."""
+        signed_root = self._roots.setdefault(sequence, state_root)
+        if signed_root != state_root or sequence <= self._floor:
+            msg = f"CHECKPOINT at {sequence}: signed {signed_root.hex()}, asked for {state_root.hex()}"
+            raise UnsafeVote(msg)
+        message = Checkpoint(sequence=sequence, state_root=state_root)
+        signed = self._sign(bodies.CHECKPOINT, message, bodies.encode_checkpoint)
+        return signed, Record(RecordKind.CHECKPOINT, sequence, signed.wire)
+
+    # -- statements that are no votes
+
+    def sign_reply(self, reply: Reply) -> Signed[Reply]:
+        return self._sign(bodies.REPLY, reply, bodies.encode_reply)
+
+    def sign_answer(self, answer: Answer) -> Signed[Answer]:
+        return self._sign(bodies.ANSWER, answer, bodies.encode_answer)
+
+    def sign_events(self, events: Events) -> Signed[Events]:
+        return self._sign(bodies.EVENTS, events, bodies.encode_events)
+
+    # -- memory
+
+    def restore_accepted(self, view: View, sequence: SequenceNumber, digest: Digest) -> None:
+        """A PRE-PREPARE or PREPARE of this replica, read back from the ledger. Raises UnsafeVote."""
+        self._remember(self._accepted, "accepted", view, sequence, digest)
+
+    def restore_commit(self, commit: Commit) -> None:
+        self._remember(self._committed, "COMMIT", commit.view, commit.sequence, commit.batch_digest)
+
+    def restore_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self._roots[checkpoint.sequence] = checkpoint.state_root
+
+    def forget_below(self, stable_checkpoint: SequenceNumber) -> None:
+        """Nothing at or below a stable checkpoint is voted on again, so those votes need not be remembered."""
+        self._floor = max(self._floor, stable_checkpoint)
+        for votes in (self._accepted, self._committed):
+            for key in [key for key in votes if key[1] <= self._floor]:
+                del votes[key]
+        for sequence in [sequence for sequence in self._roots if sequence <= self._floor]:
+            del self._roots[sequence]
+
+    def _claim(
+        self,
+        votes: dict[tuple[View, SequenceNumber], Digest],
+        what: str,
+        view: View,
+        sequence: SequenceNumber,
+        digest: Digest,
+    ) -> None:
+        if view < self._view:
+            msg = f"{what} in view {view} after entering view {self._view}"
+            raise UnsafeVote(msg)
+        if not self._floor < sequence <= self._floor + self._group.parameters.window:
+            msg = f"{what} at {sequence}, outside the window above {self._floor}"
+            raise UnsafeVote(msg)
+        self._remember(votes, what, view, sequence, digest)
+
+    @staticmethod
+    def _remember(
+        votes: dict[tuple[View, SequenceNumber], Digest],
+        what: str,
+        view: View,
+        sequence: SequenceNumber,
+        digest: Digest,
+    ) -> None:
+        signed = votes.setdefault((view, sequence), digest)
+        if signed != digest:
+            msg = f"{what} at view {view}, sequence {sequence}: signed {signed.hex()}, asked for {digest.hex()}"
+            raise UnsafeVote(msg)
+
+    def _sign(self, message_type: str, message: M, encoder: Callable[[M], bytes]) -> Signed[M]:
+        body = encoder(message)
+        signature = self._signer.sign(self._group.domain(message_type), body)
+        wire = encode_signed(message_type, self._group.epoch, self._me, body, signature)
+        return Signed(message=message, signer=self._me, signature=signature, wire=wire)
