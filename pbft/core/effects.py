@@ -8,8 +8,8 @@ from enum import Enum
 
 from crypto.digest import Digest
 from crypto.signing import PublicKey
-from pbft.core.messages import Batch, ClientMessage, OperationResult, PeerMessage, ToClient
-from pbft.core.types import EventIndex, Milliseconds, ReplicaId, SequenceNumber, SessionNumber
+from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult, PeerMessage, ToClient
+from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 
 # -- inputs ----------------------------------------------------------------------------------------------------
 
@@ -62,13 +62,13 @@ class FromClient:
 class Received:
     """Messages that waited together, in order of arrival."""
 
-    now: Milliseconds
+    now: Now
     messages: tuple[FromPeer | FromClient, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerExpired:
-    now: Milliseconds
+    now: Now
     timer: Timer
 
 
@@ -76,11 +76,11 @@ class TimerExpired:
 class Recovered:
     """First input: the ledger's records in the order they were written, and how far the state has executed."""
 
-    now: Milliseconds
+    now: Now
     records: tuple[Record, ...]
     last_executed: SequenceNumber
-    state_root: Digest | None
-    """The root, if `last_executed` is a checkpoint: the crash may have come before the vote for it."""
+    checkpoint: Checkpoint | None
+    """The last checkpoint executed: the crash may have come before the vote for it was stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class ExecutedRequest:
 class BatchExecuted:
     """A batch was applied to the state. `state_root` is there at checkpoints, and then the state is durable."""
 
-    now: Milliseconds
+    now: Now
     sequence: SequenceNumber
     batch: Batch
     results: tuple[ExecutedRequest, ...]
@@ -106,7 +106,7 @@ class BatchExecuted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryDone:
-    now: Milliseconds
+    now: Now
     device: PublicKey
     query_id: int
     sequence: SequenceNumber
@@ -117,7 +117,7 @@ class QueryDone:
 class EventsDone:
     """`events` is None when the topic cannot be read."""
 
-    now: Milliseconds
+    now: Now
     device: PublicKey
     subscription: int
     sequence: SequenceNumber
@@ -129,7 +129,7 @@ class EventsDone:
 class LinkUp:
     """A peer can be sent to (again)."""
 
-    now: Milliseconds
+    now: Now
     peer: ReplicaId
 
 
@@ -137,7 +137,7 @@ class LinkUp:
 class ClientGone:
     """The last connection of a device closed."""
 
-    now: Milliseconds
+    now: Now
     device: PublicKey
 
 

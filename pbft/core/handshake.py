@@ -182,8 +182,8 @@ def _open(group: Group, data: bytes, kind: str, count: int) -> list[Value]:
     if len(fields) != 4 + count or fields[0] != kind:
         msg = f"expected {kind}"
         raise MalformedMessage(msg)
-    if fields[1] != PROTOCOL_VERSION:
-        msg = f"protocol version {str(fields[1])[:16]}, while this side speaks {PROTOCOL_VERSION}"
+    if isinstance(fields[1], bool) or fields[1] != PROTOCOL_VERSION:
+        msg = f"protocol version {str(fields[1])[:16]!r}, while this side speaks {PROTOCOL_VERSION}"
         raise MalformedMessage(msg)
     if fields[2] != group.group_id:
         msg = "another group: the two sides have different group files"

@@ -25,7 +25,7 @@ from pbft.core.output import Output
 from pbft.core.repair import Repair
 from pbft.core.request_pool import RequestPool
 from pbft.core.slot import Slot, matching
-from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.core.voting_rules import VotingRules
 
 BUSY_BATCH_DIVISOR = 4
@@ -72,7 +72,7 @@ class Ordering:
             self.check_prepared(out, slot)
         self.execute_ready(out)
 
-    def propose(self, out: Output, now: Milliseconds) -> None:
+    def propose(self, out: Output, now: Now) -> None:
         """Order what waits: at once when nothing is in flight, else once a batch is worth it. PBFT section 4.2."""
         if not self.is_primary:
             return
@@ -85,9 +85,9 @@ class Ordering:
                 return
             if self._next_sequence > self._log.high_watermark:
                 return  # wait for the next stable checkpoint
-            batch = make_batch(max(now, Milliseconds(1)), self._pool.take())
+            batch = make_batch(max(now.wall, Milliseconds(1)), self._pool.take())
             proposal, record = self._rules.sign_pre_prepare(self._log.view, self._next_sequence, batch)
-            slot = self._log.slot(self._next_sequence, now)
+            slot = self._log.slot(self._next_sequence, now.steady)
             slot.proposal = proposal
             self._next_sequence = SequenceNumber(self._next_sequence + 1)
             out.persist.append(record)
@@ -96,7 +96,7 @@ class Ordering:
 
     # -- the three phases
 
-    def why_ignore_proposal(self, now: Milliseconds, proposal: Proposal) -> IgnoreReason | None:
+    def why_ignore_proposal(self, now: Now, proposal: Proposal) -> IgnoreReason | None:
         vote = proposal.pre_prepare.message
         outside = self._log.why_ignore_vote(vote.view, vote.sequence)
         if outside is not None:
@@ -115,22 +115,22 @@ class Ordering:
         over = batch.operation_count > limits.batch_operations_max or len(batch.wire) > 2 * limits.batch_bytes_max
         if over and len(batch.requests) > 1:
             return IgnoreReason.BATCH_TOO_LARGE
-        if batch.timestamp != NULL_TIMESTAMP and abs(batch.timestamp - now) > limits.clock_skew_max_ms:
+        if batch.timestamp != NULL_TIMESTAMP and abs(batch.timestamp - now.wall) > limits.clock_skew_max_ms:
             return IgnoreReason.TIMESTAMP_OUT_OF_RANGE
         return None
 
-    def on_proposal(self, out: Output, now: Milliseconds, proposal: Proposal) -> None:
+    def on_proposal(self, out: Output, now: Now, proposal: Proposal) -> None:
         vote = proposal.pre_prepare.message
         reason = self.why_ignore_proposal(now, proposal)
         if reason is not None:
             if reason is IgnoreReason.CONFLICTING_PROPOSAL:
-                slot = self._log.slot(vote.sequence, now)
+                slot = self._log.slot(vote.sequence, now.steady)
                 if slot.proposal is not None:
                     first = slot.proposal.pre_prepare
                     out.accuse("E1", first.signer, first.wire, proposal.pre_prepare.wire)
             out.ignore(reason, proposal.pre_prepare.signer, PROPOSAL)
             return
-        slot = self._log.slot(vote.sequence, now)
+        slot = self._log.slot(vote.sequence, now.steady)
         slot.proposal = proposal
         prepare, record = self._rules.sign_prepare(proposal)
         slot.prepares[self._me] = prepare
@@ -152,18 +152,18 @@ class Ordering:
         out.accuse(code, vote.signer, known.wire, vote.wire)
         return IgnoreReason.CONFLICTING_VOTE
 
-    def on_prepare(self, out: Output, now: Milliseconds, prepare: Signed[Prepare]) -> None:
+    def on_prepare(self, out: Output, now: Now, prepare: Signed[Prepare]) -> None:
         vote = prepare.message
         reason = self._log.why_ignore_vote(vote.view, vote.sequence)
         if reason is None and prepare.signer == self._group.primary(vote.view):
             reason = IgnoreReason.PRIMARY_DOES_NOT_PREPARE
         if reason is None:
-            known = self._log.slot(vote.sequence, now).prepares.get(prepare.signer)
+            known = self._log.slot(vote.sequence, now.steady).prepares.get(prepare.signer)
             reason = self._why_ignore_second_vote(out, "E2", prepare, known)
         if reason is not None:
             out.ignore(reason, prepare.signer, bodies.PREPARE)
             return
-        slot = self._log.slot(vote.sequence, now)
+        slot = self._log.slot(vote.sequence, now.steady)
         slot.prepares[prepare.signer] = prepare
         self.check_prepared(out, slot)
 
@@ -182,16 +182,16 @@ class Ordering:
         out.send_to(self._others, commit)
         self.check_committed(out, slot, commit.message.batch_digest)
 
-    def on_commit(self, out: Output, now: Milliseconds, commit: Signed[Commit]) -> None:
+    def on_commit(self, out: Output, now: Now, commit: Signed[Commit]) -> None:
         vote = commit.message
         reason = self._log.why_ignore_vote(vote.view, vote.sequence)
         if reason is None:
-            known = self._log.slot(vote.sequence, now).commits.get(commit.signer)
+            known = self._log.slot(vote.sequence, now.steady).commits.get(commit.signer)
             reason = self._why_ignore_second_vote(out, "E3", commit, known)
         if reason is not None:
             out.ignore(reason, commit.signer, bodies.COMMIT)
             return
-        slot = self._log.slot(vote.sequence, now)
+        slot = self._log.slot(vote.sequence, now.steady)
         slot.commits[commit.signer] = commit
         self.check_committed(out, slot, vote.batch_digest)
 
@@ -205,9 +205,7 @@ class Ordering:
         commit = Commit(view=self._log.view, sequence=slot.sequence, batch_digest=digest)
         self._adopt_certificate(out, slot, make_commit_certificate(self._group, commit, endorsements))
 
-    def on_commit_certificate(
-        self, out: Output, now: Milliseconds, peer: ReplicaId, certificate: CommitCertificate
-    ) -> None:
+    def on_commit_certificate(self, out: Output, now: Now, peer: ReplicaId, certificate: CommitCertificate) -> None:
         """Execute on it, whatever its view; never vote on it."""
         sequence = certificate.commit.sequence
         reason = self._log.why_outside(sequence)
@@ -219,7 +217,7 @@ class Ordering:
         if reason is not None:
             out.ignore(reason, peer, COMMIT_CERTIFICATE)
             return
-        self._adopt_certificate(out, self._log.slot(sequence, now), certificate)
+        self._adopt_certificate(out, self._log.slot(sequence, now.steady), certificate)
 
     def _adopt_certificate(self, out: Output, slot: Slot, certificate: CommitCertificate) -> None:
         slot.certificate = certificate

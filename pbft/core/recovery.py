@@ -41,7 +41,7 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
 
 def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
     """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
-    slot = replica.log.slot(record.sequence, recovered.now)
+    slot = replica.log.slot(record.sequence, recovered.now.steady)
     none = SequenceNumber(0)
     match record.kind:
         case RecordKind.PREPARED:

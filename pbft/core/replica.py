@@ -47,6 +47,7 @@ from pbft.core.messages import (
     Prepare,
     Proposal,
     Query,
+    Request,
     Signed,
     SignedRequest,
     Status,
@@ -60,7 +61,7 @@ from pbft.core.recovery import restore
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed, reply_again
 from pbft.core.request_pool import RequestPool, name_of
-from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
+from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
 
 STATUS_INTERVAL_MS = 1000
@@ -71,7 +72,9 @@ FORWARD_MAX = 256
 class ExecutedOperations(Protocol):
     """What the executed state knows of an operation's name (`pbft.core.dedupe`)."""
 
-    def judge(self, device: PublicKey, session: SessionNumber, client_sequence: ClientSequence) -> Verdict: ...
+    def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
+        """One verdict for each operation of the request."""
+        ...
 
 
 class Replica:
@@ -122,7 +125,7 @@ class Replica:
                 assert_never(given)
         return out.effects()
 
-    def _on_message(self, out: Output, now: Milliseconds, item: FromPeer | FromClient) -> None:
+    def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
             case FromPeer():
                 self._on_peer_message(out, now, item)
@@ -131,7 +134,7 @@ class Replica:
             case _:
                 assert_never(item)
 
-    def _on_peer_message(self, out: Output, now: Milliseconds, item: FromPeer) -> None:
+    def _on_peer_message(self, out: Output, now: Now, item: FromPeer) -> None:
         match item.message:
             case Signed() as vote:
                 self._on_vote(out, now, vote)
@@ -146,7 +149,7 @@ class Replica:
                 else:
                     self.checkpoints.on_certificate(out, certificate)
             case Status() as status:
-                self.repair.on_status(out, now, item.peer, status)
+                self.repair.on_status(out, now.steady, item.peer, status)
             case Fetch() as fetch:
                 self.repair.on_fetch(out, item.peer, fetch)
             case Body() as body:
@@ -156,9 +159,7 @@ class Replica:
             case _:
                 assert_never(item.message)
 
-    def _on_vote(
-        self, out: Output, now: Milliseconds, vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint]
-    ) -> None:
+    def _on_vote(self, out: Output, now: Now, vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint]) -> None:
         match vote.message:
             case Prepare():
                 self.ordering.on_prepare(out, now, vote)
@@ -191,9 +192,7 @@ class Replica:
 
     def on_request(self, out: Output, source: ReplicaId | PublicKey, request: SignedRequest) -> None:
         """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
-        named = request.message
-        names = range(named.first_client_sequence, named.first_client_sequence + len(named.operations))
-        verdicts = [self._executed.judge(request.device, named.session, ClientSequence(number)) for number in names]
+        verdicts = self._executed.judge(request.device, request.message)
         reason = reply_again(out, self.rules, self.log.view, request, verdicts)
         if reason is None:
             reason = self.pool.why_refuse(request)
@@ -222,11 +221,11 @@ class Replica:
         self.readers.on_executed(out, done.topics, self.log.last_executed)
         self._go_on(out, done.now)
 
-    def _go_on(self, out: Output, now: Milliseconds) -> None:
+    def _go_on(self, out: Output, now: Now) -> None:
         """What the inputs made possible: order what waits, ask for what is missing."""
         self.ordering.propose(out, now)
         if self.repair.is_behind:
-            self.repair.ask(out, now)
+            self.repair.ask(out, now.steady)
 
     # -- time, links, restart
 
@@ -234,15 +233,15 @@ class Replica:
         match expired.timer:
             case Timer.STATUS:
                 out.send_to(self.group.others(self.me), self.repair.status())
-                self.repair.ask(out, expired.now)
+                self.repair.ask(out, expired.now.steady)
                 self._arm_status(out, expired.now)
             case _:
                 assert_never(expired.timer)
 
-    def _arm_status(self, out: Output, now: Milliseconds) -> None:
+    def _arm_status(self, out: Output, now: Now) -> None:
         incomplete = self.repair.is_behind or len(self.pool) > 0 or any(True for _ in self.log.unexecuted())
         pause = STATUS_INTERVAL_INCOMPLETE_MS if incomplete else STATUS_INTERVAL_MS
-        out.set_timer(Timer.STATUS, Milliseconds(now + pause))
+        out.set_timer(Timer.STATUS, Milliseconds(now.steady + pause))
 
     def on_link_up(self, out: Output, peer: ReplicaId) -> None:
         """Say again what the peer may have missed: where this replica stands, its open votes, waiting requests."""
@@ -263,7 +262,8 @@ class Replica:
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
         highest_proposed = restore(self, recovered)
-        if recovered.state_root is not None and self.checkpoints.own_vote(self.log.last_executed) is None:
-            self.checkpoints.on_own_root(out, self.log.last_executed, recovered.state_root)
+        last = recovered.checkpoint
+        if last is not None and self.checkpoints.own_vote(last.sequence) is None:
+            self.checkpoints.on_own_root(out, last.sequence, last.state_root)
         self.ordering.resume(out, highest_proposed)
         self._arm_status(out, recovered.now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ReplicaId = NewType("ReplicaId", int)
 View = NewType("View", int)
@@ -16,3 +16,12 @@ EventIndex = NewType("EventIndex", int)
 """Position of an event in its topic, from 0, without gaps."""
 Milliseconds = NewType("Milliseconds", int)
 """A point in time (since 1970-01-01 UTC) or a duration; which of the two, the name says."""
+
+
+class Now(NamedTuple):
+    """A reading of the node's clocks. Only timestamps of batches use the wall clock, which may jump."""
+
+    steady: Milliseconds
+    """Never goes back; says nothing across restarts."""
+    wall: Milliseconds
+    """Since 1970-01-01 UTC."""
