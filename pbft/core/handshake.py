@@ -37,7 +37,7 @@ class FrameSplitter:
         self.frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | bytearray) -> list[bytes]:
         """Frames completed by `data`. Raises MalformedMessage for a length that is zero or over the cap."""
         buffer = self._buffer
         buffer += data

@@ -6,6 +6,7 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
@@ -267,3 +268,24 @@ class Replica:
             self.checkpoints.on_own_root(out, last.sequence, last.state_root)
         self.ordering.resume(out, highest_proposed)
         self._arm_status(out, recovered.now)
+
+    def describe(self) -> dict[str, object]:
+        """Where it stands, in words and numbers that JSON can hold."""
+        diverged = self.checkpoints.diverged_at
+        return {
+            "view": self.log.view,
+            "primary": self.group.primary(self.log.view),
+            "last_executed": self.log.last_executed,
+            "stable_checkpoint": self.log.low_watermark,
+            "role": "voting" if diverged is None else "diverged",
+            "pending_requests": len(self.pool),
+            "open_slots": [
+                {
+                    "sequence": slot.sequence,
+                    "prepares": sorted(slot.prepares),
+                    "commits": sorted(slot.commits),
+                    "committed": slot.certificate is not None,
+                }
+                for slot in itertools.islice(self.log.unexecuted(), 8)
+            ],
+        }

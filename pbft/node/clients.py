@@ -1,0 +1,145 @@
+"""Connections of clients: who is connected as which device, and what waits to be sent to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from crypto.signing import PublicKey
+from crypto.tls import client_listener_context
+from pbft.core.codec import Opener
+from pbft.core.effects import FromClient
+from pbft.core.errors import ProtocolViolation
+from pbft.core.handshake import (
+    NONCE_BYTES,
+    Welcome,
+    decode_client_hello,
+    encode_inspection,
+    encode_refused,
+    encode_welcome,
+    framed,
+    is_inspect,
+)
+from pbft.node.config import NodeConfig
+from pbft.node.intake import Inbox, Intake
+from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+
+CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
+CONNECTIONS_PER_DEVICE_MAX = 16
+CLIENT_FRAME_BYTES_MAX = 2 * 1024 * 1024
+INSPECTIONS_BEFORE_HELLO_MAX = 16
+FAREWELL_SECONDS = 1.0
+"""How long a refused client has to read why."""
+
+log = structlog.get_logger()
+
+
+class TooManyConnections(ProtocolViolation):
+    """A device has more connections open than it may."""
+
+
+class _Connection:
+    def __init__(self) -> None:
+        self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
+        self.scope = trio.CancelScope()
+
+
+class Clients:
+    """Accepts clients, reads them, and routes statements to every connection of a device."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        opener: Opener,
+        intake: Intake,
+        inbox: Inbox,
+        report: Callable[[], bytes],
+        on_gone: Callable[[PublicKey], None],
+    ) -> None:
+        self._config = config
+        self._opener = opener
+        self._intake = intake
+        self._inbox = inbox
+        self._report = report
+        self._on_gone = on_gone
+        self._context = client_listener_context(config.tls_pem)
+        self._devices: dict[PublicKey, list[_Connection]] = {}
+
+    @property
+    def connected(self) -> int:
+        return sum(len(connections) for connections in self._devices.values())
+
+    def send_nowait(self, device: PublicKey, data: bytes) -> None:
+        """To every connection of the device. One that does not take what it asked for is closed."""
+        for connection in self._devices.get(device, ()):
+            if not connection.queue.put_nowait(data):
+                log.warning("client too slow", device=device.hex()[:16], queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
+                connection.scope.cancel()
+
+    async def handle(self, socket: trio.SocketStream) -> None:
+        """One connection, from handshake to end. Raises LINK_FAILURES."""
+        tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
+        try:
+            frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
+            stream = FrameStream(tls, frame_bytes_max=frame_bytes_max)
+            device = await self._handshake(tls, stream)
+            connection = _Connection()
+            connections = self._devices.setdefault(device, [])
+            connections.append(connection)
+            try:
+                with connection.scope:
+                    await until_one_ends(
+                        partial(connection.queue.pump, stream), partial(self._read, stream, device, connection)
+                    )
+            finally:
+                connections.remove(connection)
+                if not connections:
+                    del self._devices[device]
+                    self._on_gone(device)
+        finally:
+            await trio.aclose_forcefully(tls)
+
+    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> PublicKey:
+        group = self._config.group
+        with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await tls.do_handshake()
+            welcome = Welcome(replica=self._config.me, nonce=os.urandom(NONCE_BYTES))
+            await stream.send(framed(encode_welcome(group, welcome)))
+            frame = await stream.receive_handshake()
+            for _ in range(INSPECTIONS_BEFORE_HELLO_MAX):
+                if not is_inspect(group, frame):
+                    break
+                await stream.send(framed(encode_inspection(group.epoch, self._report())))
+                frame = await stream.receive_handshake()
+            try:
+                device = decode_client_hello(group, self._opener.verifier, welcome, frame).device
+                if len(self._devices.get(device, ())) >= CONNECTIONS_PER_DEVICE_MAX:
+                    msg = f"more than {CONNECTIONS_PER_DEVICE_MAX} connections of one device"
+                    raise TooManyConnections(msg)
+            except ProtocolViolation as error:
+                await stream.send(framed(encode_refused(str(error))))
+                raise
+        stream.end_handshake()
+        return device
+
+    async def _read(self, stream: FrameStream, device: PublicKey, connection: _Connection) -> None:
+        make = partial(FromClient, device=device)
+        while frames := await stream.receive():
+            asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
+            for _ in asked[:1]:
+                connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
+            if asked:
+                frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
+            messages, violation = await self._intake.open(frames, self._opener.parse_client)
+            if messages:
+                await self._inbox.put([make(message=message) for message in messages])
+            if violation is not None:
+                log.warning("client refused", device=device.hex()[:16], reason=str(violation))
+                connection.queue.finish(framed(encode_refused(str(violation))))
+                await trio.sleep(FAREWELL_SECONDS)
+                return

@@ -1,0 +1,43 @@
+"""Proofs of misbehaviour, kept as received: one file each, canonical CBOR [code, culprit, first, second]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from crypto.canonical import encode
+from crypto.digest import digest_of
+from crypto.files import atomic_write
+from pbft.core.effects import Evidence
+
+EVIDENCE_FILES_MAX = 1024
+
+log = structlog.get_logger()
+
+
+class EvidenceStore:
+    """Bounded: the first statements are kept, and what comes beyond the bound is counted."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "evidence"
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._names = {path.name for path in self._directory.glob("*.cbor")}
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, evidence: Evidence) -> None:
+        """Keep the pair; the same one again changes nothing."""
+        data = encode([evidence.code, evidence.culprit, evidence.first, evidence.second])
+        name = f"{evidence.code}-{digest_of(data).hex()[:24]}.cbor"
+        if name in self._names:
+            return
+        if len(self._names) >= EVIDENCE_FILES_MAX:
+            self.dropped += 1
+            return
+        atomic_write(self._directory / name, data, 0o600)
+        self._names.add(name)
+        culprit = evidence.culprit if isinstance(evidence.culprit, int) else evidence.culprit.hex()[:16]
+        log.warning("misbehaviour proven", code=evidence.code, culprit=culprit, file=name)

@@ -1,0 +1,113 @@
+"""From frames to inputs: parsing, checking signatures in slices, and the one inbox of the replica's task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import trio
+
+from pbft.core.codec import Claim, Opener, Unverified, check_claims
+from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp
+from pbft.core.errors import ProtocolViolation
+
+SLICE_CLAIMS = 32
+"""Signature checks between two looks at the other connections: about a millisecond."""
+THREAD_CLAIMS_MIN = 16
+"""Fewer are checked where they are: a thread costs more than it saves."""
+
+T = TypeVar("T")
+
+
+class Intake:
+    """Opens the frames of one chunk in order, up to the first that is no good."""
+
+    def __init__(self, opener: Opener, *, threads: int) -> None:
+        self._opener = opener
+        self._limiter = trio.CapacityLimiter(threads) if threads else None
+
+    async def open(
+        self, frames: Sequence[bytes], parse: Callable[[bytes], Unverified[T]]
+    ) -> tuple[list[T], ProtocolViolation | None]:
+        """The messages before the first violation, and the violation."""
+        parsed: list[Unverified[T]] = []
+        violation: ProtocolViolation | None = None
+        for frame in frames:
+            try:
+                parsed.append(parse(frame))
+            except ProtocolViolation as error:
+                violation = error
+                break
+        opened: list[T] = []
+        waiting: list[Unverified[T]] = []
+        count = 0
+        for item in parsed:
+            waiting.append(item)
+            count += len(item.claims)
+            if count >= SLICE_CLAIMS:
+                failure = await self._check(waiting, opened)
+                if failure is not None:
+                    return opened, failure
+                waiting, count = [], 0
+                await trio.lowlevel.checkpoint()
+        failure = await self._check(waiting, opened)
+        return opened, failure or violation
+
+    async def _check(self, waiting: Sequence[Unverified[T]], opened: list[T]) -> ProtocolViolation | None:
+        for item in waiting:
+            try:
+                await self._check_claims(item.claims)
+            except ProtocolViolation as error:
+                return error
+            opened.append(self._opener.accept(item))
+        return None
+
+    async def _check_claims(self, claims: Sequence[Claim]) -> None:
+        verifier = self._opener.verifier
+        if self._limiter is not None and len(claims) >= THREAD_CLAIMS_MIN:
+            await trio.to_thread.run_sync(check_claims, verifier, claims, limiter=self._limiter)
+            return
+        for start in range(0, len(claims), SLICE_CLAIMS):
+            if start:
+                await trio.lowlevel.checkpoint()
+            check_claims(verifier, claims[start : start + SLICE_CLAIMS])
+
+
+Notice = LinkUp | ClientGone
+
+
+class Inbox:
+    """What waits for the replica's task. A connection has at most one chunk in here: its reader waits meanwhile."""
+
+    def __init__(self) -> None:
+        self._messages: list[FromPeer | FromClient] = []
+        self._notices: list[Notice] = []
+        self._taken: list[trio.Event] = []
+        self._wake = trio.Event()
+
+    async def put(self, messages: Sequence[FromPeer | FromClient]) -> None:
+        """Returns when the replica's task has taken them."""
+        taken = trio.Event()
+        self._messages.extend(messages)
+        self._taken.append(taken)
+        self._wake.set()
+        await taken.wait()
+
+    def post(self, notice: Notice) -> None:
+        self._notices.append(notice)
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Until there is something to take."""
+        await self._wake.wait()
+
+    def take(self) -> tuple[tuple[FromPeer | FromClient, ...], tuple[Notice, ...]]:
+        """Everything that waits."""
+        messages, notices = tuple(self._messages), tuple(self._notices)
+        self._messages.clear()
+        self._notices.clear()
+        for event in self._taken:
+            event.set()
+        self._taken.clear()
+        self._wake = trio.Event()
+        return messages, notices

@@ -1,0 +1,325 @@
+"""The replica on trio: one task owns the state machine and carries its effects out, in their order.
+
+    frames -> parse, check signatures -> inbox -> step -> ledger (one fsync) -> send -> execute -> step ...
+
+Whatever waits in the inbox is one step and one durable transaction (group commit).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import structlog
+import trio
+
+from crypto.signing import PublicKey
+from pbft.core.codec import Opener
+from pbft.core.effects import (
+    BatchExecuted,
+    ClientGone,
+    Effects,
+    EventsDone,
+    Execute,
+    Input,
+    LinkUp,
+    QueryDone,
+    ReadEvents,
+    Received,
+    Record,
+    Recovered,
+    RunQuery,
+    Timer,
+    TimerExpired,
+    merge_effects,
+)
+from pbft.core.errors import InvariantViolation
+from pbft.core.frames import wire_of
+from pbft.core.handshake import framed
+from pbft.core.messages import Checkpoint
+from pbft.core.types import Milliseconds, ReplicaId
+from pbft.node.archive import archived_bodies
+from pbft.node.clients import Clients
+from pbft.node.clock import Clock
+from pbft.node.config import Endpoint, NodeConfig
+from pbft.node.evidence import EvidenceStore
+from pbft.node.intake import Inbox, Intake
+from pbft.node.ledger import Ledger, LedgerDamaged
+from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener
+from pbft.state.errors import StateError
+from pbft.state.executor import Executor
+
+ARCHIVE_FLUSH_S = 0.5
+CONNECTIONS_MAX = 4096
+"""Of one listener. A connection that has not finished its handshake lives for seconds only."""
+
+FATAL = (InvariantViolation, StateError, LedgerDamaged)
+"""What stops the node: our own bug, or a store that cannot be trusted."""
+
+log = structlog.get_logger()
+
+
+class Machine(Protocol):
+    """The replica, or whatever an adversary puts in its place."""
+
+    def step(self, given: Input) -> Effects: ...
+
+    def describe(self) -> dict[str, Any]:
+        """Where it stands, for operators: values that JSON can hold."""
+        ...
+
+
+class Node:
+    """Owns the machine, its ledger and its state, and every connection."""
+
+    def __init__(
+        self, config: NodeConfig, *, machine: Machine, opener: Opener, executor: Executor, ledger: Ledger
+    ) -> None:
+        self._config = config
+        self._machine = machine
+        self._opener = opener
+        self._executor = executor
+        self._ledger = ledger
+        self._clock = Clock()
+        self._evidence = EvidenceStore(config.directory)
+        self._inbox = Inbox()
+        intake = Intake(opener, threads=config.verify_threads)
+        self._peers = PeerListener(config, opener, intake, self._inbox)
+        self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
+        self._clients = Clients(
+            config,
+            opener=opener,
+            intake=intake,
+            inbox=self._inbox,
+            report=self._report,
+            on_gone=self._on_client_gone,
+        )
+        self._timers: dict[Timer, Milliseconds] = {}
+        self._archive: list[Record] = []
+        self._ignored: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._alarms: list[str] = []
+        self._started = time.monotonic()
+        self._root: tuple[int, str] = (-1, "")
+        self._epoch = config.group.epoch
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled. Raises FATAL exceptions plain, OSError if an address cannot be listened on."""
+        fatal: list[BaseException] = []
+        peers = await _listen(self._config.replica_listener, "replica")
+        clients = await _listen(self._config.client_listener, "client")
+        self._perform([self._recovered()])
+        async with trio.open_nursery() as nursery:
+
+            async def guarded(body: Callable[[], Any]) -> None:
+                try:
+                    await body()
+                except FATAL as error:
+                    fatal.append(error)
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(guarded, self._run_machine)
+            for link in self._links.values():
+                nursery.start_soon(link.run)
+            nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
+            nursery.start_soon(self._serve, "client", clients, self._clients.handle)
+            log.info(
+                "node up",
+                replicas=str(self._config.replica_listener),
+                clients=str(self._config.client_listener),
+                last_executed=self._executor.position.last_executed,
+            )
+            task_status.started()
+        if fatal:
+            raise fatal[0]
+
+    # -- connections
+
+    async def _serve(
+        self,
+        kind: str,
+        listeners: list[trio.SocketListener],
+        handler: Callable[[trio.SocketStream], Any],
+    ) -> None:
+        open_now = 0
+
+        async def handle(socket: trio.SocketStream) -> None:
+            nonlocal open_now
+            if open_now >= CONNECTIONS_MAX:
+                self._refused["too many connections"] += 1
+                await trio.aclose_forcefully(socket)
+                return
+            open_now += 1
+            try:
+                await handler(socket)
+            except LINK_FAILURES as error:
+                reason = str(error) or type(error).__name__
+                self._refused[type(error).__name__] += 1
+                log.info("connection closed", listener=kind, address=_address(socket), reason=reason)
+            except FATAL:
+                raise
+            except Exception:
+                # Protocol, pitfall 24: whatever a peer's bytes set off ends that connection, never the node.
+                self._refused["exception"] += 1
+                log.exception("connection failed", listener=kind, address=_address(socket))
+            finally:
+                open_now -= 1
+
+        await trio.serve_listeners(handle, listeners)
+
+    def _on_link_up(self, peer: ReplicaId) -> None:
+        self._inbox.post(LinkUp(now=self._clock.now(), peer=peer))
+
+    def _on_client_gone(self, device: PublicKey) -> None:
+        self._inbox.post(ClientGone(now=self._clock.now(), device=device))
+
+    # -- the one task
+
+    async def _run_machine(self) -> None:
+        try:
+            while True:
+                with trio.move_on_after(self._until_next_timer()):
+                    await self._inbox.wait()
+                messages, notices = self._inbox.take()
+                now = self._clock.now()
+                inputs: list[Input] = [*notices]
+                if messages:
+                    inputs.append(Received(now=now, messages=messages))
+                for timer, at in list(self._timers.items()):
+                    if at <= now.steady:
+                        del self._timers[timer]
+                        inputs.append(TimerExpired(now=now, timer=timer))
+                if inputs:
+                    self._perform(inputs)
+                elif self._archive:
+                    self._store(())
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._store(())
+
+    def _until_next_timer(self) -> float:
+        now = self._clock.now().steady
+        pause = min((max(0, at - now) / 1000 for at in self._timers.values()), default=60.0)
+        return min(pause, ARCHIVE_FLUSH_S) if self._archive else pause
+
+    def _recovered(self) -> Input:
+        last = self._executor.checkpoint
+        return Recovered(
+            now=self._clock.now(),
+            records=self._ledger.records(),
+            last_executed=self._executor.position.last_executed,
+            checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
+        )
+
+    def _perform(self, inputs: Sequence[Input]) -> None:
+        """Step, store, send, execute; what execution gives is the next step's input. No await in here."""
+        while inputs:
+            effects = merge_effects([self._machine.step(given) for given in inputs])
+            inputs = self._carry_out(effects)
+
+    def _carry_out(self, effects: Effects) -> list[Input]:
+        self._archive.extend(effects.archive)
+        if effects.persist:
+            self._store(effects.persist)
+        for send in effects.send:
+            data = framed(wire_of(self._epoch, send.message))
+            for peer in send.to:
+                self._links[peer].send_nowait(data)
+        for reply in effects.reply:
+            self._clients.send_nowait(reply.device, framed(reply.message.wire))
+        results: list[Input] = [self._execute(execute) for execute in effects.execute]
+        results.extend(self._read(read) for read in effects.read)
+        for serve in effects.serve:
+            frames = (
+                archived_bodies(self._ledger, self._opener, serve)
+                if serve.bodies
+                else self._ledger.commit_certificates(serve.first, serve.last)
+            )
+            for frame in frames:
+                self._links[serve.to].send_nowait(framed(frame))
+        for timer in effects.timers:
+            self._timers[timer.timer] = timer.at
+        for evidence in effects.evidence:
+            self._evidence.add(evidence)
+        for alarm in effects.alarms:
+            self._alarms.append(alarm.text)
+            log.error("alarm", text=alarm.text)
+        for ignored in effects.ignored:
+            self._ignored[ignored.reason.name] += 1
+        return results
+
+    def _store(self, records: Sequence[Record]) -> None:
+        waiting, self._archive = self._archive, []
+        self._ledger.append([*waiting, *records])
+
+    def _execute(self, execute: Execute) -> BatchExecuted:
+        return self._executor.execute(execute, self._clock.now())
+
+    def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:
+        now = self._clock.now()
+        if isinstance(read, RunQuery):
+            sequence, result = self._executor.query(read.device, read.query)
+            return QueryDone(now=now, device=read.device, query_id=read.query_id, sequence=sequence, result=result)
+        sequence, events = self._executor.events(read.device, read.topic, read.start, read.limit)
+        return EventsDone(
+            now=now,
+            device=read.device,
+            subscription=read.subscription,
+            sequence=sequence,
+            start=read.start,
+            events=events,
+        )
+
+    # -- for operators
+
+    def _report(self) -> bytes:
+        """JSON for INSPECT. What one replica says of itself: for operating it, never proof of anything."""
+        position = self._executor.position
+        if self._root[0] != position.last_executed:
+            self._root = (position.last_executed, self._executor.state_root().hex())
+        peers = {
+            str(peer): {
+                "up": link.is_up,
+                "failure": link.last_failure,
+                "dials": link.dials,
+                "dropped_frames": link.dropped,
+            }
+            for peer, link in self._links.items()
+        }
+        report = self._machine.describe() | {
+            "replica": self._config.me,
+            "state_root": self._root[1],
+            "agreed_time_ms": position.agreed_time,
+            "peers": peers,
+            "clients": self._clients.connected,
+            "ledger_commits": self._ledger.commits,
+            "ignored": dict(sorted(self._ignored.items())),
+            "closed_connections": dict(sorted(self._refused.items())),
+            "evidence": len(self._evidence),
+            "alarms": self._alarms[-8:],
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "cpu_s": round(time.process_time(), 4),
+        }
+        return json.dumps(report).encode()
+
+
+async def _listen(endpoint: Endpoint, kind: str) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+    except OSError as error:
+        msg = (
+            f"cannot listen for {kind}s on {endpoint}: {error.strerror or error}. Is another node of this directory "
+            "running, or the port taken? Change the address in the group file, or stop the other process"
+        )
+        raise OSError(error.errno, msg) from error
+
+
+def _address(socket: trio.SocketStream) -> str:
+    try:
+        name = socket.socket.getpeername()
+    except OSError:
+        return "gone"
+    return f"{name[0]}:{name[1]}"

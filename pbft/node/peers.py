@@ -1,0 +1,181 @@
+"""Links between replicas. Each replica dials every other and sends over the link it dialled; it only reads the
+links that others dialled. So a link has one direction, and no tie to break when two dial at once.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from crypto.errors import CertificateError
+from crypto.tls import check_pinned, fingerprint, peer_certificate, replica_dial_context, replica_listener_context
+from pbft.core.codec import Opener
+from pbft.core.effects import FromPeer
+from pbft.core.errors import MalformedMessage, ProtocolViolation
+from pbft.core.handshake import (
+    ReplicaHello,
+    decode_replica_hello,
+    encode_refused,
+    encode_replica_hello,
+    framed,
+)
+from pbft.core.types import ReplicaId
+from pbft.node.config import NodeConfig
+from pbft.node.intake import Inbox, Intake
+from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 2.0
+
+# What may go wrong on a connection without anybody but its two ends being concerned.
+LINK_FAILURES = (
+    ProtocolViolation,
+    CertificateError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    ssl.SSLError,
+    OSError,
+)
+
+log = structlog.get_logger()
+
+
+class OutgoingLink:
+    """The link that this replica dials to `peer`, again and again, and sends over."""
+
+    def __init__(self, config: NodeConfig, peer: ReplicaId, on_up: Callable[[ReplicaId], None]) -> None:
+        self.peer = peer
+        self.is_up = False
+        self.last_failure: str | None = None
+        self.dials = 0
+        self._config = config
+        self._contact = config.contacts[peer]
+        self._context = replica_dial_context(config.tls_pem, self._contact.certificate_der)
+        self._on_up = on_up
+        self._queue = SendQueue(QUEUE_BYTES_MAX)
+
+    @property
+    def dropped(self) -> int:
+        """Frames dropped because the queue was full; the peer asks again for what it needs."""
+        return self._queue.refused
+
+    def send_nowait(self, data: bytes) -> None:
+        """Queue a framed message. While the link is down it is dropped: STATUS tells later what is missing."""
+        if self.is_up:
+            self._queue.put_nowait(data)
+
+    async def run(self) -> None:
+        pause = BACKOFF_FIRST_S
+        while True:
+            self.dials += 1
+            try:
+                await self._connect_and_send()
+                failure = "closed by the peer"
+            except LINK_FAILURES as error:
+                failure = str(error) or type(error).__name__
+            was_up, self.is_up = self.is_up, False
+            self._queue.clear()
+            if was_up or failure != self.last_failure:
+                log.info("link down", peer=self.peer, address=str(self._contact.endpoint), reason=failure)
+            self.last_failure = failure
+            pause = BACKOFF_FIRST_S if was_up else min(2 * pause, BACKOFF_MAX_S)
+            await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _connect_and_send(self) -> None:
+        endpoint = self._contact.endpoint
+        with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            socket = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        tls = trio.SSLStream(socket, self._context, https_compatible=True)
+        try:
+            stream = FrameStream(tls, frame_bytes_max=0)
+            with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+                await tls.do_handshake()
+                check_pinned(tls, self._contact.certificate_der)
+                hello = ReplicaHello(replica=self._config.me, to=self.peer)
+                await stream.send(framed(encode_replica_hello(self._config.group, hello)))
+                answer = decode_replica_hello(self._config.group, await stream.receive_handshake())
+            if (answer.replica, answer.to) != (self.peer, self._config.me):
+                msg = f"{endpoint} says that it is replica {answer.replica}, not {self.peer}"
+                raise MalformedMessage(msg)
+            self.is_up = True
+            self.last_failure = None
+            log.info("link up", peer=self.peer, address=str(endpoint))
+            self._on_up(self.peer)
+            await until_one_ends(partial(self._queue.pump, stream), partial(self._until_closed, tls))
+        finally:
+            await trio.aclose_forcefully(tls)
+
+    async def _until_closed(self, tls: TlsStream) -> None:
+        if await tls.receive_some(1):
+            msg = f"replica {self.peer} answers on a link that only goes to it"
+            raise MalformedMessage(msg)
+
+
+class PeerListener:
+    """Accepts the links that other replicas dial, and reads them."""
+
+    def __init__(self, config: NodeConfig, opener: Opener, intake: Intake, inbox: Inbox) -> None:
+        self._config = config
+        self._opener = opener
+        self._intake = intake
+        self._inbox = inbox
+        certificates = [contact.certificate_der for contact in config.contacts]
+        self._context = replica_listener_context(config.tls_pem, certificates)
+        self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
+        self._current: dict[ReplicaId, trio.CancelScope] = {}
+
+    async def handle(self, socket: trio.SocketStream) -> None:
+        """One link, from handshake to end. Raises LINK_FAILURES."""
+        tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
+        try:
+            stream = FrameStream(tls, frame_bytes_max=self._opener.frame_bytes_max)
+            peer = await self._handshake(tls, stream)
+            with trio.CancelScope() as scope:
+                older = self._current.get(peer)
+                if older is not None:
+                    older.cancel()  # the peer dialled again: what it dialled before is dead to it
+                self._current[peer] = scope
+                try:
+                    await self._read(stream, peer)
+                finally:
+                    if self._current.get(peer) is scope:
+                        del self._current[peer]
+        finally:
+            await trio.aclose_forcefully(tls)
+
+    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> ReplicaId:
+        with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await tls.do_handshake()
+            certificate = peer_certificate(tls)
+            peer = self._members.get(certificate)
+            if peer is None:
+                msg = f"a certificate that is in no group file line: {fingerprint(certificate)}"
+                raise CertificateError(msg)
+            try:
+                hello = decode_replica_hello(self._config.group, await stream.receive_handshake())
+                if (hello.replica, hello.to) != (peer, self._config.me):
+                    msg = f"HELLO from {hello.replica} to {hello.to} over the link from {peer} to {self._config.me}"
+                    raise MalformedMessage(msg)
+            except ProtocolViolation as error:
+                await stream.send(framed(encode_refused(str(error))))
+                raise
+            answer = ReplicaHello(replica=self._config.me, to=peer)
+            await stream.send(framed(encode_replica_hello(self._config.group, answer)))
+        stream.end_handshake()
+        return peer
+
+    async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
+        make = partial(FromPeer, peer=peer)
+        while frames := await stream.receive():
+            messages, violation = await self._intake.open(frames, self._opener.parse_peer)
+            if messages:
+                await self._inbox.put([make(message=message) for message in messages])
+            if violation is not None:
+                raise violation
