@@ -1,0 +1,47 @@
+"""Lies told to clients. The replica orders honestly, so only its clients can notice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from crypto.digest import digest_of
+from crypto.signing import Signer
+from pbft.core.effects import Effects, ReplyTo
+from pbft.core.group import Group
+from pbft.core.messages import Answer, Events, OperationResult, Reply
+from pbft.core.types import ReplicaId
+from pbft.core.voting_rules import VotingRules
+
+
+class ReplyLie:
+    """Signs false results, answers and events, each a valid statement of this replica."""
+
+    def __init__(self, group: Group, me: ReplicaId, signer: Signer) -> None:
+        # Statements for clients are no votes: fresh rules sign any of them.
+        self._rules = VotingRules(group, me, signer)
+
+    def rewrite(self, effects: Effects) -> Effects:
+        return replace(effects, reply=tuple(self._lie(item) for item in effects.reply))
+
+    def _lie(self, item: ReplyTo) -> ReplyTo:
+        message = item.message.message
+        match message:
+            case Reply():
+                results = tuple(_false_result(result) for result in message.results)
+                return replace(item, message=self._rules.sign_reply(replace(message, results=results)))
+            case Answer():
+                return replace(
+                    item, message=self._rules.sign_answer(replace(message, result=_garbled(message.result)))
+                )
+            case Events():
+                items = tuple(_garbled(event) if message.bodies else digest_of(event) for event in message.items)
+                return replace(item, message=self._rules.sign_events(replace(message, items=items)))
+
+
+def _false_result(result: OperationResult) -> OperationResult:
+    return replace(result, result=_garbled(result.result))
+
+
+def _garbled(data: bytes) -> bytes:
+    """Other bytes of the same length: the last one flipped, so that a text stays a text where it can."""
+    return data[:-1] + bytes([data[-1] ^ 1]) if data else b"\x00"

@@ -1,0 +1,96 @@
+"""Founding a group: keys, certificates, directories and the group file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from chatsvc.groupfile import GROUP_FILE_NAME, GroupFileError, Member, render_group_file
+from crypto.files import atomic_write
+from crypto.keyfiles import write_key_file
+from crypto.signing import Ed25519Signer
+from crypto.tls import make_tls_identity, write_tls_identity
+from pbft.core.group import REPLICAS_MIN, Group, Parameters
+from pbft.node.config import Endpoint
+
+SIGNING_KEY_NAME = "signing.key"
+REPLICAS_MAX = 61
+"""Sets of replicas travel as 62-bit maps."""
+
+
+def found_group(
+    directory: Path,
+    *,
+    name: str,
+    replicas: int,
+    host: str,
+    base_port: int | None,
+    parameters: Parameters,
+) -> Path:
+    """Make a new group in `directory` and return the path of its group file.
+
+    Replica i listens for replicas on `base_port` + 2i and for clients one above; without a base port, free
+    ports are taken. Raises GroupFileError if there is a group already, ValueError for a number of replicas
+    that cannot be.
+    """
+    if not REPLICAS_MIN <= replicas <= REPLICAS_MAX:
+        msg = f"a group has {REPLICAS_MIN} to {REPLICAS_MAX} replicas, not {replicas}"
+        raise ValueError(msg)
+    path = directory / GROUP_FILE_NAME
+    if path.exists():
+        raise GroupFileError(path, "there is a group here already; choose another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    endpoints = _endpoints(host, base_port, 2 * replicas)
+    members = []
+    for number in range(replicas):
+        home = directory / f"replica-{number}"
+        home.mkdir(mode=0o700, exist_ok=True)
+        signer = Ed25519Signer.generate()
+        title = f"{name}-replica-{number}"
+        write_key_file(
+            home / SIGNING_KEY_NAME,
+            kind="replica",
+            name=title,
+            signer_seed=signer.reveal_seed(),
+            passphrase=None,
+            overwrite=True,
+        )
+        identity = make_tls_identity(f"replica-{number}.quorate")
+        write_tls_identity(home, identity, overwrite=True)
+        members.append(
+            Member(
+                signing_key=signer.public_key,
+                replica_endpoint=endpoints[2 * number],
+                client_endpoint=endpoints[2 * number + 1],
+                certificate_der=identity.certificate_der,
+            )
+        )
+    group = Group(
+        name=name,
+        nonce=os.urandom(16),
+        members=tuple(member.signing_key for member in members),
+        parameters=parameters,
+    )
+    # The group file comes last: with it the group exists, without it a second attempt starts over.
+    atomic_write(path, render_group_file(group, tuple(members)).encode(), 0o644, overwrite=False)
+    return path
+
+
+def _endpoints(host: str, base_port: int | None, count: int) -> list[Endpoint]:
+    if base_port is not None:
+        if not 0 < base_port <= 65535 - count:
+            msg = f"base port {base_port}: {count} ports from there on must be below 65536"
+            raise ValueError(msg)
+        return [Endpoint(host, base_port + offset) for offset in range(count)]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    held = []
+    try:
+        for _ in range(count):
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            held.append(listener)
+            listener.bind((host, 0))
+        return [Endpoint(host, listener.getsockname()[1]) for listener in held]
+    finally:
+        for listener in held:
+            listener.close()

@@ -1,0 +1,202 @@
+"""The group file: who the replicas are, where they listen, and what they agreed on. Public: it holds no secret.
+
+group.toml               for everybody
+replica-I/signing.key    replica I's voting key
+replica-I/tls.pem        its TLS key and certificate
+replica-I/...            its ledger, state and evidence, made by the node
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from crypto.signing import PUBLIC_KEY_BYTES, PublicKey
+from pbft.client.directory import GroupDirectory, ReplicaContact
+from pbft.core.group import Group, Parameters
+from pbft.core.types import Epoch, ReplicaId
+from pbft.node.config import Contact, Endpoint, NodeConfig
+
+GROUP_FILE_NAME = "group.toml"
+GROUP_FILE_BYTES_MAX = 1024 * 1024
+FORMAT_VERSION = 1
+
+
+class GroupFileError(Exception):
+    """The group file cannot be used. The text names the file, the field and the remedy."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+class _Replica(msgspec.Struct, forbid_unknown_fields=True):
+    id: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    signing_key: str
+    replica_address: str
+    client_address: str
+    certificate: str
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    nonce: str
+    parameters: dict[str, int]
+    replicas: Annotated[list[_Replica], msgspec.Meta(min_length=1, max_length=64)]
+    epoch: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One replica as the group file describes it."""
+
+    signing_key: PublicKey
+    replica_endpoint: Endpoint
+    client_endpoint: Endpoint
+    certificate_der: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFile:
+    """A group file read and checked. `members[i]` is replica i."""
+
+    path: Path
+    group: Group
+    members: tuple[Member, ...]
+
+    def directory(self) -> GroupDirectory:
+        """What a client needs to know."""
+        contacts = tuple(
+            ReplicaContact(
+                host=member.client_endpoint.host,
+                port=member.client_endpoint.port,
+                certificate_der=member.certificate_der,
+            )
+            for member in self.members
+        )
+        return GroupDirectory(group=self.group, replicas=contacts)
+
+    def replica_directory(self, replica: ReplicaId) -> Path:
+        return self.path.parent / f"replica-{replica}"
+
+    def node_config(self, replica: ReplicaId) -> NodeConfig:
+        """What the node of one replica needs to know."""
+        directory = self.replica_directory(replica)
+        return NodeConfig(
+            group=self.group,
+            me=replica,
+            contacts=tuple(
+                Contact(endpoint=member.replica_endpoint, certificate_der=member.certificate_der)
+                for member in self.members
+            ),
+            replica_listener=self.members[replica].replica_endpoint,
+            client_listener=self.members[replica].client_endpoint,
+            tls_pem=directory / "tls.pem",
+            directory=directory,
+        )
+
+
+def read_group_file(path: Path) -> GroupFile:
+    """Read a group file, or the one in a directory. Raises GroupFileError."""
+    if path.is_dir():
+        path /= GROUP_FILE_NAME
+    file = _parse(path)
+    if file.version != FORMAT_VERSION:
+        raise GroupFileError(path, f"version: {file.version}, while this program reads version {FORMAT_VERSION}")
+    if [replica.id for replica in file.replicas] != list(range(len(file.replicas))):
+        raise GroupFileError(path, "replicas: their ids must be 0, 1, 2, ... in this order")
+    members = tuple(_member(path, replica) for replica in file.replicas)
+    unknown = sorted(set(file.parameters) - set(Parameters.__dataclass_fields__))
+    if unknown:
+        raise GroupFileError(path, f"parameters.{unknown[0]}: there is no such parameter; remove the line")
+    try:
+        group = Group(
+            name=file.name,
+            nonce=_hex(path, "nonce", file.nonce, None),
+            members=tuple(member.signing_key for member in members),
+            parameters=Parameters(**file.parameters),
+            epoch=Epoch(file.epoch),
+        )
+    except ValueError as error:
+        raise GroupFileError(path, str(error)) from error
+    return GroupFile(path=path, group=group, members=members)
+
+
+def _parse(path: Path) -> _File:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        remedy = "'quorate init DIR' makes a new group; --group or QUORATE_GROUP says where an existing one is"
+        raise GroupFileError(path, f"there is no such file; {remedy}") from error
+    except OSError as error:
+        raise GroupFileError(path, f"cannot be read: {error.strerror}") from error
+    if len(data) > GROUP_FILE_BYTES_MAX:
+        raise GroupFileError(path, f"has {len(data)} bytes, at most {GROUP_FILE_BYTES_MAX} are read")
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), _File)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise GroupFileError(path, f"is no TOML, or only half of it: {error}; restore it from a copy") from error
+    except msgspec.ValidationError as error:
+        raise GroupFileError(path, f"{error}; restore it from a copy") from error
+
+
+def _member(path: Path, replica: _Replica) -> Member:
+    where = f"replica {replica.id}"
+    try:
+        certificate = bytes.fromhex(replica.certificate)
+    except ValueError as error:
+        raise GroupFileError(path, f"{where}: certificate: not hexadecimal; restore the file from a copy") from error
+    return Member(
+        signing_key=PublicKey(_hex(path, f"{where}: signing_key", replica.signing_key, PUBLIC_KEY_BYTES)),
+        replica_endpoint=_endpoint(path, f"{where}: replica_address", replica.replica_address),
+        client_endpoint=_endpoint(path, f"{where}: client_address", replica.client_address),
+        certificate_der=certificate,
+    )
+
+
+def _hex(path: Path, field: str, text: str, length: int | None) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError as error:
+        raise GroupFileError(path, f"{field}: {text[:20]!r} is not hexadecimal") from error
+    if length is not None and len(data) != length:
+        raise GroupFileError(path, f"{field}: {len(data)} bytes where {length} are needed")
+    return data
+
+
+def _endpoint(path: Path, field: str, text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise GroupFileError(path, f"{field}: {text[:60]!r} is not HOST:PORT")
+    return Endpoint(host, int(port))
+
+
+def render_group_file(group: Group, members: tuple[Member, ...]) -> str:
+    """The text of a group file; `read_group_file` gives the same group back."""
+    lines = [
+        "# A Quorate group: give this file to everybody who is to use it. It holds no secret.",
+        "# The keys and parameters make the group's identity; addresses may be changed.",
+        f"version = {FORMAT_VERSION}",
+        f"name = {msgspec.json.encode(group.name).decode()}",
+        f'nonce = "{group.nonce.hex()}"',
+        f"epoch = {group.epoch}",
+        "",
+        "[parameters]",
+        *(f"{name} = {value}" for name, value in asdict(group.parameters).items()),
+    ]
+    for number, member in enumerate(members):
+        lines += [
+            "",
+            "[[replicas]]",
+            f"id = {number}",
+            f'signing_key = "{member.signing_key.hex()}"',
+            f'replica_address = "{member.replica_endpoint}"',
+            f'client_address = "{member.client_endpoint}"',
+            f'certificate = "{member.certificate_der.hex()}"',
+        ]
+    return "\n".join(lines) + "\n"
