@@ -1,0 +1,81 @@
+"""Asking one replica how it is. Its answer is its own word: for operating it, never for the chat."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from typing import Any
+
+import trio
+
+from crypto.errors import CertificateError
+from crypto.tls import check_pinned, client_dial_context
+from pbft.client.directory import GroupDirectory
+from pbft.core.errors import MalformedMessage, ProtocolViolation
+from pbft.core.handshake import (
+    INSPECTION_BYTES_MAX,
+    FrameSplitter,
+    decode_inspection,
+    decode_welcome,
+    encode_inspect,
+    framed,
+)
+from pbft.core.types import ReplicaId
+
+Report = dict[str, Any]
+
+
+async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:
+    """The replica's report, or in words why there is none. Needs no identity."""
+    contact = directory.replicas[replica]
+    try:
+        with trio.fail_after(timeout_s):
+            socket = await trio.open_tcp_stream(contact.host, contact.port)
+            tls = trio.SSLStream(socket, client_dial_context(contact.certificate_der), https_compatible=True)
+            try:
+                return await _ask(tls, directory, contact.certificate_der)
+            finally:
+                await trio.aclose_forcefully(tls)
+    except trio.TooSlowError:
+        return f"no answer within {timeout_s:g} s"
+    except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
+        return str(error.__cause__ or error)
+    except (CertificateError, ProtocolViolation, ValueError) as error:
+        return str(error)
+
+
+async def _ask(tls: trio.SSLStream[trio.SocketStream], directory: GroupDirectory, certificate_der: bytes) -> Report:
+    await tls.do_handshake()
+    check_pinned(tls, certificate_der)
+    await tls.send_all(framed(encode_inspect(directory.group.epoch)))
+    splitter = FrameSplitter(INSPECTION_BYTES_MAX)
+    frames: list[bytes] = []
+    while len(frames) < 2:
+        data = await tls.receive_some()
+        if not data:
+            msg = "the connection closed before the answer was there"
+            raise MalformedMessage(msg)
+        frames.extend(splitter.feed(data))
+    decode_welcome(directory.group, frames[0])
+    report = decode_inspection(frames[1])
+    if report is None:
+        msg = "the replica answered something else than its report"
+        raise MalformedMessage(msg)
+    parsed = json.loads(report)
+    if not isinstance(parsed, dict):
+        msg = "the replica's report is no object"
+        raise MalformedMessage(msg)
+    return parsed
+
+
+async def inspect_all(directory: GroupDirectory, *, timeout_s: float) -> list[Report | str]:
+    """One entry per replica, in order; all are asked at once."""
+    answers: list[Report | str] = [""] * directory.group.size
+
+    async def ask(replica: ReplicaId) -> None:
+        answers[replica] = await inspect_replica(directory, replica, timeout_s=timeout_s)
+
+    async with trio.open_nursery() as nursery:
+        for replica in directory.group.replicas:
+            nursery.start_soon(ask, replica)
+    return answers
