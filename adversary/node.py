@@ -16,6 +16,7 @@ from chatsvc.groupfile import GroupFileError, read_group_file
 from chatsvc.process import NodeError, configure_logs, run_node
 from crypto.signing import Ed25519Signer
 from pbft.core.effects import Effects, Input
+from pbft.core.messages import PeerMessage
 from pbft.core.replica import Replica
 from pbft.core.types import ReplicaId
 
@@ -29,6 +30,9 @@ class ByzantineReplica:
 
     def step(self, given: Input) -> Effects:
         return self._behaviour.rewrite(self._replica.step(given))
+
+    def is_surplus(self, message: PeerMessage) -> bool:
+        return self._replica.is_surplus(message)
 
     def describe(self) -> dict[str, Any]:
         """A liar does not say so."""

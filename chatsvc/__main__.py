@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from chatsvc.commands import app
+from cyclopts import App
+
+from chatsvc.commands import add_commands
 
 if __name__ == "__main__":
+    app = App(name="python -m chatsvc")
+    add_commands(app)
     sys.exit(app())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from cyclopts import App
 
-app = App(name="chatsvc")
-
 OPERATING = "Running a group"
 
-app.command(
-    "chatsvc.operating:init",
-    name="init",
-    group=OPERATING,
-    help="Found a group: make keys, certificates and the group file in a directory.",
-)
-app.command("chatsvc.operating:up", name="up", group=OPERATING, help="Run all replicas of a group until Ctrl-C.")
-app.command("chatsvc.operating:node", name="node", group=OPERATING, help="Run one replica of a group.")
+
+def add_commands(app: App) -> None:
+    app.command(
+        "chatsvc.operating:init",
+        name="init",
+        group=OPERATING,
+        help="Found a group: make keys, certificates and the group file in a directory.",
+    )
+    app.command("chatsvc.operating:up", name="up", group=OPERATING, help="Run all replicas of a group until Ctrl-C.")
+    app.command("chatsvc.operating:node", name="node", group=OPERATING, help="Run one replica of a group.")

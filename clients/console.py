@@ -28,7 +28,17 @@ from clients.sdk import Chat
 from crypto.errors import CryptoError
 from crypto.signing import Ed25519Signer
 
-AUTHOR_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red", "bright_cyan", "bright_green", "bright_magenta")
+AUTHOR_COLOURS = (
+    "cyan",
+    "green",
+    "magenta",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_green",
+    "bright_magenta",
+)
 INTERRUPTED = 130
 
 
@@ -148,7 +158,7 @@ def with_chat(common: Common, body: Callable[[Chat, Output], Awaitable[int | Non
         file = load_group(common)
         signer = load_identity(common)
         output = Output(as_json=common.json)
-        async with Chat.connect(file.directory(), signer, timeout=common.timeout) as chat:
+        async with Chat.connect(file.directory(), signer, timeout_s=common.timeout) as chat:
             try:
                 return await body(chat, output)
             finally:

@@ -37,7 +37,9 @@ def new(
             phrase = os.environ.get("QUORATE_PASSPHRASE")
             if phrase is None:
                 if not sys.stdin.isatty():
-                    return fail("nobody is at a terminal to type a passphrase: set QUORATE_PASSPHRASE", ExitCode.USAGE)
+                    return fail(
+                        "nobody is at a terminal to type a passphrase: set QUORATE_PASSPHRASE", ExitCode.USAGE
+                    )
                 phrase = getpass.getpass("New passphrase: ")
                 if phrase != getpass.getpass("The same again: "):
                     return fail("the two passphrases differ; nothing was written", ExitCode.USAGE)

@@ -59,9 +59,7 @@ def import_irc(file: Path, *, room: str, limit: int | None = None, common: Commo
             raise ClientFailure(str(error), exit_code=ExitCode.USAGE) from error
         await ensure_room(chat, room, f"imported from {file.name}")
         lines = log.lines[:limit]
-        opening = Importer.open(
-            load_group(common).directory(), load_identity(common), room, timeout=common.timeout
-        )
+        opening = Importer.open(load_group(common).directory(), load_identity(common), room, timeout_s=common.timeout)
         async with opening as importer:
             skip = await importer.already_there(chat, log)
             with import_progress(output) as bar:

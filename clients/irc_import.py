@@ -51,13 +51,11 @@ def line_nonce(log: Log, line: LogLine) -> bytes:
 class Importer:
     """Imports logs into one room, over connections of its own for every user."""
 
-    def __init__(
-        self, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout: float
-    ) -> None:
+    def __init__(self, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout_s: float) -> None:
         self._directory = directory
         self._importer = importer
         self._room = room
-        self._timeout = timeout
+        self._timeout_s = timeout_s
         self._users: OrderedDict[str, tuple[Chat, AsyncExitStack]] = OrderedDict()
         self._known: set[str] = set()
         self.done = Imported()
@@ -65,9 +63,9 @@ class Importer:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout: float
+        cls, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout_s: float
     ) -> AsyncIterator[Importer]:
-        self = cls(directory, importer, room, timeout=timeout)
+        self = cls(directory, importer, room, timeout_s=timeout_s)
         try:
             yield self
         finally:
@@ -115,7 +113,7 @@ class Importer:
         stack = AsyncExitStack()
         try:
             signer = user_signer(self._importer, nick)
-            chat = await stack.enter_async_context(Chat.connect(self._directory, signer, timeout=self._timeout))
+            chat = await stack.enter_async_context(Chat.connect(self._directory, signer, timeout_s=self._timeout_s))
             if nick not in self._known:
                 await self._introduce(chat, nick)
                 self._known.add(nick)

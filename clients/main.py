@@ -18,7 +18,7 @@ def make_app() -> App:
         version=lambda: version("quorate"),
     )
     for point in sorted(entry_points(group=COMMANDS), key=lambda point: point.name):
-        app.command(point.load(), name="*")
+        point.load()(app)
     return app
 
 

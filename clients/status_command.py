@@ -61,7 +61,9 @@ def status(*, common: Common = COMMON) -> int:
             output.out.print(status_table(answers))
         up = sum(isinstance(answer, dict) for answer in answers)
         if up < file.group.quorum:
-            output.remark(f"{up} of {file.group.size} replicas answer; {file.group.quorum} are needed to order messages")
+            output.remark(
+                f"{up} of {file.group.size} replicas answer; {file.group.quorum} are needed to order messages"
+            )
             return ExitCode.UNKNOWN
         return ExitCode.ACCEPTED
 

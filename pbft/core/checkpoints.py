@@ -25,8 +25,8 @@ class Checkpoints:
         self._log = log
         self._votes: dict[SequenceNumber, dict[ReplicaId, Signed[Checkpoint]]] = {}
         self.stable: CheckpointCertificate | None = None
-        self._ahead: CheckpointCertificate | None = None
-        """The highest certified checkpoint above what this replica has executed."""
+        self._ahead: dict[SequenceNumber, CheckpointCertificate] = {}
+        """Certified checkpoints above what this replica has executed: those inside the window, and the highest."""
         self.diverged_at: SequenceNumber | None = None
         """A checkpoint whose certified root differs from this replica's own: its state cannot be trusted."""
 
@@ -61,15 +61,16 @@ class Checkpoints:
         return IgnoreReason.DUPLICATE
 
     def on_own_root(self, out: Output, sequence: SequenceNumber, state_root: Digest) -> None:
-        """The state at a checkpoint is durable: vouch for it."""
-        if self._log.why_outside(sequence) is not None:
+        """The state at a checkpoint is durable: vouch for it, unless it is known to stand on a damaged one."""
+        if self._log.why_outside(sequence) is not None or self.diverged_at is not None:
             return
         vote, record = self._rules.sign_checkpoint(sequence, state_root)
         out.persist.append(record)
         out.send_to(self._group.others(self._me), vote)
         self._count(out, vote)
-        if self._ahead is not None and self._ahead.checkpoint.sequence == sequence:
-            self.on_certificate(out, self._ahead)
+        certificate = self._ahead.pop(sequence, None)
+        if certificate is not None:
+            self.on_certificate(out, certificate)
 
     def why_ignore_certificate(self, certificate: CheckpointCertificate) -> IgnoreReason | None:
         sequence = certificate.checkpoint.sequence
@@ -83,8 +84,7 @@ class Checkpoints:
         """A quorum vouches for a root. Stable once this replica has executed so far too."""
         sequence = certificate.checkpoint.sequence
         if sequence > self._log.last_executed:
-            if self._ahead is None or self._ahead.checkpoint.sequence < sequence:
-                self._ahead = certificate
+            self._keep_ahead(certificate)
             return
         mine = self.own_vote(sequence)
         if mine is None:
@@ -95,6 +95,13 @@ class Checkpoints:
         self.stable = certificate
         out.persist.append(Record(RecordKind.STABLE, sequence, certificate.wire))
         self._adopt(sequence)
+
+    def _keep_ahead(self, certificate: CheckpointCertificate) -> None:
+        """Execution will reach those inside the window: the highest alone would leave a straggler between two."""
+        self._ahead.setdefault(certificate.checkpoint.sequence, certificate)
+        highest = max(self._ahead)
+        for sequence in [sequence for sequence in self._ahead if self._log.high_watermark < sequence < highest]:
+            del self._ahead[sequence]
 
     def restore_vote(self, vote: Signed[Checkpoint]) -> None:
         self._rules.restore_checkpoint(vote.message)
@@ -109,8 +116,9 @@ class Checkpoints:
     def _adopt(self, sequence: SequenceNumber) -> None:
         self._log.advance(sequence)
         self._rules.forget_below(sequence)
-        for old in [old for old in self._votes if old <= sequence]:
-            del self._votes[old]
+        for held in (self._votes, self._ahead):
+            for old in [old for old in held if old <= sequence]:
+                del held[old]
 
     def _count(self, out: Output, vote: Signed[Checkpoint]) -> None:
         sequence = vote.message.sequence

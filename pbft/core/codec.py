@@ -48,6 +48,8 @@ from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 
 VERIFIED_REQUESTS_MAX = 16_384
 VERIFIED_BYTES_MAX = 64 * 1024 * 1024
+STATEMENT_BYTES_MAX = 512 * 1024
+"""Of what replicas tell clients, as far as it is split (`pbft.core.replies`, `pbft.core.readers`)."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -120,8 +122,10 @@ class Opener:
         self.verifier = verifier
         self._memory = RequestMemory()
         limits = group.parameters
-        self.frame_bytes_max: int = 2 * limits.batch_bytes_max + 64 * 1024
-        """A whole proposal: a batch may exceed batch_bytes_max by its last request."""
+        request_bytes_max = limits.request_operations_max * (limits.operation_bytes_max + 16)
+        proposal_bytes_max = limits.batch_bytes_max + request_bytes_max
+        self.frame_bytes_max: int = max(proposal_bytes_max, STATEMENT_BYTES_MAX) + 64 * 1024
+        """A batch may exceed batch_bytes_max by its last request."""
         self._peer_parsers: dict[str, Parser[PeerMessage]] = {
             PROPOSAL: self._proposal,
             BODY: self._body,

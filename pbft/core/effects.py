@@ -167,13 +167,11 @@ class IgnoreReason(Enum):
     NAME_IN_USE = "another request with this name waits already"
     POOL_FULL = "no room for more waiting requests"
     WRONG_DEVICE = "request of another device than the connection's"
-    REQUEST_TOO_LARGE = "request over the group's limits"
     STALE_NAME = "client sequence or session was forgotten after it was acknowledged"
     OUT_OF_WINDOW = "client sequence beyond the session's window"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
     NO_SUBSCRIPTION = "no such subscription"
-    DIVERGED = "this replica's state differs from a certified one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +216,7 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadEvents:
-    """Answered by EventsDone."""
+    """Answered by EventsDone; reads of one device and subscription number in the order they were asked for."""
 
     device: PublicKey
     subscription: int

@@ -12,7 +12,6 @@ from pbft.core.errors import invariant
 from pbft.core.frames import (
     BODY,
     COMMIT_CERTIFICATE,
-    NULL_TIMESTAMP,
     PROPOSAL,
     make_batch,
     make_commit_certificate,
@@ -20,7 +19,7 @@ from pbft.core.frames import (
 )
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import Body, Commit, CommitCertificate, Prepare, Proposal, Signed
+from pbft.core.messages import Body, Checkpoint, Commit, CommitCertificate, Prepare, Proposal, Signed
 from pbft.core.output import Output
 from pbft.core.repair import Repair
 from pbft.core.request_pool import RequestPool
@@ -107,6 +106,8 @@ class Ordering:
         if slot is not None and slot.proposal is not None:
             same = slot.proposal.batch.digest == vote.batch_digest
             return IgnoreReason.DUPLICATE if same else IgnoreReason.CONFLICTING_PROPOSAL
+        if proposal.pre_prepare.signer == self._me:
+            return IgnoreReason.NOT_WANTED  # signed with this replica's key, and not in its ledger: not its own
         certificate = slot.certificate if slot is not None else None
         if certificate is not None and certificate.commit.batch_digest != vote.batch_digest:
             return IgnoreReason.CONFLICTING_PROPOSAL
@@ -115,7 +116,7 @@ class Ordering:
         over = batch.operation_count > limits.batch_operations_max or len(batch.wire) > 2 * limits.batch_bytes_max
         if over and len(batch.requests) > 1:
             return IgnoreReason.BATCH_TOO_LARGE
-        if batch.timestamp != NULL_TIMESTAMP and abs(batch.timestamp - now.wall) > limits.clock_skew_max_ms:
+        if batch.requests and abs(batch.timestamp - now.wall) > limits.clock_skew_max_ms:
             return IgnoreReason.TIMESTAMP_OUT_OF_RANGE
         return None
 
@@ -151,6 +152,17 @@ class Ordering:
             return IgnoreReason.DUPLICATE
         out.accuse(code, vote.signer, known.wire, vote.wire)
         return IgnoreReason.CONFLICTING_VOTE
+
+    def is_surplus(self, vote: Prepare | Commit | Checkpoint) -> bool:
+        """Whether the slot has its certificate of that phase already, for the same digest."""
+        slot = self._log.get(vote.sequence)
+        match vote:
+            case Prepare() if slot is not None and slot.prepared is not None:
+                return slot.prepared.pre_prepare.message.batch_digest == vote.batch_digest
+            case Commit() if slot is not None and slot.certificate is not None:
+                return slot.certificate.commit.batch_digest == vote.batch_digest
+            case _:
+                return False
 
     def on_prepare(self, out: Output, now: Now, prepare: Signed[Prepare]) -> None:
         vote = prepare.message

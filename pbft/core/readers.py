@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -20,6 +21,8 @@ WAITING_QUERIES_PER_DEVICE_MAX = 64
 SUBSCRIPTIONS_MAX = 8192
 SUBSCRIPTIONS_PER_DEVICE_MAX = 64
 EVENTS_PER_FRAME_MAX = min(256, EVENTS_MAX)
+EVENTS_BYTES_MAX = 512 * 1024
+"""Of bodies in one frame, unless the first alone is larger."""
 CREDIT_EVENTS = 1024
 """How far a stream may run ahead of what its client has taken."""
 
@@ -49,6 +52,8 @@ class Readers:
         self._waiting_count = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscription_count = 0
+        self._reads: Counter[tuple[PublicKey, int]] = Counter()
+        """Reads under way by device and number, also those of subscriptions that are gone: answered in order."""
 
     def on_input(self, out: Output, given: QueryDone | EventsDone | ClientGone) -> None:
         match given:
@@ -115,11 +120,17 @@ class Readers:
             del self._subscriptions[device]
 
     def on_events_done(self, out: Output, done: EventsDone) -> None:
+        key = (done.device, done.subscription)
+        self._reads[key] -= 1
+        if self._reads[key] > 0:
+            return  # read for an earlier subscription of this number
+        del self._reads[key]
         subscription = self._subscriptions.get(done.device, {}).get(done.subscription)
-        if subscription is None or subscription.next != done.start:
+        if subscription is None or not subscription.reading or subscription.next != done.start:
             return  # closed or restarted while the read was under way
         asked, subscription.reading = subscription.reading, 0
-        items = done.events or ()
+        found = done.events or ()
+        items = _fitting(found) if subscription.bodies else found
         if items or done.events is None:
             events = Events(
                 device=done.device,
@@ -135,7 +146,7 @@ class Readers:
             self.on_unsubscribe(out, done.device, Unsubscribe(subscription=done.subscription))
             return
         subscription.next = EventIndex(subscription.next + len(items))
-        if len(items) == asked or subscription.behind:
+        if len(items) == asked or len(items) < len(found) or subscription.behind:
             self._read(out, done.device, done.subscription, subscription)
 
     # -- the state moved on, or a client left
@@ -169,8 +180,19 @@ class Readers:
         if limit <= 0:
             return
         subscription.reading = limit
+        self._reads[device, number] += 1
         out.read.append(
             ReadEvents(
                 device=device, subscription=number, topic=subscription.topic, start=subscription.next, limit=limit
             )
         )
+
+
+def _fitting(items: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """As many of the first items as a frame holds; the others are read again."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(item) + 16
+        if count and size > EVENTS_BYTES_MAX:
+            return items[:count]
+    return items

@@ -31,7 +31,6 @@ from pbft.core.effects import (
     Timer,
     TimerExpired,
 )
-from pbft.core.errors import invariant
 from pbft.core.frames import (
     CHECKPOINT_CERTIFICATE,
 )
@@ -45,6 +44,7 @@ from pbft.core.messages import (
     CommitCertificate,
     Credit,
     Fetch,
+    PeerMessage,
     Prepare,
     Proposal,
     Query,
@@ -61,7 +61,7 @@ from pbft.core.readers import Readers
 from pbft.core.recovery import restore
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed, reply_again
-from pbft.core.request_pool import RequestPool, name_of
+from pbft.core.request_pool import RequestPool
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
 
@@ -125,6 +125,13 @@ class Replica:
             case _:
                 assert_never(given)
         return out.effects()
+
+    def is_surplus(self, message: PeerMessage) -> bool:
+        """Whether a vote can change nothing any more: its slot is past that phase, and it agrees with it.
+
+        Such a vote need not even be verified. One that disagrees must be: it may be evidence.
+        """
+        return isinstance(message, Signed) and self.ordering.is_surplus(message.message)
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
@@ -197,16 +204,17 @@ class Replica:
         reason = reply_again(out, self.rules, self.log.view, request, verdicts)
         if reason is None:
             reason = self.pool.why_refuse(request)
-        if reason is not None:
+        if reason is None:
+            self.pool.add(request)
+        else:
             if reason is IgnoreReason.NAME_IN_USE:
-                held = self.pool.get(name_of(request))
-                invariant(held is not None, "a name is in use by no request")
+                held = self.pool.contradicted_by(request)
                 if held is not None:
                     out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
             out.ignore(reason, source, bodies.REQUEST)
-            return
-        self.pool.add(request)
-        if not self.ordering.is_primary and source == request.device:
+        # What waits here already is passed on again: the first copy may be lost, and the client asks because of it.
+        waits = reason is None or reason is IgnoreReason.DUPLICATE
+        if waits and source == request.device and not self.ordering.is_primary:
             out.send_to((self.group.primary(self.log.view),), request)
 
     # -- execution

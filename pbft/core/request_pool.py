@@ -16,11 +16,14 @@ POOL_OPERATIONS_MAX = 65_536
 POOL_BYTES_MAX = 128 * 1024 * 1024
 DEVICE_WINDOWS_MAX = 2
 
-RequestName = tuple[PublicKey, SessionNumber, ClientSequence]
+OperationName = tuple[PublicKey, SessionNumber, ClientSequence]
 
 
-def name_of(request: SignedRequest) -> RequestName:
-    return request.device, request.message.session, request.message.first_client_sequence
+def names_of(request: SignedRequest) -> list[OperationName]:
+    """Names of the operations of a request; the first is the request's own."""
+    device, named = request.device, request.message
+    numbers = range(named.first_client_sequence, named.first_client_sequence + len(named.operations))
+    return [(device, named.session, ClientSequence(number)) for number in numbers]
 
 
 @dataclass(slots=True)
@@ -33,13 +36,16 @@ class _Device:
 class RequestPool:
     """Holds each request from its admission until it is executed, whether it was proposed or not.
 
-    A device may hold two client windows of operations; the pool as a whole is bounded in operations and bytes.
+    No two requests in it share the name of an operation. A device may hold two client windows of operations; the
+    pool as a whole is bounded in operations and bytes.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._requests: OrderedDict[RequestName, SignedRequest] = OrderedDict()
-        self._proposed: set[RequestName] = set()
+        self._requests: OrderedDict[OperationName, SignedRequest] = OrderedDict()
+        self._holders: dict[OperationName, OperationName] = {}
+        """Of every operation in here: the request that it came with."""
+        self._proposed: set[OperationName] = set()
         self._devices: dict[PublicKey, _Device] = {}
         self._turns: deque[PublicKey] = deque()
         self._operations = 0
@@ -54,17 +60,27 @@ class RequestPool:
         """Operations not yet proposed."""
         return self._waiting_operations
 
-    def get(self, name: RequestName) -> SignedRequest | None:
-        return self._requests.get(name)
+    def contradicted_by(self, request: SignedRequest) -> SignedRequest | None:
+        """The request in here that holds another operation under a name that `request` uses too."""
+        for operation, name in zip(request.message.operations, names_of(request), strict=True):
+            holder = self._holders.get(name)
+            if holder is not None:
+                held = self._requests[holder]
+                if held.message.operations[name[2] - holder[2]] != operation:
+                    return held
+        return None
 
     def oldest(self) -> Iterator[SignedRequest]:
         """Requests in order of admission."""
         return iter(self._requests.values())
 
     def why_refuse(self, request: SignedRequest) -> IgnoreReason | None:
-        known = self._requests.get(name_of(request))
-        if known is not None:
-            return IgnoreReason.DUPLICATE if known.digest == request.digest else IgnoreReason.NAME_IN_USE
+        names = names_of(request)
+        known = self._requests.get(names[0])
+        if known is not None and known.digest == request.digest:
+            return IgnoreReason.DUPLICATE
+        if any(name in self._holders for name in names):
+            return IgnoreReason.NAME_IN_USE
         count = len(request.message.operations)
         device = self._devices.get(request.device)
         if device is not None and device.operations + count > DEVICE_WINDOWS_MAX * self._parameters.client_window:
@@ -75,8 +91,10 @@ class RequestPool:
 
     def add(self, request: SignedRequest) -> None:
         """Admit a request that `why_refuse` does not refuse."""
-        count = len(request.message.operations)
-        self._requests[name_of(request)] = request
+        names = names_of(request)
+        count = len(names)
+        self._requests[names[0]] = request
+        self._holders.update(dict.fromkeys(names, names[0]))
         self._operations += count
         self._bytes += len(request.wire)
         device = self._devices.setdefault(request.device, _Device())
@@ -107,16 +125,21 @@ class RequestPool:
             turn = self._turns.popleft()
             if device.waiting:
                 self._turns.append(turn)
-            self._proposed.add(name_of(request))
+            self._proposed.add(names_of(request)[0])
             taken.append(request)
         return tuple(taken)
 
     def remove(self, request: SignedRequest) -> None:
-        """The operations of this name were executed; whatever waits under the name is of no use any more."""
-        name = name_of(request)
-        held = self._requests.pop(name, None)
-        if held is None:
-            return
+        """Its operations were executed: whatever waits under one of their names would only wait for ever."""
+        for name in names_of(request):
+            holder = self._holders.get(name)
+            if holder is not None:
+                self._drop(holder)
+
+    def _drop(self, name: OperationName) -> None:
+        held = self._requests.pop(name)
+        for each in names_of(held):
+            del self._holders[each]
         count = len(held.message.operations)
         self._operations -= count
         self._bytes -= len(held.wire)

@@ -61,8 +61,11 @@ class VotingRules:
         return proposal, Record(RecordKind.PROPOSAL, sequence, proposal.wire)
 
     def sign_prepare(self, proposal: Proposal) -> tuple[Signed[Prepare], Record]:
-        """Accept the primary's proposal. Raises UnsafeVote."""
+        """Accept the primary's proposal. Raises UnsafeVote, also when this replica is that primary."""
         vote = proposal.pre_prepare.message
+        if self._group.primary(vote.view) == self._me:
+            msg = f"PREPARE in view {vote.view}, whose primary this replica is: its PRE-PREPARE counts already"
+            raise UnsafeVote(msg)
         self._claim(self._accepted, "PREPARE", vote.view, vote.sequence, vote.batch_digest)
         message = Prepare(view=vote.view, sequence=vote.sequence, batch_digest=vote.batch_digest)
         signed = self._sign(bodies.PREPARE, message, bodies.encode_vote)
@@ -85,11 +88,11 @@ class VotingRules:
 
     def sign_checkpoint(self, sequence: SequenceNumber, state_root: Digest) -> tuple[Signed[Checkpoint], Record]:
         """Vouch for the state at `sequence`, which must be durable. Raises UnsafeVote for a second root."""
-        signed_root = self._roots.setdefault(sequence, state_root)
-        if signed_root != state_root or sequence <= self._floor:
-            msg = f"CHECKPOINT at {sequence}: signed {signed_root.hex()}, asked for {state_root.hex()}"
+        if sequence <= self._floor:
+            msg = f"CHECKPOINT at {sequence}, which is not above the stable one at {self._floor}"
             raise UnsafeVote(msg)
         message = Checkpoint(sequence=sequence, state_root=state_root)
+        self.restore_checkpoint(message)
         signed = self._sign(bodies.CHECKPOINT, message, bodies.encode_checkpoint)
         return signed, Record(RecordKind.CHECKPOINT, sequence, signed.wire)
 
@@ -114,7 +117,10 @@ class VotingRules:
         self._remember(self._committed, "COMMIT", commit.view, commit.sequence, commit.batch_digest)
 
     def restore_checkpoint(self, checkpoint: Checkpoint) -> None:
-        self._roots[checkpoint.sequence] = checkpoint.state_root
+        signed, root = self._roots.setdefault(checkpoint.sequence, checkpoint.state_root), checkpoint.state_root
+        if signed != root:
+            msg = f"CHECKPOINT at {checkpoint.sequence}: signed {signed.hex()}, asked for {root.hex()}"
+            raise UnsafeVote(msg)
 
     def forget_below(self, stable_checkpoint: SequenceNumber) -> None:
         """Nothing at or below a stable checkpoint is voted on again, so those votes need not be remembered."""

@@ -137,7 +137,7 @@ class Clients:
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
             messages, violation = await self._intake.open(frames, self._opener.parse_client)
             if messages:
-                await self._inbox.put([make(message=message) for message in messages])
+                await self._inbox.put(connection, [make(message=message) for message in messages])
             if violation is not None:
                 log.warning("client refused", device=device.hex()[:16], reason=str(violation))
                 connection.queue.finish(framed(encode_refused(str(violation))))

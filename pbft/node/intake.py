@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from pbft.core.codec import Claim, Opener, Unverified, check_claims
-from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp
+from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, TimerExpired
 from pbft.core.errors import ProtocolViolation
 
 SLICE_CLAIMS = 32
@@ -27,9 +27,12 @@ class Intake:
         self._limiter = trio.CapacityLimiter(threads) if threads else None
 
     async def open(
-        self, frames: Sequence[bytes], parse: Callable[[bytes], Unverified[T]]
+        self,
+        frames: Sequence[bytes],
+        parse: Callable[[bytes], Unverified[T]],
+        is_surplus: Callable[[T], bool] = lambda _: False,
     ) -> tuple[list[T], ProtocolViolation | None]:
-        """The messages before the first violation, and the violation."""
+        """The messages before the first violation, and the violation. What is surplus is dropped unchecked."""
         parsed: list[Unverified[T]] = []
         violation: ProtocolViolation | None = None
         for frame in frames:
@@ -42,6 +45,8 @@ class Intake:
         waiting: list[Unverified[T]] = []
         count = 0
         for item in parsed:
+            if is_surplus(item.value):
+                continue
             waiting.append(item)
             count += len(item.claims)
             if count >= SLICE_CLAIMS:
@@ -73,25 +78,26 @@ class Intake:
             check_claims(verifier, claims[start : start + SLICE_CLAIMS])
 
 
-Notice = LinkUp | ClientGone
+Notice = LinkUp | ClientGone | TimerExpired
 
 
 class Inbox:
-    """What waits for the replica's task. A connection has at most one chunk in here: its reader waits meanwhile."""
+    """What waits for the replica's task: at most one chunk of a connection, while its reader holds the next."""
 
     def __init__(self) -> None:
         self._messages: list[FromPeer | FromClient] = []
         self._notices: list[Notice] = []
-        self._taken: list[trio.Event] = []
+        self._waiting: set[object] = set()
+        self._taken = trio.Event()
         self._wake = trio.Event()
 
-    async def put(self, messages: Sequence[FromPeer | FromClient]) -> None:
-        """Returns when the replica's task has taken them."""
-        taken = trio.Event()
+    async def put(self, source: object, messages: Sequence[FromPeer | FromClient]) -> None:
+        """Leave messages; waits first while an earlier chunk of the same source has not been taken."""
+        while source in self._waiting:
+            await self._taken.wait()
+        self._waiting.add(source)
         self._messages.extend(messages)
-        self._taken.append(taken)
         self._wake.set()
-        await taken.wait()
 
     def post(self, notice: Notice) -> None:
         self._notices.append(notice)
@@ -106,8 +112,8 @@ class Inbox:
         messages, notices = tuple(self._messages), tuple(self._notices)
         self._messages.clear()
         self._notices.clear()
-        for event in self._taken:
-            event.set()
-        self._taken.clear()
+        self._waiting.clear()
+        self._taken.set()
+        self._taken = trio.Event()
         self._wake = trio.Event()
         return messages, notices

@@ -89,7 +89,7 @@ class Ledger:
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
-                database.execute("PRAGMA wal_autocheckpoint = 4000")
+                database.execute("PRAGMA wal_autocheckpoint = 1000")
                 if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                     database.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             except BaseException:

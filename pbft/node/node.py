@@ -39,7 +39,7 @@ from pbft.core.effects import (
 from pbft.core.errors import InvariantViolation
 from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
-from pbft.core.messages import Checkpoint
+from pbft.core.messages import Checkpoint, PeerMessage
 from pbft.core.types import Milliseconds, ReplicaId
 from pbft.node.archive import archived_bodies
 from pbft.node.clients import Clients
@@ -52,7 +52,8 @@ from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 
-ARCHIVE_FLUSH_S = 0.5
+TICK_S = 0.05
+ARCHIVE_FLUSH_MS = 500
 CONNECTIONS_MAX = 4096
 """Of one listener. A connection that has not finished its handshake lives for seconds only."""
 
@@ -66,6 +67,10 @@ class Machine(Protocol):
     """The replica, or whatever an adversary puts in its place."""
 
     def step(self, given: Input) -> Effects: ...
+
+    def is_surplus(self, message: PeerMessage) -> bool:
+        """Whether a message may be dropped before its signature is checked."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """Where it stands, for operators: values that JSON can hold."""
@@ -87,7 +92,9 @@ class Node:
         self._evidence = EvidenceStore(config.directory)
         self._inbox = Inbox()
         intake = Intake(opener, threads=config.verify_threads)
-        self._peers = PeerListener(config, opener, intake, self._inbox)
+        self._peers = PeerListener(
+            config, opener=opener, intake=intake, inbox=self._inbox, is_surplus=machine.is_surplus
+        )
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
         self._clients = Clients(
             config,
@@ -99,6 +106,7 @@ class Node:
         )
         self._timers: dict[Timer, Milliseconds] = {}
         self._archive: list[Record] = []
+        self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._alarms: list[str] = []
@@ -122,6 +130,7 @@ class Node:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(guarded, self._run_machine)
+            nursery.start_soon(guarded, self._run_timers)
             for link in self._links.values():
                 nursery.start_soon(link.run)
             nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
@@ -181,29 +190,26 @@ class Node:
     async def _run_machine(self) -> None:
         try:
             while True:
-                with trio.move_on_after(self._until_next_timer()):
-                    await self._inbox.wait()
+                await self._inbox.wait()
                 messages, notices = self._inbox.take()
-                now = self._clock.now()
                 inputs: list[Input] = [*notices]
                 if messages:
-                    inputs.append(Received(now=now, messages=messages))
-                for timer, at in list(self._timers.items()):
-                    if at <= now.steady:
-                        del self._timers[timer]
-                        inputs.append(TimerExpired(now=now, timer=timer))
-                if inputs:
-                    self._perform(inputs)
-                elif self._archive:
-                    self._store(())
-                await trio.lowlevel.checkpoint()
+                    inputs.append(Received(now=self._clock.now(), messages=messages))
+                self._perform(inputs)
         finally:
             self._store(())
 
-    def _until_next_timer(self) -> float:
-        now = self._clock.now().steady
-        pause = min((max(0, at - now) / 1000 for at in self._timers.values()), default=60.0)
-        return min(pause, ARCHIVE_FLUSH_S) if self._archive else pause
+    async def _run_timers(self) -> None:
+        """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
+        while True:
+            await trio.sleep(TICK_S)
+            now = self._clock.now()
+            for timer, at in list(self._timers.items()):
+                if at <= now.steady:
+                    del self._timers[timer]
+                    self._inbox.post(TimerExpired(now=now, timer=timer))
+            if self._archive and now.steady - self._stored_at >= ARCHIVE_FLUSH_MS:
+                self._store(())
 
     def _recovered(self) -> Input:
         last = self._executor.checkpoint
@@ -254,6 +260,7 @@ class Node:
     def _store(self, records: Sequence[Record]) -> None:
         waiting, self._archive = self._archive, []
         self._ledger.append([*waiting, *records])
+        self._stored_at = self._clock.now().steady
 
     def _execute(self, execute: Execute) -> BatchExecuted:
         return self._executor.execute(execute, self._clock.now())

@@ -24,6 +24,7 @@ from pbft.core.handshake import (
     encode_replica_hello,
     framed,
 )
+from pbft.core.messages import PeerMessage
 from pbft.core.types import ReplicaId
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
@@ -121,11 +122,20 @@ class OutgoingLink:
 class PeerListener:
     """Accepts the links that other replicas dial, and reads them."""
 
-    def __init__(self, config: NodeConfig, opener: Opener, intake: Intake, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        opener: Opener,
+        intake: Intake,
+        inbox: Inbox,
+        is_surplus: Callable[[PeerMessage], bool],
+    ) -> None:
         self._config = config
         self._opener = opener
         self._intake = intake
         self._inbox = inbox
+        self._is_surplus = is_surplus
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -174,8 +184,8 @@ class PeerListener:
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
         make = partial(FromPeer, peer=peer)
         while frames := await stream.receive():
-            messages, violation = await self._intake.open(frames, self._opener.parse_peer)
+            messages, violation = await self._intake.open(frames, self._opener.parse_peer, self._is_surplus)
             if messages:
-                await self._inbox.put([make(message=message) for message in messages])
+                await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
                 raise violation

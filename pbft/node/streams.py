@@ -53,22 +53,25 @@ class FrameStream:
         if self._early:
             frames, self._early = self._early, []
             return frames
-        deadline = float("inf")
-        while True:
-            with trio.fail_at(deadline):
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-            if not data:
-                return []
-            frames = self._splitter.feed(data)
-            if frames:
-                return frames
-            if deadline == float("inf"):
-                deadline = trio.current_time() + FRAME_SECONDS_MAX
+        # No deadline, and so no cancel scope, for the usual case: whole frames, whenever they come.
+        whole = await self._receive_some()
+        if whole is not None:
+            return whole
+        with trio.fail_after(FRAME_SECONDS_MAX):
+            while (frames := await self._receive_some()) is None:
+                pass
+            return frames
+
+    async def _receive_some(self) -> list[bytes] | None:
+        """Frames that one read completed; empty at the end of the stream; None if a frame is still unfinished."""
+        data = await self._stream.receive_some(RECEIVE_BYTES)
+        if not data:
+            return []
+        return self._splitter.feed(data) or None
 
     async def send(self, data: bytes) -> None:
-        """Send what is framed already. Raises trio.TooSlowError if the peer does not take it."""
-        with trio.fail_after(SEND_SECONDS_MAX):
-            await self._stream.send_all(data)
+        """Send what is framed already. The caller sets the deadline."""
+        await self._stream.send_all(data)
 
 
 class SendQueue:
@@ -104,20 +107,31 @@ class SendQueue:
         self._bytes = 0
 
     async def pump(self, stream: FrameStream) -> None:
-        """Send what comes, several frames in one write, until cancelled or finished."""
-        while True:
-            while not self._frames:
-                if self._finishing:
-                    return
-                self._wake = trio.Event()
-                await self._wake.wait()
-            chunk = [self._frames.popleft()]
-            size = len(chunk[0])
-            while self._frames and size + len(self._frames[0]) <= SEND_BYTES:
-                size += len(self._frames[0])
-                chunk.append(self._frames.popleft())
-            self._bytes -= size
-            await stream.send(chunk[0] if len(chunk) == 1 else b"".join(chunk))
+        """Send what comes, several frames in one write, until cancelled or finished.
+
+        Raises trio.TooSlowError if the peer does not take it.
+        """
+        with trio.CancelScope() as scope:
+            while True:
+                while not self._frames:
+                    if self._finishing:
+                        return
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                # One scope for all sends, its deadline moved: a scope for each would cost as much as the send.
+                scope.deadline = trio.current_time() + SEND_SECONDS_MAX
+                await stream.send(self._next_chunk())
+                scope.deadline = float("inf")
+        raise trio.TooSlowError
+
+    def _next_chunk(self) -> bytes:
+        chunk = [self._frames.popleft()]
+        size = len(chunk[0])
+        while self._frames and size + len(self._frames[0]) <= SEND_BYTES:
+            size += len(self._frames[0])
+            chunk.append(self._frames.popleft())
+        self._bytes -= size
+        return chunk[0] if len(chunk) == 1 else b"".join(chunk)
 
 
 async def until_one_ends(*tasks: Callable[[], Awaitable[None]]) -> None:
