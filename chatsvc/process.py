@@ -86,7 +86,12 @@ def _run(file: GroupFile, replica: ReplicaId, signer: Ed25519Signer, make_machin
     index = SearchIndex()
     executor = open_state(config.directory / STATE_NAME, ChatApplication(index), group, index)
     try:
-        ledger = Ledger(config.directory, group.group_id, retained_sequences=config.retained_sequences)
+        ledger = Ledger(
+            config.directory,
+            group.group_id + signer.public_key,
+            retained_sequences=config.retained_sequences,
+            last_executed=executor.position.last_executed,
+        )
         try:
             opener = Opener(group, Ed25519Verifier())
             rules = VotingRules(group, replica, signer)

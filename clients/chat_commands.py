@@ -8,8 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from clients.console import COMMON, Common, Output, with_chat
-from clients.errors import ClientFailure, ExitCode
-from clients.sdk import Chat, Receipt
+from clients.sdk import Chat, ClientFailure, ExitCode, Receipt
 
 
 def vouched(receipt: Receipt) -> str:

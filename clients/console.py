@@ -22,9 +22,8 @@ from rich.text import Text
 from chatsvc.application.answers import Message
 from chatsvc.application.schema import MessageKind
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
-from clients.errors import ClientFailure, ExitCode
 from clients.identity import default_identity_path, read_identity
-from clients.sdk import Chat
+from clients.sdk import Chat, ClientFailure, ExitCode
 from crypto.errors import CryptoError
 from crypto.signing import Ed25519Signer
 
@@ -40,6 +39,8 @@ AUTHOR_COLOURS = (
     "bright_magenta",
 )
 INTERRUPTED = 130
+EXPLAINED = (ClientFailure, GroupFileError, CryptoError, KeyboardInterrupt, BrokenPipeError)
+"""What ends a command with one line and an exit code; anything else is a bug and shows its traceback."""
 
 
 @Parameter(name="*")
@@ -115,7 +116,7 @@ def run(body: Callable[[], Awaitable[int | None]]) -> int:
         return int(trio.run(body) or 0)
     except BaseExceptionGroup as group:
         return _explain(_first(group))
-    except (ClientFailure, GroupFileError, CryptoError, KeyboardInterrupt, BrokenPipeError) as error:
+    except EXPLAINED as error:
         return _explain(error)
 
 
@@ -129,8 +130,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
             pending.extend(error.exceptions)
         else:
             flat.append(error)
-    known = (ClientFailure, GroupFileError, CryptoError, KeyboardInterrupt, BrokenPipeError)
-    return next((error for error in flat if isinstance(error, known)), flat[0])
+    return next((error for error in flat if isinstance(error, EXPLAINED)), flat[0])
 
 
 def _explain(error: BaseException) -> int:
@@ -158,7 +158,7 @@ def with_chat(common: Common, body: Callable[[Chat, Output], Awaitable[int | Non
         file = load_group(common)
         signer = load_identity(common)
         output = Output(as_json=common.json)
-        async with Chat.connect(file.directory(), signer, timeout_s=common.timeout) as chat:
+        async with Chat.connect(file.directory(), signer, timeout=common.timeout) as chat:
             try:
                 return await body(chat, output)
             finally:

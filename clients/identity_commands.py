@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from clients.console import COMMON, Common, Output, fail, load_identity, run
-from clients.errors import ExitCode
 from clients.identity import default_identity_path, write_identity
+from clients.sdk import ExitCode
 from crypto.signing import Ed25519Signer
 
 

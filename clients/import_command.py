@@ -8,10 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chatsvc.application.results import ErrorCode
 from clients.console import COMMON, Common, Output, load_group, load_identity, with_chat
-from clients.errors import ChatError, ClientFailure, ExitCode
 from clients.irc_import import Importer
 from clients.irc_log import LogError, read_log
-from clients.sdk import Chat
+from clients.sdk import Chat, ChatError, ClientFailure, ExitCode
 
 
 def import_progress(output: Output) -> Progress:

@@ -6,15 +6,16 @@ which log it stood, so that an interrupted import goes on where it was, and noth
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import trio
+
 from chatsvc.application.results import ErrorCode
-from clients.errors import ChatError
 from clients.irc_log import Log, LogLine
-from clients.sdk import Chat
+from clients.sdk import Chat, ChatError
 from crypto.digest import digest_of_parts
 from crypto.signing import Ed25519Signer, SecretSeed
 from pbft.client.directory import GroupDirectory
@@ -35,7 +36,12 @@ class Imported:
     users: int = 0
     refused: list[str] = field(default_factory=list)
     """Lines that the group did not take, and why."""
-    lies: dict[ReplicaId, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    chat: Chat
+    leave: trio.Event
 
 
 def user_signer(importer: Ed25519Signer, nick: str) -> Ed25519Signer:
@@ -51,13 +57,23 @@ def line_nonce(log: Log, line: LogLine) -> bytes:
 class Importer:
     """Imports logs into one room, over connections of its own for every user."""
 
-    def __init__(self, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        directory: GroupDirectory,
+        importer: Ed25519Signer,
+        room: str,
+        *,
+        timeout_s: float,
+        nursery: trio.Nursery,
+    ) -> None:
         self._directory = directory
         self._importer = importer
         self._room = room
         self._timeout_s = timeout_s
-        self._users: OrderedDict[str, tuple[Chat, AsyncExitStack]] = OrderedDict()
+        self._nursery = nursery
+        self._users: OrderedDict[str, _User] = OrderedDict()
         self._known: set[str] = set()
+        self._lies: Counter[ReplicaId] = Counter()
         self.done = Imported()
 
     @classmethod
@@ -65,21 +81,19 @@ class Importer:
     async def open(
         cls, directory: GroupDirectory, importer: Ed25519Signer, room: str, *, timeout_s: float
     ) -> AsyncIterator[Importer]:
-        self = cls(directory, importer, room, timeout_s=timeout_s)
-        try:
-            yield self
-        finally:
-            while self._users:
-                await self._close_oldest()
+        """Users stay connected until the context ends, or until others need their place."""
+        async with trio.open_nursery() as nursery:
+            yield cls(directory, importer, room, timeout_s=timeout_s, nursery=nursery)
+            nursery.cancel_scope.cancel()
 
     async def already_there(self, chat: Chat, log: Log) -> set[bytes]:
         """Nonces of this log's messages that the room has."""
         prefix = log.digest[:8]
         found: set[bytes] = set()
-        after = -1
-        while page := await chat.history(self._room, after=after, limit=200):
+        before: int | None = None
+        while page := await chat.history(self._room, before=before, limit=200):
             found.update(message.nonce for message in page if message.nonce.startswith(prefix))
-            after = page[-1].index
+            before = page[0].index
         return found
 
     async def run(
@@ -105,23 +119,28 @@ class Importer:
         self.done.messages += 1
 
     async def _user(self, nick: str) -> Chat:
-        if nick in self._users:
+        known = self._users.get(nick)
+        if known is not None:
             self._users.move_to_end(nick)
-            return self._users[nick][0]
+            return known.chat
         if len(self._users) >= OPEN_USERS_MAX:
-            await self._close_oldest()
-        stack = AsyncExitStack()
-        try:
-            signer = user_signer(self._importer, nick)
-            chat = await stack.enter_async_context(Chat.connect(self._directory, signer, timeout_s=self._timeout_s))
-            if nick not in self._known:
-                await self._introduce(chat, nick)
-                self._known.add(nick)
-        except BaseException:
-            await stack.aclose()
-            raise
-        self._users[nick] = (chat, stack)
-        return chat
+            _, oldest = self._users.popitem(last=False)
+            self._lies.update(oldest.chat.lies())
+            oldest.leave.set()
+        user: _User = await self._nursery.start(self._host, nick)
+        if nick not in self._known:
+            await self._introduce(user.chat, nick)
+            self._known.add(nick)
+        self._users[nick] = user
+        return user.chat
+
+    async def _host(self, nick: str, *, task_status: trio.TaskStatus[_User]) -> None:
+        """A connection lives in a task of its own: users come and go in any order."""
+        signer = user_signer(self._importer, nick)
+        async with Chat.connect(self._directory, signer, timeout=self._timeout_s) as chat:
+            user = _User(chat=chat, leave=trio.Event())
+            task_status.started(user)
+            await user.leave.wait()
 
     async def _introduce(self, chat: Chat, nick: str) -> None:
         try:
@@ -139,16 +158,9 @@ class Importer:
             if error.code is not ErrorCode.ALREADY_A_MEMBER:
                 raise
 
-    async def _close_oldest(self) -> None:
-        _, (chat, stack) = self._users.popitem(last=False)
-        for replica, count in chat.lies().items():
-            self.done.lies[replica] = self.done.lies.get(replica, 0) + count
-        await stack.aclose()
-
     def lies(self) -> dict[ReplicaId, int]:
         """Contradictions found so far, by replica, over all users."""
-        total = dict(self.done.lies)
-        for chat, _ in self._users.values():
-            for replica, count in chat.lies().items():
-                total[replica] = total.get(replica, 0) + count
-        return total
+        total = self._lies.copy()
+        for user in self._users.values():
+            total.update(user.chat.lies())
+        return dict(sorted(total.items()))

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from clients.console import COMMON, Common, Output, load_group, run
-from clients.errors import ExitCode
+from clients.sdk import ExitCode
 from pbft.client.inspection import Report, inspect_all
 
 
@@ -33,7 +33,7 @@ def status_table(answers: list[Report | str]) -> Table:
             str(answer["view"]),
             str(answer["last_executed"]),
             str(answer["stable_checkpoint"]),
-            answer["state_root"][:16],
+            answer["state_root"][:8],
             str(answer["pending_requests"]),
             f"{len(peers) - len(down)}/{len(peers)}",
             "; ".join(remarks),

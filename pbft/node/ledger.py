@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
+from crypto.files import PRIVATE_MODE, atomic_write, sync_directory
 from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
 from pbft.state.errors import StorageFailure
@@ -31,6 +33,22 @@ LINK_BYTES = 16
 WITNESS_BYTES = 8 + LINK_BYTES
 LEDGER_NAME = "ledger.sqlite"
 WITNESS_NAME = "ledger.witness"
+KINDS: Final = frozenset(kind.value for kind in RecordKind)
+NOTHING_EXECUTED: Final = SequenceNumber(0)
+
+DISK_FAILURES: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""What SQLite says when the disk or the system is at fault, not the file's contents."""
 
 
 class LedgerDamaged(Exception):  # noqa: N818 - as the protocol's own failures are named
@@ -40,41 +58,52 @@ class LedgerDamaged(Exception):  # noqa: N818 - as the protocol's own failures a
 class Ledger:
     """Append-only, but for the oldest records, which are dropped below a stable checkpoint.
 
-    Keeps `retained_sequences` below the stable checkpoint, to help peers that fell behind.
+    Keeps `retained_sequences` below the stable checkpoint, to help peers that fell behind. `identity` names the
+    group and the replica: the chain of one begins where no other's does.
     """
 
-    def __init__(self, directory: Path, group_id: bytes, *, retained_sequences: int) -> None:
-        """Open or create. Raises LedgerDamaged, or StorageFailure if the disk fails."""
+    def __init__(
+        self,
+        directory: Path,
+        identity: bytes,
+        *,
+        retained_sequences: int,
+        last_executed: SequenceNumber = NOTHING_EXECUTED,
+    ) -> None:
+        """Open, or create if the state has executed nothing. Raises LedgerDamaged, or StorageFailure."""
         self.path = directory / LEDGER_NAME
         self.commits = 0
         self._retained = retained_sequences
         self._witness_path = directory / WITNESS_NAME
-        existed = self._require_both_or_none()
-        if not existed:
-            _create_witness(self._witness_path, group_id)
-        self._witness = os.open(self._witness_path, os.O_RDWR)
+        self._genesis = sha256(identity).digest()[:LINK_BYTES]
+        self._failed: StorageFailure | None = None
+        with self._guard():
+            self._require_both_or_none(last_executed)
+            if not self._witness_path.exists():
+                # The witness comes first, so that a ledger without one is a loss and not a first start.
+                atomic_write(self._witness_path, _encode_witness(0, self._genesis), PRIVATE_MODE)
+            self._witness = os.open(self._witness_path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._database = self._open_database()
         except BaseException:
             os.close(self._witness)
             raise
         try:
-            self._last, self._link = self._check_chain(group_id)
+            self._last, self._link = self._check_chain()
         except BaseException:
             self.close()
             raise
-        if not existed:
-            _sync_directory(directory)
 
-    def _require_both_or_none(self) -> bool:
-        have = [self.path.exists(), self._witness_path.exists()]
-        if have[0] and not have[1]:
+    def _require_both_or_none(self, last_executed: SequenceNumber) -> None:
+        have_ledger, have_witness = self.path.exists(), self._witness_path.exists()
+        if have_ledger and not have_witness:
             raise LedgerDamaged(self._advice(f"its witness {self._witness_path.name} is gone"))
-        if have[1] and not have[0] and self._witness_path.stat().st_size != 0:
-            at, _ = _parse_witness(self._witness_path.read_bytes()) or (-1, b"")
-            if at != 0:
-                raise LedgerDamaged(self._advice("the ledger is gone, though its witness says that it held votes"))
-        return have[0]
+        if have_ledger:
+            return
+        if last_executed > 0:
+            raise LedgerDamaged(self._advice(f"the ledger is gone, though the state has executed {last_executed}"))
+        if have_witness and _parse_witness(self._witness_path.read_bytes()) != (0, self._genesis):
+            raise LedgerDamaged(self._advice("the ledger is gone, though its witness says that it held votes"))
 
     def _advice(self, what: str) -> str:
         return (
@@ -85,39 +114,61 @@ class Ledger:
 
     def _open_database(self) -> sqlite3.Connection:
         with self._guard():
+            self.path.touch(mode=PRIVATE_MODE)
             database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
-                database.execute("PRAGMA wal_autocheckpoint = 1000")
+                database.execute("PRAGMA wal_autocheckpoint = 4000")
                 if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                     database.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+                    sync_directory(self.path.parent)
             except BaseException:
                 database.close()
                 raise
         return database
 
-    def _check_chain(self, group_id: bytes) -> tuple[int, bytes]:
+    def _check_chain(self) -> tuple[int, bytes]:
         """Follow the chain from its anchor to its end, and compare the end with the witness."""
         with self._guard():
-            row = self._database.execute("SELECT id, link FROM anchor").fetchone()
-            last, link = row if row is not None else (0, sha256(group_id).digest()[:LINK_BYTES])
-            found = {0: link} if last == 0 else {last: link}
-            witnessed = _parse_witness(os.pread(self._witness, WITNESS_BYTES, 0))
-            if witnessed is None:
+            vouched = _parse_witness(os.pread(self._witness, WITNESS_BYTES + 1, 0))
+            if vouched is None:
                 raise LedgerDamaged(self._advice(f"its witness {self._witness_path.name} is unreadable"))
+            # The chain covers the rows; the index, which serving and dropping go by, only SQLite can check.
+            (finding,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
+            if finding != "ok":
+                raise LedgerDamaged(self._advice(str(finding)))
+            begin = last, link = self._anchor()
+            found = vouched == begin
             rows = self._database.execute("SELECT id, kind, sequence, data, link FROM records ORDER BY id")
             for record_id, kind, sequence, data, stored in rows:
-                expected = _link(link, record_id, kind, sequence, data)
-                if record_id != last + 1 or stored != expected:
-                    raise LedgerDamaged(self._advice(f"record {last + 1} was changed or lost"))
-                last, link = record_id, stored
-                if record_id == witnessed[0]:
-                    found[record_id] = link
-        if found.get(witnessed[0]) != witnessed[1]:
+                if not (isinstance(kind, str) and isinstance(sequence, int) and isinstance(data, bytes)):
+                    raise LedgerDamaged(self._advice(f"record {record_id} was changed"))
+                link = _link(self._genesis, link, record_id, kind, sequence, data)
+                if record_id != last + 1 or stored != link:
+                    or_else = ", or this is the ledger of another group or replica" if last == begin[0] else ""
+                    raise LedgerDamaged(self._advice(f"record {last + 1} was changed or lost{or_else}"))
+                if kind not in KINDS:
+                    raise LedgerDamaged(
+                        f"{self.path}: record {record_id} is of kind {kind!r}, which this version does not know; "
+                        "run the version that wrote it, or a later one"
+                    )
+                last = record_id
+                found = found or vouched == (last, link)
+        if not found:
             raise LedgerDamaged(
-                self._advice(f"it ends at record {last}, though record {witnessed[0]} had been written")
+                self._advice(f"it goes from record {begin[0]} to {last}; its witness vouches for another {vouched[0]}")
             )
+        return last, link
+
+    def _anchor(self) -> tuple[int, bytes]:
+        """Where the chain begins: at the last record that was dropped."""
+        rows = self._database.execute("SELECT id, link FROM anchor").fetchall()
+        if not rows:
+            return 0, self._genesis
+        (last, link), *others = rows
+        if others or not isinstance(last, int) or not isinstance(link, bytes):
+            raise LedgerDamaged(self._advice("the beginning of its chain was changed"))
         return last, link
 
     def records(self) -> tuple[Record, ...]:
@@ -127,15 +178,20 @@ class Ledger:
         return tuple(Record(RecordKind(kind), SequenceNumber(sequence), data) for kind, sequence, data in rows)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Make records durable: one transaction, one fsync. Raises StorageFailure, and then nothing was stored."""
+        """Make records durable: one transaction, one fsync.
+
+        Raises StorageFailure: none of them may be acted upon, and the ledger takes no more.
+        """
         if not records:
             return
+        if self._failed is not None:
+            raise self._failed
         last, link = self._last, self._link
         rows = []
         stable = None
         for record in records:
             last += 1
-            link = _link(link, last, record.kind.value, record.sequence, record.data)
+            link = _link(self._genesis, link, last, record.kind.value, record.sequence, record.data)
             rows.append((last, record.kind.value, record.sequence, record.data, link))
             if record.kind is RecordKind.STABLE:
                 stable = record.sequence
@@ -151,21 +207,25 @@ class Ledger:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-            os.pwrite(self._witness, last.to_bytes(8, "big") + link, 0)
+            os.pwrite(self._witness, _encode_witness(last, link), 0)
         self.commits += 1
         self._last, self._link = last, link
 
     def _drop_below(self, cutoff: int) -> None:
-        """Drop the records before the first one above `cutoff`; the chain then hangs on the last one dropped."""
-        row = self._database.execute("SELECT min(id) FROM records WHERE sequence > ?", (cutoff,)).fetchone()
-        if row[0] is None:
-            return
-        anchor = self._database.execute("SELECT id, link FROM records WHERE id = ?", (row[0] - 1,)).fetchone()
+        """Drop the records before the first one above `cutoff`; the chain then hangs on the last one dropped.
+
+        None of the transaction under way: the witness does not vouch for those yet.
+        """
+        (first,) = self._database.execute(
+            "SELECT min(id) FROM records NOT INDEXED WHERE sequence > ? AND id <= ?", (cutoff, self._last)
+        ).fetchone()
+        end = self._last if first is None else first - 1
+        anchor = self._database.execute("SELECT id, link FROM records WHERE id = ?", (end,)).fetchone()
         if anchor is None:
             return
         self._database.execute("DELETE FROM anchor")
         self._database.execute("INSERT INTO anchor VALUES (?, ?)", anchor)
-        self._database.execute("DELETE FROM records WHERE id <= ?", (anchor[0],))
+        self._database.execute("DELETE FROM records WHERE id <= ?", (end,))
 
     def commit_certificates(self, first: int, last: int) -> list[bytes]:
         """Frames of the COMMIT-CERTIFICATEs in a range of sequence numbers, in order; those that are kept."""
@@ -192,43 +252,33 @@ class Ledger:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
+        """Failures of the disk as StorageFailure, and whatever else SQLite finds as LedgerDamaged."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise StorageFailure(
-                f"{self.path}: {error}. Nothing was sent that is not stored; free the disk or replace it, "
-                "then start the node again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise LedgerDamaged(self._advice(str(error))) from error
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DISK_FAILURES:
+                raise LedgerDamaged(self._advice(str(error))) from error
+            raise self._failure(f"{self.path}: {error}") from error
         except OSError as error:
-            raise StorageFailure(f"{error.filename or self._witness_path}: {error.strerror}") from error
+            raise self._failure(f"{error.filename or self._witness_path}: {error.strerror}") from error
+
+    def _failure(self, what: str) -> StorageFailure:
+        self._failed = StorageFailure(
+            f"{what}. Nothing was sent that is not stored; free the disk or replace it, then start the node again"
+        )
+        return self._failed
 
 
-def _link(previous: bytes, record_id: int, kind: str, sequence: int, data: bytes) -> bytes:
+def _link(genesis: bytes, previous: bytes, record_id: int, kind: str, sequence: int, data: bytes) -> bytes:
     head = f"{record_id}:{kind}:{sequence}:{len(data)}:".encode()
-    return sha256(previous + head + data).digest()[:LINK_BYTES]
+    return sha256(genesis + previous + head + data).digest()[:LINK_BYTES]
 
 
-def _create_witness(path: Path, group_id: bytes) -> None:
-    """The witness comes first, so that a ledger without one is a loss and not a first start."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.pwrite(descriptor, (0).to_bytes(8, "big") + sha256(group_id).digest()[:LINK_BYTES], 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _encode_witness(last: int, link: bytes) -> bytes:
+    return last.to_bytes(8, "big") + link
 
 
 def _parse_witness(data: bytes) -> tuple[int, bytes] | None:
     if len(data) != WITNESS_BYTES:
         return None
     return int.from_bytes(data[:8], "big"), data[8:]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

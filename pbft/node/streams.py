@@ -51,8 +51,8 @@ class FrameStream:
         Raises MalformedMessage, and trio.TooSlowError if a frame was begun and does not end.
         """
         if self._early:
-            frames, self._early = self._early, []
-            return frames
+            early, self._early = self._early, []
+            return early
         # No deadline, and so no cancel scope, for the usual case: whole frames, whenever they come.
         whole = await self._receive_some()
         if whole is not None:

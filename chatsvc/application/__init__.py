@@ -1,0 +1,1 @@
+"""The chat as a deterministic state machine: pure, and the same at every replica on every Python."""

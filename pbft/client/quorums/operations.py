@@ -1,0 +1,55 @@
+"""Operations under way, and what a replica can say of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crypto.digest import Digest, digest_of
+from pbft.client.quorums.model import Ticket
+from pbft.core.messages import OperationResult, SignedRequest
+from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SequenceNumber
+
+Place = tuple[int, int, Digest]
+"""Sequence, index in the batch, digest of the result: what f+1 replies must agree on."""
+REFUSED: Place = (-1, -1, digest_of(b""))
+
+
+def place_of(result: OperationResult, sequence: SequenceNumber) -> Place:
+    return REFUSED if result.refused else (sequence, result.index, digest_of(result.result))
+
+
+def contradicts(accepted: Place, other: Place, *, repeatable: bool) -> bool:
+    """Whether no correct replica says `other` of an operation that stands at `accepted`.
+
+    A correct one may call a name stale that it has forgotten. What the application does not remember may run
+    again, at another sequence.
+    """
+    if accepted == other or REFUSED in (accepted, other):
+        return False
+    return not repeatable or accepted[0] == other[0]
+
+
+@dataclass(slots=True, eq=False)
+class HeldOperation:
+    ticket: Ticket
+    operation: bytes
+    repeatable: bool
+    deadline: Milliseconds = Milliseconds(0)
+    waited_for: bool = True
+    """Its outcome has not been reported yet, not even as unknown."""
+    client_sequence: ClientSequence = ClientSequence(-1)
+    bundle: Bundle | None = None
+    opinions: dict[ReplicaId, tuple[Place, bytes]] = field(default_factory=dict)
+    """What each replica said, and the frame in which it did, empty if there was no room for it."""
+    decided: tuple[Place, bytes] | None = None
+    """What f+1 replicas said, and the result."""
+
+
+@dataclass(slots=True, eq=False)
+class Bundle:
+    request: SignedRequest
+    open: int
+    resend_at: Milliseconds
+    pause_ms: int
+    fresh: bool = True
+    """Not yet sent to all replicas for want of replies."""

@@ -1,0 +1,49 @@
+"""What can go wrong with a state database. Texts name the file, what is wrong and the remedy."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+
+class StateError(Exception):
+    """The database cannot be used as this group's state."""
+
+
+class StorageFailure(StateError):  # noqa: N818 - as the protocol's own failures are named
+    """The disk is full, broken or holds damaged rows. The node stops: nothing after it was committed."""
+
+
+class StorageGuard:
+    """Turns SQLite's failures inside its `with` block into StorageFailure, and remembers the first.
+
+    A StorageFailure that passes through an application may be swallowed there; `check` finds it again.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._first: StorageFailure | None = None
+
+    def check(self) -> None:
+        if self._first is not None:
+            raise self._first
+
+    def failure(self, reason: object) -> StorageFailure:
+        """Record and return a failure, for the caller to raise."""
+        failure = StorageFailure(f"{self.path or 'state in memory'}: {reason}")
+        self._first = self._first or failure
+        return failure
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+            name = getattr(error, "sqlite_errorname", "SQLite")
+            raise self.failure(
+                f"{error} ({name}). Check the disk's space and health, then start the node again; if the file"
+                " is damaged, move it away and the node fetches the state from its peers"
+            ) from error

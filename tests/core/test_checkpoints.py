@@ -1,0 +1,195 @@
+"""Checkpoints: stable at a quorum of equal roots, this replica's own among them or later; a damaged state."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbft.core.effects import RecordKind
+from pbft.core.messages import CheckpointCertificate, Signed, SlotStatus
+from pbft.core.types import ReplicaId
+from tests.harness.cluster import Cluster
+from tests.harness.craft import Craft, digest
+from tests.harness.simnode import Flight
+
+K = 4
+
+
+def cluster_of(n: int = 4) -> Cluster:
+    return Cluster(n, checkpoint_interval=K, pipeline_depth=3)
+
+
+def run(cluster: Cluster, count: int, *, start: int = 0) -> None:
+    for first in range(start, start + count):
+        cluster.request("a", first=first, ack=first)
+        cluster.deliver_all()
+
+
+def no_checkpoints(cluster: Cluster, to: int) -> None:
+    def allow(flight: Flight) -> bool:
+        message = cluster.openers[flight.to].parse_peer(flight.frame).value
+        about = isinstance(message, CheckpointCertificate) or (
+            isinstance(message, Signed) and hasattr(message.message, "state_root")
+        )
+        return not (flight.to == to and about)
+
+    cluster.on_send = allow
+
+
+def test_stable_with_a_quorum_and_not_before() -> None:
+    cluster = cluster_of()
+    cluster.on_send = lambda flight: flight.source in (0, 1, 2) and flight.to in (0, 1, 2)
+    run(cluster, K - 1)
+    log = cluster.replicas[ReplicaId(0)].log
+    assert (log.low_watermark, log.last_executed) == (0, K - 1)
+    cluster.request("a", first=K - 1)
+    while log.last_executed < K:
+        cluster.deliver(cluster.flying.pop(0))
+    assert log.low_watermark == 0, "its own vote is one of three"
+    cluster.deliver_all()
+    assert log.low_watermark == K
+    assert [slot for slot in range(1, K + 1) if log.get(slot) is not None] == []
+    kinds = [record.kind for record in cluster.nodes[ReplicaId(0)].ledger if record.sequence == K]
+    assert kinds.index(RecordKind.CHECKPOINT) < kinds.index(RecordKind.STABLE)
+
+
+def test_votes_for_different_roots_make_no_certificate() -> None:
+    cluster = Cluster(7, byzantine=(5, 6), checkpoint_interval=K, pipeline_depth=3)
+    craft = Craft(cluster.members)
+    cluster.on_send = lambda flight: flight.source in (0, 1, 2, 3) and flight.to in (0, 1, 2, 3)
+    for voter in (5, 6):
+        cluster.inject(voter, 0, craft.checkpoint(voter, K, digest(f"root of {voter}")))
+    cluster.deliver_all()
+    replica = cluster.replicas[ReplicaId(0)]
+    for voter in (1, 2, 3, 4):
+        cluster.inject(voter, 0, craft.checkpoint(voter, 2 * K, digest("root")))
+    cluster.deliver_all()
+    assert replica.checkpoints.stable is None
+
+
+def test_a_certificate_ahead_of_execution_raises_nothing() -> None:
+    """Neither h nor the window moves before this replica has executed so far."""
+    cluster = cluster_of()
+    craft = Craft(cluster.members)
+    for sequence in (K, 2 * K, 100 * K, 50 * K):
+        cluster.inject(3, 1, craft.checkpoint_certificate(sequence, digest("root"), (0, 2, 3)))
+    cluster.deliver_all()
+    assert cluster.replicas[ReplicaId(1)].log.low_watermark == 0
+    assert cluster.nodes[ReplicaId(1)].stored == set()
+
+
+def test_certificates_ahead_take_constant_memory() -> None:
+    cluster = cluster_of()
+    craft = Craft(cluster.members)
+    for sequence in range(K, 100 * K, K):
+        cluster.inject(3, 1, craft.checkpoint_certificate(sequence, digest("root"), (0, 2, 3)))
+    cluster.deliver_all()
+    assert sorted(cluster.replicas[ReplicaId(1)].checkpoints._ahead) == [K, 2 * K, 99 * K]
+
+
+def test_a_replica_whose_state_differs_says_so_stops_executing_and_does_not_vouch() -> None:
+    cluster = cluster_of()
+    run(cluster, 2)
+    damaged = cluster.nodes[ReplicaId(3)]
+    damaged.executor.state.rows["log", (0,)] = (b"rot",)
+    run(cluster, 6, start=2)
+    assert cluster.replicas[ReplicaId(3)].checkpoints.diverged_at == K
+    assert len(damaged.alarms) == 1
+    assert damaged.executed == K
+    assert cluster.replicas[ReplicaId(0)].log.low_watermark == 2 * K, "the others go on"
+    cluster.advance(3000)
+    cluster.deliver_all()
+    assert len(damaged.alarms) == 1
+    assert [record.sequence for record in damaged.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+
+
+def test_a_replica_that_knows_that_its_state_differs_does_not_vouch_for_what_was_under_way() -> None:
+    """Batches handed out before it knew run to the end; the checkpoint among them gets no vote."""
+    cluster = cluster_of()
+    run(cluster, 2)
+    damaged = cluster.nodes[ReplicaId(3)]
+    damaged.executor.state.rows["log", (0,)] = (b"rot",)
+    no_checkpoints(cluster, 3)
+    run(cluster, 5, start=2)
+    assert damaged.executed == K + 3
+    cluster.deferred = True
+    cluster.request("a", first=7, ack=7)
+    for _ in range(4):
+        cluster.deliver_all()
+        for me in (0, 1, 2):
+            cluster.pump(ReplicaId(me))
+    assert damaged.executed == 2 * K, "executed, and not yet told to the core"
+    certificate = Craft(cluster.members).checkpoint_certificate(
+        K, cluster.nodes[ReplicaId(0)].executor.state.root(), (0, 1, 2)
+    )
+    cluster.inject(0, 3, certificate)
+    cluster.deliver_all()
+    assert cluster.replicas[ReplicaId(3)].checkpoints.diverged_at == K
+    cluster.deferred = False
+    cluster.pump(ReplicaId(3))
+    assert [record.sequence for record in damaged.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+
+
+def test_a_damaged_replica_learns_it_again_after_a_restart() -> None:
+    cluster = cluster_of()
+    run(cluster, 2)
+    cluster.nodes[ReplicaId(3)].executor.state.rows["log", (0,)] = (b"rot",)
+    run(cluster, 4, start=2)
+    cluster.crash(3)
+    cluster.restart(3)
+    cluster.advance(2000)
+    cluster.deliver_all()
+    run(cluster, 4, start=6)
+    assert cluster.replicas[ReplicaId(3)].checkpoints.diverged_at == K
+    assert cluster.nodes[ReplicaId(3)].executed < 2 * K
+
+
+def test_a_crash_between_the_state_and_the_vote_for_it_is_made_up_for() -> None:
+    cluster = cluster_of()
+    run(cluster, K - 1)
+    node = cluster.nodes[ReplicaId(2)]
+    cluster.deferred = True
+    cluster.request("a", first=K - 1)
+    for _ in range(4):
+        cluster.deliver_all()
+        for me in (0, 1, 3):
+            cluster.pump(ReplicaId(me))
+    assert node.executed == K
+    cluster.crash(2)
+    cluster.deferred = False
+    assert not [record for record in node.ledger if record.kind is RecordKind.CHECKPOINT]
+    cluster.restart(2)
+    assert [record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+    cluster.settle(lambda: cluster.replicas[ReplicaId(2)].log.low_watermark == K)
+
+
+def test_evidence_of_two_roots() -> None:
+    cluster = cluster_of()
+    craft = Craft(cluster.members)
+    cluster.inject(3, 1, craft.checkpoint(3, K, digest("x")))
+    cluster.inject(3, 1, craft.checkpoint(3, K, digest("y")))
+    cluster.deliver_all()
+    (evidence,) = cluster.nodes[ReplicaId(1)].evidence
+    assert (evidence.code, evidence.culprit) == ("E4", 3)
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_memory_is_that_of_the_window(n: int) -> None:
+    """Many checkpoints later a replica holds no more than at the first."""
+    cluster = cluster_of(n)
+    run(cluster, 10 * K)
+    cluster.settle(lambda: {replica.log.low_watermark for replica in cluster.replicas.values()} == {10 * K})
+    for replica in cluster.replicas.values():
+        assert len(replica.log._slots) == 0
+        assert len(replica.pool) == 0
+        assert not replica.checkpoints._votes
+        assert not replica.checkpoints._ahead
+        rules = replica.rules
+        assert (len(rules._accepted), len(rules._committed), len(rules._roots)) == (0, 0, 0)
+
+
+def test_status_says_what_is_there() -> None:
+    cluster = cluster_of()
+    cluster.request("a")
+    cluster.deliver(cluster.flying.pop(0))
+    (slot,) = cluster.replicas[ReplicaId(0)].repair.status().slots
+    assert slot == SlotStatus(sequence=slot.sequence, has_proposal=True, prepares=0, commits=0)

@@ -1,0 +1,282 @@
+"""Every reason to refuse a message has its case here; a new IgnoreReason without one fails the last test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from pbft.core.effects import IgnoreReason
+from pbft.core.messages import Body, Credit, Query, Subscribe, Unsubscribe
+from pbft.core.readers import SUBSCRIPTIONS_PER_DEVICE_MAX, WAITING_QUERIES_PER_DEVICE_MAX
+from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, View
+from tests.harness.cluster import WALL_START_MS, Cluster
+from tests.harness.craft import Craft, digest
+
+ME = ReplicaId(1)
+NOW = WALL_START_MS + 1000
+SKEW = 30_000
+K = 4
+OUTSIDE = 2 * K + 1
+
+
+class World:
+    """A replica that is a backup, and everybody else's keys."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(
+            checkpoint_interval=K, pipeline_depth=1, batch_operations_max=4, batch_bytes_max=4096, client_window=4
+        )
+        self.craft = Craft(self.cluster.members)
+        self.cluster.on_send = lambda _flight: False
+
+    def tell(self, *messages: object, source: int = 3) -> None:
+        for message in messages:
+            self.cluster.inject(source, ME, message)  # type: ignore[arg-type]
+        self.cluster.deliver_all()
+
+    def propose(self, sequence: int = 1, *, first: int = 0, signer: int = 0, timestamp: int = NOW) -> None:
+        self.tell(
+            self.craft.proposal(
+                signer, sequence, self.craft.batch(self.craft.request("a", first), timestamp=timestamp)
+            )
+        )
+
+    def ask(self, *firsts: int, ack: int = 0, device: str = "a") -> None:
+        for first in firsts:
+            self.cluster.request(device, first=first, ack=ack, to=[ME])
+        self.cluster.deliver_all()
+
+    def run(self, count: int) -> None:
+        """Let the whole group execute `count` requests of device a."""
+        self.cluster.on_send = None
+        for first in range(count):
+            self.cluster.request("a", first=first, ack=first)
+            self.cluster.deliver_all()
+        self.cluster.on_send = lambda _flight: False
+        self.cluster.nodes[ME].ignored.clear()
+
+
+@dataclass(frozen=True)
+class Case:
+    what: str
+    reason: IgnoreReason
+    act: Callable[[World], None]
+
+
+def then(*acts: Callable[[World], object]) -> Callable[[World], None]:
+    def act(world: World) -> None:
+        for each in acts:
+            each(world)
+
+    return act
+
+
+def old_view(world: World) -> None:
+    world.cluster.replicas[ME].log.view = View(1)
+    world.tell(world.craft.prepare(2, 1, digest("x")))
+
+
+def two_proposals(world: World) -> None:
+    world.propose(1, first=0)
+    world.propose(1, first=1)
+
+
+def proposal_against_a_certificate(world: World) -> None:
+    world.tell(world.craft.commit_certificate(1, digest("x"), (0, 2, 3)))
+    world.propose(1)
+
+
+def many_operations(world: World) -> None:
+    requests = [world.craft.request("a", first, b"x", b"y", b"z") for first in (0, 3)]
+    world.tell(world.craft.proposal(0, 1, world.craft.batch(*requests)))
+
+
+def many_bytes(world: World) -> None:
+    requests = [world.craft.request(name, 0, b"x" * 4096) for name in "abc"]
+    world.tell(world.craft.proposal(0, 1, world.craft.batch(*requests)))
+
+
+def stamp(offset: int) -> Callable[[World], None]:
+    return lambda world: world.propose(timestamp=NOW + offset)
+
+
+def executed_request(world: World) -> None:
+    world.run(1)
+    world.ask(0)
+
+
+def executed_certificate(world: World) -> None:
+    world.run(1)
+    world.tell(world.craft.commit_certificate(1, digest("x"), (0, 2, 3)))
+
+
+def stale_name(world: World) -> None:
+    world.run(3)
+    world.ask(0)
+
+
+def stale_checkpoint(world: World) -> None:
+    world.run(K)
+    world.tell(world.craft.checkpoint(3, K, digest("root")))
+
+
+def too_many_reads(world: World) -> None:
+    device = world.cluster.members.device("a")
+    for number in range(WAITING_QUERIES_PER_DEVICE_MAX + 1):
+        query = Query(query_id=number, minimum_sequence=SequenceNumber(9), query=b"count")
+        world.cluster.from_client(device, ME, query)
+
+
+def too_many_subscriptions(world: World) -> None:
+    device = world.cluster.members.device("a")
+    for number in range(SUBSCRIPTIONS_PER_DEVICE_MAX + 1):
+        subscribe = Subscribe(subscription=number, topic=b"log", start=EventIndex(0), bodies=True)
+        world.cluster.from_client(device, ME, subscribe)
+
+
+def two_requests(world: World) -> None:
+    world.tell(*(world.craft.request("a", 0, operation) for operation in (b"x", b"y")))
+
+
+def full_pool(world: World) -> None:
+    """A device may have two client windows of operations waiting."""
+    for session in (1, 2, 3):
+        world.tell(world.craft.request("a", 0, *[b"x"] * 4 if session < 3 else (b"x",), session=session))
+
+
+def someone_elses_request(world: World) -> None:
+    world.cluster.from_client(world.cluster.members.device("b"), ME, world.craft.request("a"))
+
+
+def body_unasked(world: World) -> None:
+    world.tell(Body(sequence=SequenceNumber(1), batch=world.craft.batch(world.craft.request("a"))))
+
+
+CASES = (
+    Case("prepare of an old view", IgnoreReason.OLD_VIEW, old_view),
+    Case("prepare", IgnoreReason.FUTURE_VIEW, lambda w: w.tell(w.craft.prepare(2, 1, digest("x"), view=1))),
+    Case("commit", IgnoreReason.FUTURE_VIEW, lambda w: w.tell(w.craft.commit(2, 1, digest("x"), view=2**62))),
+    Case("prepare twice", IgnoreReason.DUPLICATE, lambda w: w.tell(*[w.craft.prepare(2, 1, digest("x"))] * 2)),
+    Case("commit twice", IgnoreReason.DUPLICATE, lambda w: w.tell(*[w.craft.commit(2, 1, digest("x"))] * 2)),
+    Case("checkpoint twice", IgnoreReason.DUPLICATE, lambda w: w.tell(*[w.craft.checkpoint(2, K, digest("r"))] * 2)),
+    Case("proposal twice", IgnoreReason.DUPLICATE, then(World.propose, World.propose)),
+    Case("request twice", IgnoreReason.DUPLICATE, lambda w: w.ask(0, 0)),
+    Case(
+        "certificate twice",
+        IgnoreReason.DUPLICATE,
+        lambda w: w.tell(*[w.craft.commit_certificate(1, digest("x"), (0, 2, 3))] * 2),
+    ),
+    Case("checkpoint passed", IgnoreReason.BELOW_LOW_WATERMARK, stale_checkpoint),
+    Case(
+        "certificate of a checkpoint passed",
+        IgnoreReason.BELOW_LOW_WATERMARK,
+        then(lambda w: w.run(K), lambda w: w.tell(w.craft.checkpoint_certificate(K, digest("r"), (0, 2, 3)))),
+    ),
+    Case(
+        "old prepare",
+        IgnoreReason.BELOW_LOW_WATERMARK,
+        then(lambda w: w.run(K), lambda w: w.tell(w.craft.prepare(2, K, digest("x")))),
+    ),
+    Case("prepare", IgnoreReason.ABOVE_HIGH_WATERMARK, lambda w: w.tell(w.craft.prepare(2, OUTSIDE, digest("x")))),
+    Case("commit", IgnoreReason.ABOVE_HIGH_WATERMARK, lambda w: w.tell(w.craft.commit(2, 2**62, digest("x")))),
+    Case("proposal", IgnoreReason.ABOVE_HIGH_WATERMARK, lambda w: w.propose(OUTSIDE)),
+    Case(
+        "checkpoint", IgnoreReason.ABOVE_HIGH_WATERMARK, lambda w: w.tell(w.craft.checkpoint(2, 3 * K, digest("r")))
+    ),
+    Case(
+        "certificate",
+        IgnoreReason.ABOVE_HIGH_WATERMARK,
+        lambda w: w.tell(w.craft.commit_certificate(OUTSIDE, digest("x"), (0, 2, 3))),
+    ),
+    Case("proposal by a backup", IgnoreReason.NOT_THE_PRIMARY, lambda w: w.propose(signer=2)),
+    Case(
+        "prepare by the primary",
+        IgnoreReason.PRIMARY_DOES_NOT_PREPARE,
+        lambda w: w.tell(w.craft.prepare(0, 1, digest("x"))),
+    ),
+    Case("second proposal", IgnoreReason.CONFLICTING_PROPOSAL, two_proposals),
+    Case("proposal against a certificate", IgnoreReason.CONFLICTING_PROPOSAL, proposal_against_a_certificate),
+    Case(
+        "second prepare",
+        IgnoreReason.CONFLICTING_VOTE,
+        lambda w: w.tell(w.craft.prepare(2, 1, digest("x")), w.craft.prepare(2, 1, digest("y"))),
+    ),
+    Case(
+        "second commit",
+        IgnoreReason.CONFLICTING_VOTE,
+        lambda w: w.tell(w.craft.commit(2, 1, digest("x")), w.craft.commit(2, 1, digest("y"))),
+    ),
+    Case(
+        "second checkpoint",
+        IgnoreReason.CONFLICTING_VOTE,
+        lambda w: w.tell(w.craft.checkpoint(2, K, digest("x")), w.craft.checkpoint(2, K, digest("y"))),
+    ),
+    Case("operations", IgnoreReason.BATCH_TOO_LARGE, many_operations),
+    Case("bytes", IgnoreReason.BATCH_TOO_LARGE, many_bytes),
+    Case("late stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(-SKEW - 1)),
+    Case("early stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(SKEW + 1)),
+    Case("the null batch's stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(-NOW)),
+    Case("request", IgnoreReason.ALREADY_EXECUTED, executed_request),
+    Case("certificate", IgnoreReason.ALREADY_EXECUTED, executed_certificate),
+    Case("vote", IgnoreReason.NOT_A_CHECKPOINT, lambda w: w.tell(w.craft.checkpoint(2, K + 1, digest("r")))),
+    Case(
+        "certificate",
+        IgnoreReason.NOT_A_CHECKPOINT,
+        lambda w: w.tell(w.craft.checkpoint_certificate(K + 1, digest("r"), (0, 2, 3))),
+    ),
+    Case("body", IgnoreReason.NOT_WANTED, body_unasked),
+    Case(
+        "other operations under one name",
+        IgnoreReason.NAME_IN_USE,
+        two_requests,
+    ),
+    Case(
+        "pool",
+        IgnoreReason.POOL_FULL,
+        full_pool,
+    ),
+    Case("request", IgnoreReason.WRONG_DEVICE, someone_elses_request),
+    Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
+    Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
+    Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
+    Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),
+    Case(
+        "credit",
+        IgnoreReason.NO_SUBSCRIPTION,
+        lambda w: w.cluster.from_client(
+            w.cluster.members.device("a"), ME, Credit(subscription=1, taken=EventIndex(5))
+        ),
+    ),
+    Case(
+        "unsubscribe",
+        IgnoreReason.NO_SUBSCRIPTION,
+        lambda w: w.cluster.from_client(w.cluster.members.device("a"), ME, Unsubscribe(subscription=1)),
+    ),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.reason.name}: {case.what}")
+def test_refused(case: Case) -> None:
+    world = World()
+    case.act(world)
+    ignored = world.cluster.nodes[ME].ignored
+    assert ignored == {case.reason: 1}
+
+
+def test_the_smallest_and_largest_stamps_in_range_are_accepted() -> None:
+    for offset in (-SKEW, SKEW):
+        world = World()
+        world.propose(timestamp=NOW + offset)
+        assert not world.cluster.nodes[ME].ignored
+
+
+def test_the_null_batch_is_accepted_whatever_the_clock_says() -> None:
+    world = World()
+    world.tell(world.craft.proposal(0, 1, world.craft.batch(timestamp=0)))
+    assert not world.cluster.nodes[ME].ignored
+
+
+def test_every_reason_has_a_case() -> None:
+    assert set(IgnoreReason) == {case.reason for case in CASES}

@@ -1,0 +1,161 @@
+"""Crashes between any two effects: no second, different vote (08), and no vote that is lost to the group (09)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from crypto.digest import Digest
+from pbft.core.messages import Checkpoint, Commit, Prepare, PrePrepare, Proposal, Signed
+from pbft.core.types import ReplicaId
+from tests.harness.cluster import Cluster
+from tests.harness.craft import Craft
+from tests.harness.simnode import Flight
+
+
+class Votes:
+    """Everything that replicas ever said in one run: two different votes in one place are a failure."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.seen: dict[tuple[object, ...], Digest] = {}
+        cluster.on_send = self
+
+    def __call__(self, flight: Flight) -> bool:
+        message = self.cluster.openers[flight.to].parse_peer(flight.frame).value
+        vote = message.pre_prepare if isinstance(message, Proposal) else message
+        if isinstance(vote, Signed):
+            for place, said in self._places(vote):
+                first = self.seen.setdefault(place, said)
+                assert first == said, self.cluster.report(f"a second, different vote: {place}")
+        return True
+
+    def _places(self, vote: Signed[object]) -> Iterator[tuple[tuple[object, ...], Digest]]:
+        match vote.message:
+            case PrePrepare() | Prepare() as message:
+                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
+            case Commit() as message:
+                yield (vote.signer, "committed", message.view, message.sequence), message.batch_digest
+                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
+            case Checkpoint() as message:
+                yield (vote.signer, "checkpoint", message.sequence), message.state_root
+
+
+def effects_of_a_run(replica: int) -> int:
+    """How many effects a replica carries out while two batches and a checkpoint go through."""
+    cluster = Cluster(checkpoint_interval=2, pipeline_depth=1)
+    node = cluster.nodes[ReplicaId(replica)]
+    node.fuse = 10_000
+    for first in range(2):
+        cluster.request("a", first=first, ack=first)
+        cluster.deliver_all()
+    assert node.fuse is not None
+    return 10_000 - node.fuse
+
+
+@pytest.mark.parametrize("power_loss", [False, True])
+@pytest.mark.parametrize("replica", range(4))
+def test_pitfall_08_a_crash_between_any_two_effects_changes_no_vote(replica: int, power_loss: bool) -> None:
+    total = effects_of_a_run(replica)
+    assert total > 30
+    for fuse in range(total):
+        cluster = Cluster(checkpoint_interval=2, pipeline_depth=1)
+        Votes(cluster)
+        cluster.nodes[ReplicaId(replica)].fuse = fuse
+        for first in range(2):
+            cluster.request("a", first=first, ack=first)
+            cluster.deliver_all()
+        if power_loss:
+            cluster.nodes[ReplicaId(replica)].executor.lose_power()
+        assert not cluster.nodes[ReplicaId(replica)].alive
+        cluster.restart(replica)
+        # The world has changed: other requests are here first, so a forgetful primary would propose another batch.
+        cluster.request("b", to=range(4))
+        for first in (1, 0):
+            cluster.request("a", first=first, ack=first, to=range(4))
+        cluster.settle(cluster.executed_everywhere(3), within_ms=8000)
+        cluster.assert_same_state()
+
+
+@pytest.mark.parametrize("fuse", range(8))
+def test_pitfall_08_a_restarted_backup_does_not_accept_another_proposal(fuse: int) -> None:
+    cluster = Cluster(byzantine=(0,))
+    Votes(cluster)
+    craft = Craft(cluster.members)
+    first, second = (craft.proposal(0, 1, craft.batch(craft.request(name))) for name in "ab")
+    node = cluster.nodes[ReplicaId(1)]
+    node.fuse = fuse
+    cluster.inject(0, 1, first)
+    cluster.inject(2, 1, craft.prepare(2, 1, first.batch.digest))
+    cluster.deliver_all()
+    if node.alive:
+        cluster.crash(1)
+    voted = bool(node.ledger)
+    cluster.restart(1)
+    cluster.inject(0, 1, second)
+    cluster.inject(3, 1, craft.prepare(3, 1, second.batch.digest))
+    cluster.deliver_all()
+    slot = cluster.replicas[ReplicaId(1)].log.get(1)
+    assert slot is not None
+    assert slot.proposal is not None
+    assert slot.proposal.batch.digest == (first if voted else second).batch.digest
+
+
+@pytest.mark.parametrize("n", [4, 7])
+@pytest.mark.parametrize("fuse", [1, 2, 3])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_pitfall_09_all_crash_right_after_storing_and_the_group_goes_on(n: int, fuse: int, rounds: int) -> None:
+    """What is in the ledgers is sent again, so that the votes are worth something after the restart."""
+    cluster = Cluster(n)
+    Votes(cluster)
+    cluster.request("a")
+    for _ in range(rounds):
+        for node in cluster.nodes.values():
+            node.fuse = fuse
+        cluster.deliver_all()
+        for me, node in cluster.nodes.items():
+            if node.alive:
+                cluster.crash(me)
+        for me in cluster.nodes:
+            cluster.restart(me, link_up=False)
+        cluster.advance(1100)
+    if not any(node.stored for node in cluster.nodes.values()):
+        cluster.request("a")
+    cluster.settle(cluster.executed_everywhere(1), within_ms=5000)
+    cluster.assert_same_state()
+
+
+@pytest.mark.parametrize("power_loss", [False, True])
+def test_pitfall_09_a_whole_group_restarts_in_the_middle_of_everything(power_loss: bool) -> None:
+    cluster = Cluster(checkpoint_interval=4, pipeline_depth=3)
+    Votes(cluster)
+    for asked, stop in enumerate(range(0, 90, 3), 1):
+        cluster.request("a", first=asked - 1, ack=asked - 1, to=range(4))
+        for _ in range(stop):
+            if cluster.flying:
+                cluster.deliver(cluster.flying.pop(0))
+        for me in cluster.nodes:
+            cluster.crash(me, power_loss=power_loss)
+        for me in cluster.nodes:
+            cluster.restart(me)
+        cluster.request("a", first=asked - 1, ack=asked - 1, to=range(4))
+        cluster.settle(cluster.executed_everywhere(asked))
+    cluster.assert_same_state()
+
+
+def test_the_primary_does_not_use_a_sequence_number_again_after_a_restart() -> None:
+    cluster = Cluster(checkpoint_interval=4, pipeline_depth=3)
+    votes = Votes(cluster)
+    for restart in range(6):
+        cluster.on_send = lambda _flight: False
+        cluster.request("a", first=2 * restart, ack=2 * restart)
+        cluster.deliver_all()
+        cluster.crash(0)
+        cluster.on_send = votes
+        cluster.restart(0)
+        cluster.request("a", first=2 * restart + 1, ack=2 * restart)
+        cluster.deliver_all()
+        cluster.request("a", first=2 * restart, ack=2 * restart)
+        cluster.settle(cluster.executed_everywhere(2 * restart + 2))
+    cluster.assert_same_state()

@@ -1,0 +1,248 @@
+"""Requests: admission, the pool's accounting, forwarding, and what a client may be accused of."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from pbft.core.effects import IgnoreReason
+from pbft.core.group import Parameters
+from pbft.core.messages import Reply, SignedRequest
+from pbft.core.request_pool import DEVICE_WINDOWS_MAX, RequestPool
+from pbft.core.types import ReplicaId
+from tests.harness.cluster import Cluster
+from tests.harness.craft import Craft
+from tests.harness.keys import make_group
+
+BACKUP = ReplicaId(1)
+
+
+def backup_alone() -> tuple[Cluster, Craft]:
+    """A cluster in which nothing leaves anybody: only what a test delivers arrives."""
+    cluster = Cluster()
+    cluster.on_send = lambda _flight: False
+    return cluster, Craft(cluster.members)
+
+
+def hand(cluster: Cluster, *requests: SignedRequest, to: int = BACKUP) -> None:
+    for request in requests:
+        cluster.send_request(request, [to])
+    cluster.deliver_all()
+
+
+# -- equivocation
+
+
+def test_two_operations_under_one_name_are_kept_as_evidence() -> None:
+    cluster, craft = backup_alone()
+    first, second = craft.request("a", 0, b"x"), craft.request("a", 0, b"y")
+    hand(cluster, first, second)
+    (evidence,) = cluster.nodes[BACKUP].evidence
+    assert (evidence.culprit, evidence.first, evidence.second) == (first.device, first.wire, second.wire)
+
+
+def test_two_operations_under_one_name_in_requests_that_begin_elsewhere_are_evidence_too() -> None:
+    cluster, craft = backup_alone()
+    hand(cluster, craft.request("a", 0, b"x", b"y"), craft.request("a", 1, b"z"))
+    assert cluster.nodes[BACKUP].ignored == {IgnoreReason.NAME_IN_USE: 1}
+    assert len(cluster.nodes[BACKUP].evidence) == 1
+
+
+def test_the_same_operation_in_another_request_accuses_nobody() -> None:
+    """A client may sign again: with a later acknowledgement, or other operations beside the same one."""
+    cluster, craft = backup_alone()
+    hand(cluster, craft.request("a", 5, b"x", b"y"), craft.request("a", 5, b"x", b"y", ack=3))
+    hand(cluster, craft.request("a", 5, b"x"), craft.request("a", 6, b"y", b"z"))
+    assert cluster.nodes[BACKUP].ignored == {IgnoreReason.NAME_IN_USE: 3}
+    assert cluster.nodes[BACKUP].evidence == []
+
+
+# -- what ran leaves the pool
+
+
+def test_an_operation_that_ran_leaves_the_pool_whatever_request_brought_it() -> None:
+    """Else a backup would wait for ever for what its primary rightly refuses to order again."""
+    cluster = Cluster()
+    craft = Craft(cluster.members)
+    cluster.on_send = lambda flight: not (flight.source == BACKUP and flight.to == 0)
+    hand(cluster, craft.request("a", 0, b"x", b"y"))
+    hand(cluster, craft.request("a", 3, b"v", b"w"))
+    cluster.on_send = None
+    hand(cluster, craft.request("a", 0, b"x"), to=0)
+    hand(cluster, craft.request("a", 1, b"y"), to=0)
+    hand(cluster, craft.request("a", 2, b"u", b"v", b"w"), to=0)
+    assert cluster.executed_everywhere(5)()
+    assert [len(replica.pool) for replica in cluster.replicas.values()] == [0, 0, 0, 0]
+
+
+def test_what_is_left_of_an_overlapping_request_can_be_asked_for_again() -> None:
+    cluster = Cluster()
+    craft = Craft(cluster.members)
+    hand(cluster, craft.request("a", 0, b"x", b"y"), to=0)
+    late = craft.request("a", 1, b"y", b"z")
+    hand(cluster, late, to=0)
+    cluster.settle(cluster.executed_everywhere(3))
+    assert [len(replica.pool) for replica in cluster.replicas.values()] == [0, 0, 0, 0]
+
+
+# -- forwarding
+
+
+def test_a_backup_passes_a_new_request_on_to_the_primary() -> None:
+    cluster = Cluster()
+    cluster.request("a", to=[2])
+    cluster.settle(cluster.executed_everywhere(1), within_ms=0)
+
+
+def test_a_request_asked_for_again_is_passed_on_again() -> None:
+    """The first copy was lost on the way, and the client cannot reach the primary itself."""
+    cluster = Cluster()
+    cluster.on_send = lambda flight: not (flight.source == 2 and flight.to == 0)
+    request = cluster.request("a", to=[2])
+    cluster.deliver_all()
+    cluster.on_send = None
+    cluster.send_request(request, [2])
+    cluster.settle(cluster.executed_everywhere(1), within_ms=0)
+
+
+def test_a_request_passed_on_by_a_peer_is_not_passed_on_again() -> None:
+    cluster, craft = backup_alone()
+    request = craft.request("a")
+    cluster.inject(2, BACKUP, request)
+    cluster.inject(3, BACKUP, request)
+    cluster.deliver_all()
+    assert cluster.sent["SignedRequest"] == 0
+
+
+def test_waiting_requests_are_passed_on_when_the_link_to_the_primary_comes_up() -> None:
+    cluster = Cluster()
+    cluster.crash(0)
+    for first in range(3):
+        cluster.request("a", first=first, to=[2])
+    cluster.deliver_all()
+    cluster.restart(0)
+    cluster.settle(cluster.executed_everywhere(3))
+
+
+# -- answers
+
+
+def test_a_request_that_ran_is_answered_again_from_what_was_kept() -> None:
+    cluster = Cluster()
+    request = cluster.request("a")
+    cluster.deliver_all()
+    before = list(cluster.replies)
+    cluster.send_request(request, cluster.group.replicas)
+    cluster.deliver_all()
+    again = cluster.replies[len(before) :]
+    assert sorted(again, key=str) == sorted(before, key=str)
+    assert cluster.order.keys() == {1}
+
+
+def test_names_that_were_forgotten_are_refused_with_an_answer() -> None:
+    cluster = Cluster()
+    old = cluster.request("a", first=0)
+    cluster.deliver_all()
+    cluster.request("a", first=1, ack=1)
+    cluster.deliver_all()
+    cluster.send_request(old, [0])
+    cluster.deliver_all()
+    reply = cluster.replies[-1][2]
+    assert isinstance(reply, Reply)
+    assert [(r.client_sequence, r.refused) for r in reply.results] == [(0, True)]
+
+
+def test_a_window_that_was_used_up_goes_on_with_the_acknowledgement_in_the_next_request() -> None:
+    cluster = Cluster(client_window=4)
+    for first in range(4):
+        cluster.request("a", first=first)
+    cluster.deliver_all()
+    cluster.request("a", first=4, ack=4)
+    cluster.settle(cluster.executed_everywhere(5), within_ms=0)
+
+
+# -- the pool itself
+
+
+def test_devices_are_served_in_turn() -> None:
+    members = make_group(4)
+    craft = Craft(members)
+    pool = RequestPool(Parameters(batch_operations_max=3))
+    for first in range(4):
+        pool.add(craft.request("a", first))
+    pool.add(craft.request("b"))
+    pool.add(craft.request("c"))
+    names = [[members.device_name(request.device) for request in pool.take()] for _ in range(3)]
+    assert names == [["a", "b", "c"], ["a", "a", "a"], []]
+
+
+def test_a_request_over_the_batch_limit_goes_alone() -> None:
+    craft = Craft(make_group(4))
+    pool = RequestPool(Parameters(batch_operations_max=2))
+    pool.add(craft.request("a", 0, b"1", b"2", b"3"))
+    pool.add(craft.request("b"))
+    assert [len(pool.take()) for _ in range(3)] == [1, 1, 0]
+
+
+_CRAFT = Craft(make_group(4))
+_REQUESTS = [
+    _CRAFT.request(device, first, *[b"%d" % (first + i) for i in range(count)], session=session)
+    for device in "abc"
+    for session in (1, 2)
+    for first in range(4)
+    for count in (1, 2, 3)
+]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.sampled_from(_REQUESTS)),
+            st.tuples(st.just("take"), st.none()),
+            st.tuples(st.just("remove"), st.sampled_from(_REQUESTS)),
+        ),
+        max_size=60,
+    )
+)
+def test_the_pool_counts_right_whatever_happens(actions: list[tuple[str, SignedRequest | None]]) -> None:
+    limits = Parameters(client_window=4, batch_operations_max=5)
+    pool = RequestPool(limits)
+    held: dict[bytes, SignedRequest] = {}
+    waiting: set[bytes] = set()
+    for action, request in actions:
+        if action == "take":
+            taken = pool.take()
+            assert all(each.wire in waiting for each in taken)
+            assert sum(len(each.message.operations) for each in taken) <= 5
+            waiting -= {each.wire for each in taken}
+        elif request is not None and action == "add" and pool.why_refuse(request) is None:
+            pool.add(request)
+            held[request.wire] = request
+            waiting.add(request.wire)
+        elif request is not None and action == "remove":
+            pool.remove(request)
+            for wire in [wire for wire, each in held.items() if names(each) & names(request)]:
+                del held[wire]
+                waiting.discard(wire)
+        assert len(pool) == len(held)
+        assert pool.waiting_operations == sum(len(held[wire].message.operations) for wire in waiting)
+        assert {request.wire for request in pool.oldest()} == held.keys()
+        per_device: Counter[bytes] = Counter()
+        for each in held.values():
+            per_device[each.device] += len(each.message.operations)
+        assert all(count <= DEVICE_WINDOWS_MAX * 4 for count in per_device.values())
+        every_name = [name for each in held.values() for name in names(each)]
+        assert len(every_name) == len(set(every_name))
+    while waiting:
+        taken = pool.take()
+        assert taken
+        waiting -= {each.wire for each in taken}
+
+
+def names(request: SignedRequest) -> set[tuple[bytes, int, int]]:
+    first = request.message.first_client_sequence
+    count = len(request.message.operations)
+    return {(request.device, request.message.session, number) for number in range(first, first + count)}

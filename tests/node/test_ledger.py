@@ -1,0 +1,387 @@
+"""The ledger: what was appended is there afterwards, in order, or its loss is noticed (protocol, 4 and 10.10)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from pbft.core.effects import Record, RecordKind
+from pbft.core.types import SequenceNumber
+from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME, Ledger, LedgerDamaged, _link
+from tests.node.ledgers import (
+    IDENTITY,
+    WAL_NAME,
+    Image,
+    fill,
+    flipped,
+    image_of,
+    lay_out,
+    open_ledger,
+    record,
+    records_in,
+    slot,
+    stable,
+    verdict,
+)
+
+
+def test_what_was_appended_is_there_in_order_after_a_restart(tmp_path: Path) -> None:
+    transactions = [slot(1), [record(2)], [], slot(3), [stable(4), record(5)]]
+    fill(tmp_path, transactions)
+    everything = tuple(each for transaction in transactions for each in transaction)
+    assert records_in(tmp_path) == everything
+    fill(tmp_path, [slot(6)])
+    assert records_in(tmp_path) == (*everything, *slot(6))
+
+
+def test_bytes_come_back_as_they_were(tmp_path: Path) -> None:
+    awkward = [b"", b"\x00", b"'; DROP TABLE records; --", bytes(range(256)), b"\xff" * 100_000]
+    records = [Record(RecordKind.BODY, SequenceNumber(2**63 - 1), data) for data in awkward]
+    fill(tmp_path, [records])
+    assert records_in(tmp_path) == tuple(records)
+
+
+def test_an_empty_append_is_no_transaction(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.append([])
+    assert ledger.commits == 0
+    ledger.append([record(1)])
+    assert ledger.commits == 1
+    ledger.close()
+
+
+def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.append([record(1)])
+    assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == dict.fromkeys(
+        [LEDGER_NAME, WAL_NAME, f"{LEDGER_NAME}-shm", WITNESS_NAME], 0
+    )
+    ledger.close()
+
+
+# -- serving peers
+
+
+def test_certificates_and_batches_of_a_range(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for sequence in (3, 1, 2, 5):
+        ledger.append(slot(sequence))
+    found = ledger.commit_certificates(1, 3)
+    assert found == [record(sequence, RecordKind.COMMITTED).data for sequence in (1, 2, 3)]
+    assert ledger.commit_certificates(4, 4) == []
+    assert ledger.batch_records(SequenceNumber(5)) == [record(5, RecordKind.PROPOSAL)]
+    ledger.close()
+
+
+# -- pruning
+
+
+def test_records_below_the_retained_ones_are_dropped_and_the_chain_still_holds(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, retained=4)
+    for sequence in range(1, 21):
+        ledger.append(slot(sequence))
+        if sequence % 4 == 0:
+            ledger.append([record(sequence, RecordKind.CHECKPOINT), stable(sequence)])
+    ledger.close()
+    kept = {each.sequence for each in records_in(tmp_path)}
+    assert set(range(17, 21)) <= kept, "what is retained for peers"
+    assert min(kept) >= 16
+    assert records_in(tmp_path)[-1] == stable(20)
+    fill(tmp_path, [slot(21)], retained=4)
+    assert records_in(tmp_path)[-5:] == tuple(slot(21))
+
+
+def test_nothing_is_dropped_while_an_earlier_record_of_a_kept_sequence_stands_before_it(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, retained=2)
+    late, early = [record(1), record(2)], [record(9)]
+    for transaction in (early, late, [stable(8)]):
+        ledger.append(transaction)
+    assert ledger.records() == (*early, *late, stable(8))
+    ledger.close()
+
+
+@pytest.mark.parametrize("retained", [0, 1, 3])
+def test_pruning_keeps_the_certificate_it_is_done_for_and_all_votes_above_it(tmp_path: Path, retained: int) -> None:
+    ledger = open_ledger(tmp_path, retained=retained)
+    for sequence in range(1, 13):
+        ledger.append([record(sequence)])
+        if sequence % 4 == 0:
+            ledger.append([record(sequence + 1, RecordKind.COMMITTED), stable(sequence), record(sequence + 2)])
+        records = ledger.records()
+        low = max((each.sequence for each in records if each.kind is RecordKind.STABLE), default=0)
+        assert low == sequence - sequence % 4
+        votes = {each.sequence for each in records if each.kind is RecordKind.PREPARE}
+        assert set(range(low + 1, sequence + 1)) <= votes
+    ledger.close()
+    assert records_in(tmp_path) == records
+
+
+def test_a_crash_between_commit_and_witness_while_pruning_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The witness stands before the transaction that dropped old records, perhaps up to its own first ones."""
+    ledger = open_ledger(tmp_path / "live", retained=1)
+    ledger.append(slot(1))
+    images: list[Image] = []
+    real = os.pwrite
+
+    def crash_then_write(descriptor: int, data: bytes, offset: int) -> int:
+        images.append(image_of(tmp_path / "live"))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", crash_then_write)
+    ledger.append([*slot(2), *slot(3), stable(4), record(5)])
+    monkeypatch.setattr(os, "pwrite", real)
+    everything = ledger.records()
+    ledger.close()
+    assert [verdict(lay_out(image, tmp_path / "crashed")) for image in images] == [everything]
+
+
+# -- damage
+
+
+def small_closed(directory: Path) -> Image:
+    fill(directory, [slot(1), [record(2)], slot(3), [stable(4)]], retained=3)
+    return image_of(directory)
+
+
+def small_open(directory: Path) -> Image:
+    """A ledger whose process was killed: all is in the write-ahead log, and part in the database too."""
+    fill(directory, [slot(1), slot(2)])
+    ledger = open_ledger(directory)
+    for sequence in (3, 4):
+        ledger.append(slot(sequence))
+    image = image_of(directory)
+    ledger.close()
+    return image
+
+
+SMALL: dict[str, Callable[[Path], Image]] = {"closed": small_closed, "killed": small_open}
+
+
+@pytest.mark.parametrize(("kind", "name", "stride"), [
+    ("closed", LEDGER_NAME, 5),
+    ("killed", LEDGER_NAME, 23),
+    ("killed", WAL_NAME, 11),
+    ("closed", WITNESS_NAME, 1),
+    ("killed", WITNESS_NAME, 1),
+])  # fmt: skip
+def test_pitfall_10_ledger_bit_flips_are_noticed(tmp_path: Path, kind: str, name: str, stride: int) -> None:
+    """Wherever a bit flips: everything is still there, or the ledger says that it is damaged. Nothing is lost."""
+    image = SMALL[kind](tmp_path / "sound")
+    everything = verdict(lay_out(image, tmp_path / "spoilt"))
+    assert everything is not None
+    noticed = 0
+    # The headers of the file and of its pages byte by byte, the rest sampled.
+    data = image[name]
+    positions = sorted({*range(0, len(data), stride), *range(100)} & set(range(len(data))))
+    for position in positions:
+        for mask in {1 << position % 8, 0x80, 0xFF} if position < 100 else {1 << position % 8}:
+            spoilt = image | {name: flipped(data, position, mask)}
+            found = verdict(lay_out(spoilt, tmp_path / "spoilt"))
+            assert found in {None, everything}, f"byte {position} of {name} changed by {mask:#x}"
+            noticed += found is None
+    assert noticed > len(positions) // 20
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+@pytest.mark.parametrize("name", [LEDGER_NAME, WAL_NAME])
+def test_a_file_cut_anywhere_is_noticed(tmp_path: Path, kind: str, name: str) -> None:
+    image = SMALL[kind](tmp_path / "sound")
+    if name not in image:
+        return
+    everything = verdict(lay_out(image, tmp_path / "spoilt"))
+    for length in range(0, len(image[name]), 311):
+        found = verdict(lay_out(image | {name: image[name][:length]}, tmp_path / "spoilt"))
+        assert found in {None, everything}, f"{name} cut to {length} bytes"
+
+
+def test_damage_stays_noticed_however_often_the_node_is_started(tmp_path: Path) -> None:
+    image = small_open(tmp_path / "sound")
+    data = image[WAL_NAME]
+    spoilt = lay_out(image | {WAL_NAME: flipped(data, len(data) // 2, 1)}, tmp_path / "spoilt")
+    assert [verdict(spoilt) for _ in range(3)] == [None, None, None]
+
+
+def test_pitfall_10_ledger_torn_tail_is_cut(tmp_path: Path) -> None:
+    """Of a transaction that no one was told about, nothing remains; of those before it, everything."""
+    ledger = open_ledger(tmp_path / "live")
+    ledger.append(slot(1))
+    before = image_of(tmp_path / "live")
+    ledger.append(slot(2))
+    after = image_of(tmp_path / "live")
+    ledger.close()
+    old, new = tuple(slot(1)), (*slot(1), *slot(2))
+    begin, end = len(before[WAL_NAME]), len(after[WAL_NAME])
+    torn = 0
+    for length in {*range(begin, end, 97), end}:
+        cut = after | {WAL_NAME: after[WAL_NAME][:length], WITNESS_NAME: before[WITNESS_NAME]}
+        found = verdict(lay_out(cut, tmp_path / "torn"))
+        assert found in {old, new}
+        torn += found == old
+        vouched = after | {WAL_NAME: after[WAL_NAME][:length]}
+        assert verdict(lay_out(vouched, tmp_path / "torn")) == (new if found == new else None)
+    assert torn > 10
+
+
+def test_after_a_torn_tail_was_cut_the_ledger_goes_on(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "live")
+    ledger.append(slot(1))
+    before = image_of(tmp_path / "live")
+    ledger.append(slot(2))
+    after = image_of(tmp_path / "live")
+    ledger.close()
+    torn = after | {WAL_NAME: after[WAL_NAME][:-100], WITNESS_NAME: before[WITNESS_NAME]}
+    directory = lay_out(torn, tmp_path / "torn")
+    fill(directory, [slot(3)])
+    assert records_in(directory) == (*slot(1), *slot(3))
+
+
+CHANGES = {
+    "first deleted": "DELETE FROM records WHERE id = (SELECT min(id) FROM records)",
+    "middle deleted": "DELETE FROM records WHERE id = 8",
+    "last deleted": "DELETE FROM records WHERE id = (SELECT max(id) FROM records)",
+    "all deleted": "DELETE FROM records",
+    "data changed": "UPDATE records SET data = zeroblob(length(data)) WHERE id = 8",
+    "data emptied": "UPDATE records SET data = x'' WHERE id = 8",
+    "data made text": "UPDATE records SET data = 'text' WHERE id = 8",
+    "data made a number": "UPDATE records SET data = 7 WHERE id = 8",
+    "kind changed": "UPDATE records SET kind = 'commit' WHERE id = 8",
+    "kind made bytes": "UPDATE records SET kind = CAST(kind AS BLOB) WHERE id = 8",
+    "kind no UTF-8": "UPDATE records SET kind = CAST(x'ff' AS TEXT) WHERE id = 8",
+    "sequence changed": "UPDATE records SET sequence = sequence + 1 WHERE id = 8",
+    "sequence made text": "UPDATE records SET sequence = 'one' WHERE id = 8",
+    "link changed": "UPDATE records SET link = zeroblob(16) WHERE id = 8",
+    "link made text": "UPDATE records SET link = 'link' WHERE id = 8",
+    "anchor deleted": "DELETE FROM anchor",
+    "anchor moved": "UPDATE anchor SET id = id + 1",
+    "anchor's link changed": "UPDATE anchor SET link = zeroblob(16)",
+    "anchor's link made text": "UPDATE anchor SET link = 'link'",
+    "anchor's id made text": "UPDATE anchor SET id = 'one'",
+    "table dropped": "DROP TABLE records",
+    "column renamed": "ALTER TABLE records RENAME COLUMN data TO body",
+    "swapped": """
+        UPDATE records SET id = -1 WHERE id = 8;
+        UPDATE records SET id = 8 WHERE id = 9;
+        UPDATE records SET id = 9 WHERE id = -1
+    """,
+    "moved": "UPDATE records SET id = (SELECT max(id) FROM records) + 1 WHERE id = 8",
+    "one slipped in": "INSERT INTO records SELECT (SELECT max(id) FROM records) + 1, kind, 99, data, link FROM records "
+    "LIMIT 1",
+}
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_a_record_changed_behind_the_ledgers_back_is_noticed(tmp_path: Path, change: str) -> None:
+    small_closed(tmp_path)
+    database = sqlite3.connect(tmp_path / LEDGER_NAME)
+    database.executescript(CHANGES[change])
+    database.close()
+    with pytest.raises(LedgerDamaged, match="twice"):
+        records_in(tmp_path)
+
+
+def test_a_wrong_index_is_noticed(tmp_path: Path) -> None:
+    """An index is derived data, which the chain does not cover: SQLite's own check has to find it."""
+    fill(tmp_path, [slot(sequence) for sequence in range(1, 9)], retained=2)
+    database = sqlite3.connect(tmp_path / LEDGER_NAME)
+    (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'records_by_sequence'").fetchone()
+    (size,) = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    data = bytearray((tmp_path / LEDGER_NAME).read_bytes())
+    spoilt = 0
+    for position in range((root - 1) * size, root * size):
+        if data[position : position + 8] == b"proposal":
+            data[position - 1] ^= 0x40  # the sequence number before it
+            spoilt += 1
+    assert spoilt == 8
+    (tmp_path / LEDGER_NAME).write_bytes(data)
+    with pytest.raises(LedgerDamaged, match="index"):
+        records_in(tmp_path)
+
+
+def without(name: str) -> Callable[[Image, Image], Image]:
+    return lambda old, new: {key: data for key, data in new.items() if key != name}
+
+
+def with_witness(change: Callable[[bytes, bytes], bytes]) -> Callable[[Image, Image], Image]:
+    return lambda old, new: new | {WITNESS_NAME: change(old[WITNESS_NAME], new[WITNESS_NAME])}
+
+
+LOSSES: dict[str, Callable[[Image, Image], Image]] = {
+    "database gone": without(LEDGER_NAME),
+    "database empty": lambda old, new: new | {LEDGER_NAME: b""},
+    "database is garbage": lambda old, new: new | {LEDGER_NAME: b"garbage" * 1000},
+    "database is older": lambda old, new: new | {LEDGER_NAME: old[LEDGER_NAME]},
+    "witness gone": without(WITNESS_NAME),
+    "witness empty": with_witness(lambda old, new: b""),
+    "witness cut": with_witness(lambda old, new: new[:23]),
+    "witness longer": with_witness(lambda old, new: new + b"\x00"),
+    "witness newer": with_witness(lambda old, new: (int.from_bytes(new[:8], "big") + 1).to_bytes(8, "big") + new[8:]),
+    "database gone and witness empty": lambda old, new: {WITNESS_NAME: b""},
+    "database empty and witness empty": lambda old, new: {LEDGER_NAME: b"", WITNESS_NAME: b""},
+}
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_a_file_lost_or_replaced_is_noticed(tmp_path: Path, loss: str) -> None:
+    fill(tmp_path / "sound", [slot(1)])
+    old = image_of(tmp_path / "sound")
+    fill(tmp_path / "sound", [slot(2), slot(3)])
+    new = image_of(tmp_path / "sound")
+    directory = lay_out(LOSSES[loss](old, new), tmp_path / "spoilt")
+    for _ in range(2):
+        with pytest.raises(LedgerDamaged, match="twice"):
+            records_in(directory)
+
+
+def test_a_witness_that_a_power_loss_left_behind_does_no_harm(tmp_path: Path) -> None:
+    fill(tmp_path / "sound", [slot(1)])
+    old = image_of(tmp_path / "sound")
+    fill(tmp_path / "sound", [slot(2), slot(3)])
+    new = image_of(tmp_path / "sound")
+    directory = lay_out(new | {WITNESS_NAME: old[WITNESS_NAME]}, tmp_path / "behind")
+    assert records_in(directory) == (*slot(1), *slot(2), *slot(3))
+
+
+def test_a_crash_at_any_point_of_the_first_start_leaves_a_ledger_that_starts(tmp_path: Path) -> None:
+    """Witness first, then the database: nothing was voted yet."""
+    ledger = open_ledger(tmp_path / "live")
+    image = image_of(tmp_path / "live")
+    ledger.close()
+    witness = {WITNESS_NAME: image[WITNESS_NAME]}
+    for files in ({}, witness, witness | {LEDGER_NAME: b""}, witness | {LEDGER_NAME: image[LEDGER_NAME]}, image):
+        assert verdict(lay_out(files, tmp_path / "crashed")) == ()
+
+
+@pytest.mark.parametrize("retained", [1, 1000])
+def test_the_ledger_of_another_group_or_replica_is_refused(tmp_path: Path, retained: int) -> None:
+    fill(tmp_path, [slot(1), slot(2), slot(3), [stable(4)], slot(5)], retained=retained)
+    with pytest.raises(LedgerDamaged, match="another"):
+        open_ledger(tmp_path, identity=b"somebody else", retained=retained)
+
+
+def test_a_kind_of_a_later_version_is_refused_and_not_skipped(tmp_path: Path) -> None:
+    fill(tmp_path, [[record(1)]])
+    genesis = sha256(IDENTITY).digest()[:16]
+    link = _link(genesis, genesis, 1, "invention", 1, b"")
+    database = sqlite3.connect(tmp_path / LEDGER_NAME)
+    database.execute("UPDATE records SET kind = 'invention', data = x'', link = ?", (link,))
+    database.commit()
+    database.close()
+    with pytest.raises(LedgerDamaged, match="record 1 is of kind 'invention'.* run the version"):
+        records_in(tmp_path)
+
+
+def test_a_ledger_that_was_removed_altogether_is_missed_by_a_state_that_has_executed(tmp_path: Path) -> None:
+    executed = SequenceNumber(7)
+    with pytest.raises(LedgerDamaged, match="gone, though the state has executed 7"):
+        Ledger(tmp_path, IDENTITY, retained_sequences=1, last_executed=executed)
+    assert list(tmp_path.iterdir()) == []
+    open_ledger(tmp_path).close()
+    Ledger(tmp_path, IDENTITY, retained_sequences=1, last_executed=executed).close()
