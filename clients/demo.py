@@ -152,8 +152,8 @@ class Demo:
             self.lies = sum(importer.lies().values()) + sum(chat.lies().values())
             found = sorted(set(importer.lies()) | set(chat.lies()))
             self.tell(
-                f"{third} messages accepted, each vouched for by 2 replicas or more; caught lying, {self.lies} times: "
-                f"replica {' '.join(str(replica) for replica in found)}",
+                f"{third} messages accepted, each vouched for by 2 replicas or more; "
+                f"caught lying {self.lies} times: replica {' '.join(str(replica) for replica in found)}",
                 {"lies_detected": self.lies, "liars": found},
             )
             await processes.stop(LIAR, signal.SIGTERM)

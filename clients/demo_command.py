@@ -83,7 +83,7 @@ def _print(output: Output, summary: dict[str, Any]) -> None:
     output.out.print(table)
     verdict = "equal at all replicas" if summary["state_roots_equal"] else "DIFFERENT"
     output.out.print(
-        f"{summary['messages_accepted']} messages accepted, {summary['messages_followed_in_order']} followed in order, "
+        f"{summary['messages_accepted']} accepted, {summary['messages_followed_in_order']} read in order, "
         f"{summary['lies_detected']} lies detected, {summary['replicas_restarted']} replicas restarted, "
         f"{summary['search_hits']} search hits; state {verdict}. {summary['seconds']} s",
         markup=False,

@@ -391,7 +391,7 @@ def _room(text: str) -> RoomName:
     try:
         return parse_room(text)
     except BadName as error:
-        raise ChatError(ErrorCode.BAD_NAME, str(error)) from error
+        raise ChatError(ErrorCode.BAD_NAME, f"room {text[:40]!r}: {error}") from error
 
 
 def _refuse_nonsense(what: str) -> NoReturn:

@@ -70,8 +70,8 @@ class LinkOwner(Protocol):
         """Whether the message would change nothing, even if its signature is good."""
         ...
 
-    async def heard(self, messages: Sequence[ToClient]) -> None:
-        """Take verified messages; the link is not read meanwhile."""
+    def heard(self, messages: Sequence[ToClient]) -> trio.Event:
+        """Take verified messages; the event says when they are being handled."""
         ...
 
     def link_changed(self, replica: ReplicaId, *, up: bool | None) -> None:
@@ -285,15 +285,20 @@ class Connection:
                 await tls.send_all(b"".join(chunk))
 
     async def _read(self, tls: Tls, splitter: FrameSplitter, frames: list[bytes]) -> None:
+        """At most one slice of messages waits to be handled: then the link is not read on."""
+        taken = trio.Event()
+        taken.set()
         while True:
             for start in range(0, len(frames), SLICE_FRAMES):
+                if start:
+                    await trio.lowlevel.checkpoint()
                 messages, violation = self._open_all(frames[start : start + SLICE_FRAMES])
                 if messages:
                     self._accepted()
-                    await self._owner.heard(messages)
+                    await taken.wait()
+                    taken = self._owner.heard(messages)
                 if violation is not None:
                     raise violation
-                await trio.lowlevel.checkpoint()
             data = await tls.receive_some(RECEIVE_BYTES)
             if not data:
                 return

@@ -299,8 +299,8 @@ class ReplicaClient:
     def is_surplus(self, message: Reply | AnswerMessage | Events) -> bool:
         return self._core.is_surplus(message)
 
-    async def heard(self, messages: Sequence[ToClient]) -> None:
-        await self._owner.heard(messages)
+    def heard(self, messages: Sequence[ToClient]) -> trio.Event:
+        return self._owner.heard(messages)
 
     def link_changed(self, replica: ReplicaId, *, up: bool | None) -> None:
         if up is not None:

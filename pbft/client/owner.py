@@ -65,11 +65,11 @@ class Owner:
     def post(self, command: Command) -> None:
         self._send.send_nowait(command)
 
-    async def heard(self, messages: Sequence[ToClient]) -> None:
-        """Returns when the messages are being handled."""
+    def heard(self, messages: Sequence[ToClient]) -> trio.Event:
+        """Post the messages; the event says when they are being handled."""
         taken = trio.Event()
         self.post(Heard(messages, taken))
-        await taken.wait()
+        return taken
 
     # -- for the streams
 

@@ -65,15 +65,19 @@ class Dedupe:
         self._sessions_max = parameters.sessions_per_device
 
     def open(self, rows: Rows, device: PublicKey, session: SessionNumber) -> SessionWindow:
-        """Read where a session stands. Only one may be open at a time; `save` it after changes."""
+        """Read where a session stands. Of one device's, only one may be changed at a time."""
         return SessionWindow(rows, device, session, window=self._window, sessions_max=self._sessions_max)
 
 
 class SessionWindow:
-    """Which operations of one session ran. Reads the device's row once, and `save` writes it once."""
+    """Which operations of one session ran. Reads the device's row once, and `save` writes it once.
+
+    But for the results that `remember` keeps, nothing is written before `save`; without it, one looks ahead.
+    """
 
     __slots__ = (
         "_ack_below",
+        "_acknowledged",
         "_changed",
         "_device",
         "_floor",
@@ -93,11 +97,12 @@ class SessionWindow:
         self._rows, self._device, self._session = rows, device, session
         self._window, self._sessions_max = window, sessions_max
         self._floor, self._others = _parse(rows.get("sessions", (device,)))
-        self._ack_below = self._next_unused = 0
+        self._acknowledged = self._ack_below = self._next_unused = 0
         self._is_open = self._changed = False
         for entry in self._others:
             if entry[0] == session:
                 _, self._ack_below, self._next_unused = entry
+                self._acknowledged = self._ack_below
                 self._is_open = True
         # Opening a session below all of a full set would evict it at once.
         self._is_stale = session <= self._floor or (
@@ -122,7 +127,6 @@ class SessionWindow:
         """
         new = min(ack_below, self._next_unused)
         if new > self._ack_below:
-            self._forget(self._session, self._ack_below, new)
             self._ack_below = new
             self._changed = True
 
@@ -142,10 +146,11 @@ class SessionWindow:
     def save(self) -> None:
         """Write the device's row if it changed, opening the session if it ran its first operation.
 
-        Evicts the lowest-numbered sessions beyond the bound.
+        Deletes the results acknowledged, and evicts the lowest-numbered sessions beyond the bound.
         """
         if not self._changed:
             return
+        self._forget(self._session, self._acknowledged, self._ack_below)
         floor = self._floor
         mine = [self._session, self._ack_below, self._next_unused]
         opened = sorted([*(entry for entry in self._others if entry[0] != self._session), mine])
@@ -154,7 +159,7 @@ class SessionWindow:
             self._forget(floor, ack_below, next_unused)
         row = (floor, opened)
         self._rows.put("sessions", (self._device,), row)  # type: ignore[arg-type]  # list is invariant
-        self._changed = False
+        self._acknowledged, self._changed = self._ack_below, False
 
     def _forget(self, session: int, start: int, end: int) -> None:
         for client_sequence in range(start, end):

@@ -225,14 +225,22 @@ class ReadEvents:
     limit: int
 
 
+class Archived(Enum):
+    """What can be served out of the ledger, below the stable checkpoint."""
+
+    COMMIT_CERTIFICATES = "commit certificates"
+    CHECKPOINT_CERTIFICATES = "checkpoint certificates"
+    BODIES = "bodies"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeArchive:
-    """Send `to` the commit certificates (or, with `bodies`, the batches) from `first` to `last` out of the ledger."""
+    """Send `to` what the ledger keeps of the sequence numbers from `first` to `last`."""
 
     to: ReplicaId
+    what: Archived
     first: SequenceNumber
     last: SequenceNumber
-    bodies: bool
 
 
 @dataclass(frozen=True, slots=True)

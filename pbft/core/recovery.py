@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from pbft.core.effects import Record, RecordKind, Recovered
 from pbft.core.errors import InvariantViolation, ProtocolViolation, invariant
-from pbft.core.messages import Checkpoint, CheckpointCertificate, Commit, CommitCertificate, Prepare, Proposal, Signed
+from pbft.core.messages import (
+    Batch,
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    CommitCertificate,
+    Prepare,
+    PreparedCertificate,
+    Proposal,
+    Signed,
+)
 from pbft.core.types import SequenceNumber
 
 if TYPE_CHECKING:
@@ -41,27 +51,9 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
 
 def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
     """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
+    if record.kind is RecordKind.STABLE:
+        return SequenceNumber(0)
     slot = replica.log.slot(record.sequence, recovered.now.steady)
-    none = SequenceNumber(0)
-    match record.kind:
-        case RecordKind.PREPARED:
-            slot.prepared = replica.opener.parse_prepared_certificate(record.data).value
-            return none
-        case RecordKind.BODY:
-            slot.body = replica.opener.parse_batch(record.data)
-            return none
-        case RecordKind.STABLE:
-            return none
-        case (
-            RecordKind.PROPOSAL
-            | RecordKind.PREPARE
-            | RecordKind.COMMIT
-            | RecordKind.CHECKPOINT
-            | RecordKind.COMMITTED
-        ):
-            pass
-        case _:
-            assert_never(record.kind)
     match _open(replica, record):
         case Proposal() as proposal:
             slot.proposal = proposal
@@ -79,16 +71,27 @@ def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> S
             replica.checkpoints.restore_vote(signed)
         case CommitCertificate() as certificate:
             slot.certificate = certificate
+        case PreparedCertificate() as prepared:
+            slot.prepared = prepared
+        case Batch() as batch:
+            slot.body = batch
         case other:
             msg = f"a ledger record of kind {record.kind.value} holds a {type(other).__name__}"
             raise InvariantViolation(msg)
-    return none
+    return SequenceNumber(0)
 
 
 def _open(replica: Replica, record: Record) -> object:
     """Its signatures were checked before it was stored, and the ledger vouches for its bytes."""
+    opener = replica.opener
     try:
-        return replica.opener.accept(replica.opener.parse_peer(record.data))
+        match record.kind:
+            case RecordKind.PREPARED:
+                return opener.parse_prepared_certificate(record.data).value
+            case RecordKind.BODY:
+                return opener.parse_batch(record.data)
+            case _:
+                return opener.accept(opener.parse_peer(record.data))
     except ProtocolViolation as error:
         msg = f"ledger record ({record.kind.value} at {record.sequence}) does not open: {error}"
         raise InvariantViolation(msg) from error

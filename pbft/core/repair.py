@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crypto.digest import Digest
-from pbft.core.bodies import FETCH_MAX, STATUS_SLOTS_MAX
+from pbft.core.bodies import STATUS_SLOTS_MAX
 from pbft.core.checkpoints import Checkpoints
-from pbft.core.effects import ServeArchive
+from pbft.core.effects import Archived, ServeArchive
 from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import Body, Fetch, SlotStatus, Status
@@ -25,13 +25,21 @@ RETRY_AFTER_MS = 300
 PATIENCE_MS = 200
 """A slot younger than this is left alone: its messages may be under way."""
 SERVE_PAUSE_MS = 50
-"""A peer is served at most this often: a flood of STATUS must not become a flood of answers."""
+"""A STATUS of a peer is answered at most this often: a flood of them must not become a flood of answers."""
+SERVE_BYTES_PER_MS = 16 * 1024
+"""What a peer is sent at most, in the long run: a question is small, and its answer may be megabytes."""
+SERVE_BYTES_MAX = 4 * 1024 * 1024
+"""Of proposals in one answer; the rest when it asks again."""
+ARCHIVED_BODY_BYTES = 256 * 1024
+"""What a body out of the ledger is taken for, whose size is not known here."""
 
 
 @dataclass(slots=True)
 class _Peer:
     last_executed: SequenceNumber = SequenceNumber(0)
-    served_at: Milliseconds = Milliseconds(-SERVE_PAUSE_MS)
+    status_from: Milliseconds = Milliseconds(0)
+    """Its next STATUS is answered from then on."""
+    fetch_from: Milliseconds = Milliseconds(0)
 
 
 class Repair:
@@ -114,17 +122,28 @@ class Repair:
         """Send what `peer` lacks. The claim is used for nothing else, so a lie costs only its teller."""
         known = self._peers[peer]
         known.last_executed = status.last_executed
-        if now - known.served_at < SERVE_PAUSE_MS:
+        if now < known.status_from:
             return
-        known.served_at = now
         stable = self._checkpoints.stable
         if stable is not None and status.stable_checkpoint < stable.checkpoint.sequence:
             out.send_to((peer,), stable)
+            if status.last_executed < stable.checkpoint.sequence:
+                # It cannot use this one yet; an older one lets its window move on with what it executes.
+                reached = min(status.last_executed, status.stable_checkpoint + self._group.parameters.window)
+                self._serve(out, peer, Archived.CHECKPOINT_CERTIFICATES, status.stable_checkpoint + 1, reached)
         for vote in self._checkpoints.own_votes():
             if vote.message.sequence > status.stable_checkpoint and vote.message.sequence <= status.last_executed:
                 out.send_to((peer,), vote)
         self._send_certificates(out, peer, status)
-        self._send_votes(out, now, peer, status)
+        size = self._send_votes(out, now, peer, status)
+        known.status_from = Milliseconds(now + max(SERVE_PAUSE_MS, size // SERVE_BYTES_PER_MS))
+
+    @staticmethod
+    def _serve(out: Output, peer: ReplicaId, what: Archived, first: int, last: int) -> None:
+        if first <= last:
+            out.serve.append(
+                ServeArchive(to=peer, what=what, first=SequenceNumber(first), last=SequenceNumber(last))
+            )
 
     def _send_certificates(self, out: Output, peer: ReplicaId, status: Status) -> None:
         first = status.last_executed + 1
@@ -134,12 +153,11 @@ class Repair:
             if slot is not None and slot.certificate is not None:
                 out.send_to((peer,), slot.certificate)
         archived = min(last, self._log.low_watermark)
-        if first <= archived:
-            out.serve.append(
-                ServeArchive(to=peer, first=SequenceNumber(first), last=SequenceNumber(archived), bodies=False)
-            )
+        self._serve(out, peer, Archived.COMMIT_CERTIFICATES, first, archived)
 
-    def _send_votes(self, out: Output, now: Milliseconds, peer: ReplicaId, status: Status) -> None:
+    def _send_votes(self, out: Output, now: Milliseconds, peer: ReplicaId, status: Status) -> int:
+        """What this replica said of the slots that `peer` has not executed. Gives the bytes of the proposals sent."""
+        size = 0
         theirs = {slot.sequence: slot for slot in status.slots}
         highest = min(self._log.highest, status.last_executed + STATUS_SLOTS_MAX)
         for sequence in range(max(status.last_executed, self._log.low_watermark) + 1, highest + 1):
@@ -150,21 +168,31 @@ class Repair:
                 slot.sequence, SlotStatus(sequence=slot.sequence, has_proposal=False, prepares=0, commits=0)
             )
             proposal = slot.proposal
-            if proposal is not None and proposal.pre_prepare.signer == self._me and not has.has_proposal:
+            mine = proposal is not None and proposal.pre_prepare.signer == self._me
+            if proposal is not None and mine and not has.has_proposal and size < SERVE_BYTES_MAX:
                 out.send_to((peer,), proposal)
+                size += len(proposal.wire)
             prepare = slot.prepares.get(self._me)
             if prepare is not None and not has.prepares >> self._me & 1:
                 out.send_to((peer,), prepare)
             commit = slot.commits.get(self._me)
             if commit is not None and not has.commits >> self._me & 1:
                 out.send_to((peer,), commit)
+        return size
 
-    def on_fetch(self, out: Output, peer: ReplicaId, fetch: Fetch) -> None:
-        """Serve bodies, of old slots out of the ledger."""
-        for sequence, digest in fetch.wanted[:FETCH_MAX]:
+    def on_fetch(self, out: Output, now: Milliseconds, peer: ReplicaId, fetch: Fetch) -> None:
+        """Serve as many bodies as a correct peer asks for at once, those of old slots out of the ledger."""
+        known = self._peers[peer]
+        if now < known.fetch_from:
+            return
+        size = 0
+        for sequence, digest in list(dict.fromkeys(fetch.wanted))[:FETCH_AT_ONCE]:
             slot = self._log.get(sequence)
             batch = slot.holds(digest) if slot is not None else None
             if batch is not None:
                 out.send_to((peer,), Body(sequence=sequence, batch=batch))
+                size += len(batch.wire)
             elif sequence <= self._log.low_watermark:
-                out.serve.append(ServeArchive(to=peer, first=sequence, last=sequence, bodies=True))
+                self._serve(out, peer, Archived.BODIES, sequence, sequence)
+                size += ARCHIVED_BODY_BYTES
+        known.fetch_from = Milliseconds(now + size // SERVE_BYTES_PER_MS)

@@ -159,7 +159,7 @@ class Replica:
             case Status() as status:
                 self.repair.on_status(out, now.steady, item.peer, status)
             case Fetch() as fetch:
-                self.repair.on_fetch(out, item.peer, fetch)
+                self.repair.on_fetch(out, now.steady, item.peer, fetch)
             case Body() as body:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:

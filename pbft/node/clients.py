@@ -26,14 +26,19 @@ from pbft.core.handshake import (
 )
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
-from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+from pbft.node.streams import (
+    FAREWELL_SECONDS,
+    HANDSHAKE_SECONDS_MAX,
+    FrameStream,
+    SendQueue,
+    TlsStream,
+    until_one_ends,
+)
 
 CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_PER_DEVICE_MAX = 16
 CLIENT_FRAME_BYTES_MAX = 2 * 1024 * 1024
 INSPECTIONS_BEFORE_HELLO_MAX = 16
-FAREWELL_SECONDS = 1.0
-"""How long a refused client has to read why."""
 
 log = structlog.get_logger()
 
@@ -88,13 +93,15 @@ class Clients:
             frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
             stream = FrameStream(tls, frame_bytes_max=frame_bytes_max)
             device = await self._handshake(tls, stream)
+            if device is None:
+                return
             connection = _Connection()
             connections = self._devices.setdefault(device, [])
             connections.append(connection)
             try:
                 with connection.scope:
                     await until_one_ends(
-                        partial(connection.queue.pump, stream), partial(self._read, stream, device, connection)
+                        partial(self._write, stream, connection), partial(self._read, stream, device, connection)
                     )
             finally:
                 connections.remove(connection)
@@ -104,7 +111,7 @@ class Clients:
         finally:
             await trio.aclose_forcefully(tls)
 
-    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> PublicKey:
+    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> PublicKey | None:
         group = self._config.group
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
             await tls.do_handshake()
@@ -115,17 +122,22 @@ class Clients:
                 if not is_inspect(group, frame):
                     break
                 await stream.send(framed(encode_inspection(group.epoch, self._report())))
-                frame = await stream.receive_handshake()
+                frame = await stream.receive_handshake(or_end=True)
+                if not frame:
+                    return None  # it only wanted to know
             try:
                 device = decode_client_hello(group, self._opener.verifier, welcome, frame).device
                 if len(self._devices.get(device, ())) >= CONNECTIONS_PER_DEVICE_MAX:
                     msg = f"more than {CONNECTIONS_PER_DEVICE_MAX} connections of one device"
                     raise TooManyConnections(msg)
             except ProtocolViolation as error:
-                await stream.send(framed(encode_refused(str(error))))
+                await stream.refuse(str(error))
                 raise
-        stream.end_handshake()
         return device
+
+    async def _write(self, stream: FrameStream, connection: _Connection) -> None:
+        await connection.queue.pump(stream)
+        await stream.end()
 
     async def _read(self, stream: FrameStream, device: PublicKey, connection: _Connection) -> None:
         make = partial(FromClient, device=device)

@@ -8,8 +8,9 @@ import structlog
 
 from crypto.canonical import encode
 from crypto.digest import digest_of
-from crypto.files import atomic_write
+from crypto.files import PRIVATE_MODE, atomic_write
 from pbft.core.effects import Evidence
+from pbft.state.errors import StorageFailure
 
 EVIDENCE_FILES_MAX = 1024
 
@@ -29,7 +30,7 @@ class EvidenceStore:
         return len(self._names)
 
     def add(self, evidence: Evidence) -> None:
-        """Keep the pair; the same one again changes nothing."""
+        """Keep the pair; the same one again changes nothing. Raises StorageFailure."""
         data = encode([evidence.code, evidence.culprit, evidence.first, evidence.second])
         name = f"{evidence.code}-{digest_of(data).hex()[:24]}.cbor"
         if name in self._names:
@@ -37,7 +38,13 @@ class EvidenceStore:
         if len(self._names) >= EVIDENCE_FILES_MAX:
             self.dropped += 1
             return
-        atomic_write(self._directory / name, data, 0o600)
+        try:
+            atomic_write(self._directory / name, data, PRIVATE_MODE)
+        except OSError as error:
+            msg = (
+                f"{self._directory / name}: {error.strerror}; free the disk or replace it, then start the node again"
+            )
+            raise StorageFailure(msg) from error
         self._names.add(name)
         culprit = evidence.culprit if isinstance(evidence.culprit, int) else evidence.culprit.hex()[:16]
         log.warning("misbehaviour proven", code=evidence.code, culprit=culprit, file=name)

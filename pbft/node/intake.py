@@ -81,12 +81,15 @@ class Intake:
 Notice = LinkUp | ClientGone | TimerExpired
 
 
+Messages = tuple[FromPeer | FromClient, ...]
+
+
 class Inbox:
     """What waits for the replica's task: at most one chunk of a connection, while its reader holds the next."""
 
     def __init__(self) -> None:
+        self._entries: list[Messages | Notice] = []
         self._messages: list[FromPeer | FromClient] = []
-        self._notices: list[Notice] = []
         self._waiting: set[object] = set()
         self._taken = trio.Event()
         self._wake = trio.Event()
@@ -100,20 +103,26 @@ class Inbox:
         self._wake.set()
 
     def post(self, notice: Notice) -> None:
-        self._notices.append(notice)
+        """Leave a notice, behind the messages that came before: a client is gone after what it said."""
+        self._close_entry()
+        self._entries.append(notice)
         self._wake.set()
 
     async def wait(self) -> None:
         """Until there is something to take."""
         await self._wake.wait()
 
-    def take(self) -> tuple[tuple[FromPeer | FromClient, ...], tuple[Notice, ...]]:
-        """Everything that waits."""
-        messages, notices = tuple(self._messages), tuple(self._notices)
-        self._messages.clear()
-        self._notices.clear()
+    def take(self) -> list[Messages | Notice]:
+        """Everything that waits, in order of arrival; messages with no notice between them together."""
+        self._close_entry()
+        entries, self._entries = self._entries, []
         self._waiting.clear()
         self._taken.set()
         self._taken = trio.Event()
         self._wake = trio.Event()
-        return messages, notices
+        return entries
+
+    def _close_entry(self) -> None:
+        if self._messages:
+            self._entries.append(tuple(self._messages))
+            self._messages.clear()

@@ -144,7 +144,7 @@ class Ledger:
             for record_id, kind, sequence, data, stored in rows:
                 if not (isinstance(kind, str) and isinstance(sequence, int) and isinstance(data, bytes)):
                     raise LedgerDamaged(self._advice(f"record {record_id} was changed"))
-                link = _link(self._genesis, link, record_id, kind, sequence, data)
+                link = _link(self._genesis + link, record_id, kind, sequence, data)
                 if record_id != last + 1 or stored != link:
                     or_else = ", or this is the ledger of another group or replica" if last == begin[0] else ""
                     raise LedgerDamaged(self._advice(f"record {last + 1} was changed or lost{or_else}"))
@@ -157,7 +157,9 @@ class Ledger:
                 found = found or vouched == (last, link)
         if not found:
             raise LedgerDamaged(
-                self._advice(f"it goes from record {begin[0]} to {last}; its witness vouches for another {vouched[0]}")
+                self._advice(
+                    f"it goes from record {begin[0]} to {last}; its witness vouches for another {vouched[0]}"
+                )
             )
         return last, link
 
@@ -191,7 +193,7 @@ class Ledger:
         stable = None
         for record in records:
             last += 1
-            link = _link(self._genesis, link, last, record.kind.value, record.sequence, record.data)
+            link = _link(self._genesis + link, last, record.kind.value, record.sequence, record.data)
             rows.append((last, record.kind.value, record.sequence, record.data, link))
             if record.kind is RecordKind.STABLE:
                 stable = record.sequence
@@ -227,12 +229,12 @@ class Ledger:
         self._database.execute("INSERT INTO anchor VALUES (?, ?)", anchor)
         self._database.execute("DELETE FROM records WHERE id <= ?", (end,))
 
-    def commit_certificates(self, first: int, last: int) -> list[bytes]:
-        """Frames of the COMMIT-CERTIFICATEs in a range of sequence numbers, in order; those that are kept."""
+    def certificates(self, kind: RecordKind, first: int, last: int) -> list[bytes]:
+        """Frames of the certificates kept as `kind` for a range of sequence numbers, in order."""
         with self._guard():
             rows = self._database.execute(
                 "SELECT data FROM records WHERE kind = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
-                (RecordKind.COMMITTED.value, first, last),
+                (kind.value, first, last),
             ).fetchall()
         return [row[0] for row in rows]
 
@@ -269,9 +271,9 @@ class Ledger:
         return self._failed
 
 
-def _link(genesis: bytes, previous: bytes, record_id: int, kind: str, sequence: int, data: bytes) -> bytes:
+def _link(previous: bytes, record_id: int, kind: str, sequence: int, data: bytes) -> bytes:
     head = f"{record_id}:{kind}:{sequence}:{len(data)}:".encode()
-    return sha256(genesis + previous + head + data).digest()[:LINK_BYTES]
+    return sha256(previous + head + data).digest()[:LINK_BYTES]
 
 
 def _encode_witness(last: int, link: bytes) -> bytes:

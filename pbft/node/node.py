@@ -8,9 +8,11 @@ Whatever waits in the inbox is one step and one durable transaction (group commi
 from __future__ import annotations
 
 import json
+import resource
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import structlog
@@ -41,14 +43,14 @@ from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
 from pbft.core.messages import Checkpoint, PeerMessage
 from pbft.core.types import Milliseconds, ReplicaId
-from pbft.node.archive import archived_bodies
+from pbft.node.archive import archived_frames
 from pbft.node.clients import Clients
 from pbft.node.clock import Clock
 from pbft.node.config import Endpoint, NodeConfig
 from pbft.node.evidence import EvidenceStore
 from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger, LedgerDamaged
-from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener
+from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 
@@ -56,6 +58,10 @@ TICK_S = 0.05
 ARCHIVE_FLUSH_MS = 500
 CONNECTIONS_MAX = 4096
 """Of one listener. A connection that has not finished its handshake lives for seconds only."""
+CONNECTIONS_PER_ADDRESS_MAX = 1024
+RESERVED_FILES = 128
+"""For the stores, the links to the peers and the rest of the process."""
+ALARMS_SHOWN_MAX = 8
 
 FATAL = (InvariantViolation, StateError, LedgerDamaged)
 """What stops the node: our own bug, or a store that cannot be trusted."""
@@ -109,41 +115,48 @@ class Node:
         self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        self._alarms: list[str] = []
+        self._alarms: deque[str] = deque(maxlen=ALARMS_SHOWN_MAX)
+        self._fatal: list[Exception] = []
+        self._scope = trio.CancelScope()
         self._started = time.monotonic()
         self._root: tuple[int, str] = (-1, "")
         self._epoch = config.group.epoch
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Raises FATAL exceptions plain, OSError if an address cannot be listened on."""
-        fatal: list[BaseException] = []
-        peers = await _listen(self._config.replica_listener, "replica")
-        clients = await _listen(self._config.client_listener, "client")
-        self._perform([self._recovered()])
-        async with trio.open_nursery() as nursery:
+        async with AsyncExitStack() as stack:
+            peers = await _listen(self._config.replica_listener, "replica", stack)
+            clients = await _listen(self._config.client_listener, "client", stack)
+            self._perform([self._recovered()])
+            try:
+                with self._scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._guarded, self._run_machine)
+                        nursery.start_soon(self._guarded, self._run_timers)
+                        for link in self._links.values():
+                            nursery.start_soon(link.run)
+                        nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
+                        nursery.start_soon(self._serve, "client", clients, self._clients.handle)
+                        log.info(
+                            "node up",
+                            replicas=str(self._config.replica_listener),
+                            clients=str(self._config.client_listener),
+                            last_executed=self._executor.position.last_executed,
+                        )
+                        task_status.started()
+            finally:
+                if self._fatal:
+                    raise self._fatal[0]
 
-            async def guarded(body: Callable[[], Any]) -> None:
-                try:
-                    await body()
-                except FATAL as error:
-                    fatal.append(error)
-                    nursery.cancel_scope.cancel()
+    async def _guarded(self, body: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await body()
+        except FATAL as error:
+            self._stop(error)
 
-            nursery.start_soon(guarded, self._run_machine)
-            nursery.start_soon(guarded, self._run_timers)
-            for link in self._links.values():
-                nursery.start_soon(link.run)
-            nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
-            nursery.start_soon(self._serve, "client", clients, self._clients.handle)
-            log.info(
-                "node up",
-                replicas=str(self._config.replica_listener),
-                clients=str(self._config.client_listener),
-                last_executed=self._executor.position.last_executed,
-            )
-            task_status.started()
-        if fatal:
-            raise fatal[0]
+    def _stop(self, error: Exception) -> None:
+        self._fatal.append(error)
+        self._scope.cancel()
 
     # -- connections
 
@@ -153,29 +166,31 @@ class Node:
         listeners: list[trio.SocketListener],
         handler: Callable[[trio.SocketStream], Any],
     ) -> None:
-        open_now = 0
+        open_now: Counter[str] = Counter()
+        connections_max = _connections_max()
 
         async def handle(socket: trio.SocketStream) -> None:
-            nonlocal open_now
-            if open_now >= CONNECTIONS_MAX:
+            host, address = _address(socket)
+            if open_now.total() >= connections_max or open_now[host] >= CONNECTIONS_PER_ADDRESS_MAX:
                 self._refused["too many connections"] += 1
                 await trio.aclose_forcefully(socket)
                 return
-            open_now += 1
+            open_now[host] += 1
             try:
                 await handler(socket)
             except LINK_FAILURES as error:
-                reason = str(error) or type(error).__name__
                 self._refused[type(error).__name__] += 1
-                log.info("connection closed", listener=kind, address=_address(socket), reason=reason)
-            except FATAL:
-                raise
+                log.info("connection closed", listener=kind, address=address, reason=reason_of(error))
+            except FATAL as error:
+                self._stop(error)
             except Exception:
                 # Protocol, pitfall 24: whatever a peer's bytes set off ends that connection, never the node.
                 self._refused["exception"] += 1
-                log.exception("connection failed", listener=kind, address=_address(socket))
+                log.exception("connection failed", listener=kind, address=address)
             finally:
-                open_now -= 1
+                open_now[host] -= 1
+                if not open_now[host]:
+                    del open_now[host]
 
         await trio.serve_listeners(handle, listeners)
 
@@ -191,11 +206,11 @@ class Node:
         try:
             while True:
                 await self._inbox.wait()
-                messages, notices = self._inbox.take()
-                inputs: list[Input] = [*notices]
-                if messages:
-                    inputs.append(Received(now=self._clock.now(), messages=messages))
-                self._perform(inputs)
+                entries = self._inbox.take()
+                now = self._clock.now()
+                self._perform(
+                    [Received(now=now, messages=each) if isinstance(each, tuple) else each for each in entries]
+                )
         finally:
             self._store(())
 
@@ -239,12 +254,7 @@ class Node:
         results: list[Input] = [self._execute(execute) for execute in effects.execute]
         results.extend(self._read(read) for read in effects.read)
         for serve in effects.serve:
-            frames = (
-                archived_bodies(self._ledger, self._opener, serve)
-                if serve.bodies
-                else self._ledger.commit_certificates(serve.first, serve.last)
-            )
-            for frame in frames:
+            for frame in archived_frames(self._ledger, self._opener, serve):
                 self._links[serve.to].send_nowait(framed(frame))
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
@@ -306,27 +316,37 @@ class Node:
             "ignored": dict(sorted(self._ignored.items())),
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
-            "alarms": self._alarms[-8:],
+            "alarms": list(self._alarms),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cpu_s": round(time.process_time(), 4),
         }
         return json.dumps(report).encode()
 
 
-async def _listen(endpoint: Endpoint, kind: str) -> list[trio.SocketListener]:
+async def _listen(endpoint: Endpoint, kind: str, stack: AsyncExitStack) -> list[trio.SocketListener]:
     try:
-        return await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+        listeners = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
     except OSError as error:
         msg = (
             f"cannot listen for {kind}s on {endpoint}: {error.strerror or error}. Is another node of this directory "
             "running, or the port taken? Change the address in the group file, or stop the other process"
         )
         raise OSError(error.errno, msg) from error
+    for listener in listeners:
+        stack.push_async_callback(listener.aclose)
+    return listeners
 
 
-def _address(socket: trio.SocketStream) -> str:
+def _connections_max() -> int:
+    """Of one listener: the connections of one must not take all files that the process may open."""
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(CONNECTIONS_MAX, (files_max - RESERVED_FILES) // 2) if files_max >= 0 else CONNECTIONS_MAX
+
+
+def _address(socket: trio.SocketStream) -> tuple[str, str]:
+    """The peer's host, and its host and port."""
     try:
-        name = socket.socket.getpeername()
+        host, port, *_ = socket.socket.getpeername()
     except OSError:
-        return "gone"
-    return f"{name[0]}:{name[1]}"
+        return "gone", "gone"
+    return host, str(Endpoint(host, port))

@@ -20,7 +20,6 @@ from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
     ReplicaHello,
     decode_replica_hello,
-    encode_refused,
     encode_replica_hello,
     framed,
 )
@@ -46,6 +45,11 @@ LINK_FAILURES = (
 )
 
 log = structlog.get_logger()
+
+
+def reason_of(error: BaseException) -> str:
+    """What to tell an operator: trio's own exceptions often say nothing, but what caused them does."""
+    return str(error) or str(error.__cause__ or "") or type(error).__name__
 
 
 class OutgoingLink:
@@ -80,7 +84,7 @@ class OutgoingLink:
                 await self._connect_and_send()
                 failure = "closed by the peer"
             except LINK_FAILURES as error:
-                failure = str(error) or type(error).__name__
+                failure = reason_of(error)
             was_up, self.is_up = self.is_up, False
             self._queue.clear()
             if was_up or failure != self.last_failure:
@@ -174,11 +178,10 @@ class PeerListener:
                     msg = f"HELLO from {hello.replica} to {hello.to} over the link from {peer} to {self._config.me}"
                     raise MalformedMessage(msg)
             except ProtocolViolation as error:
-                await stream.send(framed(encode_refused(str(error))))
+                await stream.refuse(str(error))
                 raise
             answer = ReplicaHello(replica=self._config.me, to=peer)
             await stream.send(framed(encode_replica_hello(self._config.group, answer)))
-        stream.end_handshake()
         return peer
 
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:

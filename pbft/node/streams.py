@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from pbft.core.errors import MalformedMessage
-from pbft.core.handshake import HANDSHAKE_BYTES_MAX, FrameSplitter
+from pbft.core.handshake import HANDSHAKE_BYTES_MAX, LENGTH_BYTES, FrameSplitter, encode_refused, framed
 
 HANDSHAKE_SECONDS_MAX = 5.0
 FRAME_SECONDS_MAX = 30.0
 """How long one frame may take to arrive once it has begun."""
 SEND_SECONDS_MAX = 30.0
 """How long a peer may refuse to take what is sent to it."""
+FAREWELL_SECONDS = 1.0
+"""How long a refused peer has to read why."""
 RECEIVE_BYTES = 256 * 1024
 SEND_BYTES = 256 * 1024
 
@@ -26,52 +29,85 @@ class FrameStream:
 
     def __init__(self, stream: TlsStream, *, frame_bytes_max: int) -> None:
         self._stream = stream
-        self._frame_bytes_max = frame_bytes_max
-        self._splitter = FrameSplitter(HANDSHAKE_BYTES_MAX)
-        self._early: list[bytes] = []
+        self._handshake = FrameSplitter(HANDSHAKE_BYTES_MAX)
+        self._splitter = FrameSplitter(frame_bytes_max)
+        self._early = bytearray()
+        self._unfinished_bytes = 0
 
-    async def receive_handshake(self) -> bytes:
-        """One small frame. Raises MalformedMessage if the stream ends first, trio.TooSlowError past the deadline."""
+    async def receive_handshake(self, *, or_end: bool = False) -> bytes:
+        """One small frame; `or_end`: or nothing at the end of the stream.
+
+        Raises MalformedMessage if the stream ends otherwise, trio.TooSlowError past the deadline."""
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
-            while not self._early:
+            while (frame := self._cut_handshake_frame()) is None:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
+                if not data and or_end:
+                    return b""
                 if not data:
                     msg = "the connection closed before the handshake was done"
                     raise MalformedMessage(msg)
-                self._early.extend(self._splitter.feed(data))
-        return self._early.pop(0)
+                self._early += data
+        return frame
 
-    def end_handshake(self) -> None:
-        """From here on frames may have their full size."""
-        self._splitter.frame_bytes_max = self._frame_bytes_max
+    def _cut_handshake_frame(self) -> bytes | None:
+        """Looks at no byte behind the frame: it may belong to a frame of full size, which is for `receive`."""
+        while self._early:
+            frames = self._handshake.feed(self._early[:1])
+            del self._early[:1]
+            if frames:
+                return frames[0]
+        return None
 
     async def receive(self) -> list[bytes]:
         """The frames that arrived; empty at the end of the stream.
 
         Raises MalformedMessage, and trio.TooSlowError if a frame was begun and does not end.
         """
-        if self._early:
-            early, self._early = self._early, []
-            return early
-        # No deadline, and so no cancel scope, for the usual case: whole frames, whenever they come.
-        whole = await self._receive_some()
-        if whole is not None:
-            return whole
-        with trio.fail_after(FRAME_SECONDS_MAX):
-            while (frames := await self._receive_some()) is None:
-                pass
+        early, self._early = self._early, bytearray()
+        if frames := self._cut(early):
             return frames
+        if not self._unfinished_bytes:
+            # No deadline, and so no cancel scope, for the usual case: whole frames, whenever they come.
+            whole = await self._receive_some()
+            if whole is not None:
+                return whole
+        with trio.fail_after(FRAME_SECONDS_MAX):
+            while (completed := await self._receive_some()) is None:
+                pass
+            return completed
 
     async def _receive_some(self) -> list[bytes] | None:
         """Frames that one read completed; empty at the end of the stream; None if a frame is still unfinished."""
         data = await self._stream.receive_some(RECEIVE_BYTES)
-        if not data:
-            return []
-        return self._splitter.feed(data) or None
+        return self._cut(data) or None if data else []
+
+    def _cut(self, data: bytes | bytearray) -> list[bytes]:
+        frames = self._splitter.feed(data)
+        self._unfinished_bytes += len(data) - sum(LENGTH_BYTES + len(frame) for frame in frames)
+        return frames
 
     async def send(self, data: bytes) -> None:
         """Send what is framed already. The caller sets the deadline."""
         await self._stream.send_all(data)
+
+    async def end(self) -> None:
+        """Say that nothing follows, and wait until the peer closes, reading on without looking.
+
+        To close over data that was not read resets the connection, and the peer may lose what it was sent last.
+        """
+        socket = self._stream.transport_stream
+        await socket.send_eof()
+        while await socket.receive_some(RECEIVE_BYTES):
+            pass
+
+    async def refuse(self, reason: str) -> None:
+        """Tell the peer why its connection closes, and give it FAREWELL_SECONDS to read that."""
+        with (
+            contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError),
+            trio.move_on_after(FAREWELL_SECONDS),
+        ):
+            await self.send(framed(encode_refused(reason)))
+            await self.end()
 
 
 class SendQueue:
@@ -86,7 +122,9 @@ class SendQueue:
         self.refused = 0
 
     def put_nowait(self, data: bytes) -> bool:
-        """Says whether there was room. A lone frame always fits."""
+        """Says whether there was room. A lone frame always fits; behind the last one, all is dropped."""
+        if self._finishing:
+            return True
         if self._frames and self._bytes + len(data) > self._bytes_max:
             self.refused += 1
             return False

@@ -15,6 +15,11 @@ class StorageFailure(StateError):  # noqa: N818 - as the protocol's own failures
     """The disk is full, broken or holds damaged rows. The node stops: nothing after it was committed."""
 
 
+def is_storage_failure(error: BaseException | None) -> bool:
+    """Whether SQLite blames the disk or the file, and not what it was asked to do."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
 class StorageGuard:
     """Turns SQLite's failures inside its `with` block into StorageFailure, and remembers the first.
 
@@ -41,7 +46,7 @@ class StorageGuard:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+        if is_storage_failure(error):
             name = getattr(error, "sqlite_errorname", "SQLite")
             raise self.failure(
                 f"{error} ({name}). Check the disk's space and health, then start the node again; if the file"

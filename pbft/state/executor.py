@@ -112,9 +112,9 @@ class Executor:
         durable = self._group.is_checkpoint(sequence)
         with self._store.transaction(durable=durable):
             results, topics = self._run(batch, after)
-            changes = self._store.changes(self._application_tables) if self._index else []
+            changes = self._store.changes(self._application_tables) if self._index is not None else []
             self._store.flush()
-            if self._index:
+            if self._index is not None:
                 apply_changes(self._store, self._index, changes)
             if durable:
                 checkpoint = CheckpointRoot(sequence=sequence, state_root=self._root(after))
@@ -137,12 +137,15 @@ class Executor:
 
     def recomputed_state_root(self) -> Digest:
         """Return the same from the rows alone, however long it takes: a difference means that rows rotted."""
-        return self._root_over(self._position, self._store.digests.recomputed_roots())
+        with self._store.guard:
+            table_roots = self._store.digests.recomputed_roots()
+        return self._root_over(self._position, table_roots)
 
     def judge(self, device: PublicKey, request: Request) -> tuple[Verdict, ...]:
-        """Tell for each operation of a request whether it ran already, or may run."""
+        """Tell for each operation of a request whether it ran already, or might run if the request were next."""
         first = request.first_client_sequence
         window = self._dedupe.open(self._store, device, request.session)
+        window.acknowledge(request.ack_below)  # seen by this window alone: it is not saved
         return tuple(window.judge(ClientSequence(first + offset)) for offset in range(len(request.operations)))
 
     def query(self, device: PublicKey, query: bytes) -> tuple[SequenceNumber, bytes]:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from pbft.core.application import RowChange
+from pbft.state.errors import StorageFailure, is_storage_failure
 from pbft.state.store import StateStore
 
 _REBUILD_ROWS = 1000
@@ -50,8 +51,9 @@ def open_index(store: StateStore, tables: Sequence[str], index: DerivedIndex | N
     if stored == index.version:
         return
     with store.transaction(durable=False):
-        index.clear(store.connection)
-        index.create(store.connection)
+        with store.guard:
+            index.clear(store.connection)
+            index.create(store.connection)
         for table in tables:
             rows = (RowChange(table, key, row) for key, row in store.all_rows(table))
             for chunk in _chunks(rows):
@@ -74,9 +76,9 @@ def _applied(store: StateStore, index: DerivedIndex, changes: Sequence[RowChange
         connection.execute("SAVEPOINT derived")
         try:
             index.apply(connection, changes)
-        except sqlite3.Error:
-            raise
-        except Exception:  # noqa: BLE001 - whatever a row's content can make the index raise
+        except Exception as error:
+            if is_storage_failure(error) or isinstance(error, StorageFailure):
+                raise
             connection.execute("ROLLBACK TO derived")
             return False
         finally:

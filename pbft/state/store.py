@@ -140,7 +140,7 @@ class StateStore:
         self._in_operation = True
 
     def accept_operation(self) -> None:
-        """Keep the layer's writes. Raises TypeError or ValueError, keeping none, when one is no row."""
+        """Keep the layer's writes. When one is no row, keeps none: TypeError, ValueError or MalformedEncoding."""
         accepted: list[tuple[Table, Key, Row | None, Stored]] = []
         for held in self._layered:
             for key, row in held.layer.items():

@@ -115,7 +115,7 @@ class Table:
 
 
 def encode_row(row: Row) -> bytes:
-    """Raise TypeError or ValueError for what no row can hold."""
+    """Raise TypeError, ValueError or MalformedEncoding for what no row can hold."""
     if type(row) is not tuple:
         raise TypeError(f"a row is a tuple, not {type(row).__name__}")
     if not _NESTED.isdisjoint(map(type, row)):

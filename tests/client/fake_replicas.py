@@ -86,6 +86,7 @@ class Link:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
+        self.device: PublicKey | None = None
         self._send, self._receive = trio.open_memory_channel[bytes](math.inf)
 
     def put(self, data: bytes) -> None:
@@ -154,6 +155,7 @@ class FakeReplica:
         while not frames:
             frames = splitter.feed(await self._some(stream))
         device = decode_client_hello(group, Ed25519Verifier(), welcome, frames.pop(0)).device
+        link.device = device
         if self.refuses is not None:
             await stream.send_all(framed(encode_refused(self.refuses)))
             return
@@ -189,15 +191,21 @@ class FakeReplica:
     def _answer(self, link: Link, device: PublicKey, message: ClientMessage) -> None:
         match message:
             case SignedRequest():
-                for reply in self.world.replies(message):
-                    self._say(link, reply)
+                fresh, again = self.world.execute(message)
+                for replica in self.world.replicas:
+                    for theirs in replica.links:
+                        if theirs.device == device and not replica.silent:
+                            for reply in fresh:
+                                replica.say(theirs, reply)
+                for reply in again:
+                    self.say(link, reply)
                 self.world.publish()
             case Query():
                 sequence = SequenceNumber(max(self.world.sequence, message.minimum_sequence))
                 make = self.answers or (lambda query: self.world.backend.query(device, query))
                 result = make(message.query)
                 answer = Answer(device=device, query_id=message.query_id, sequence=sequence, result=result)
-                self._say(link, answer)
+                self.say(link, answer)
             case Subscribe():
                 self.streams[device, message.subscription] = (message, message.start, link)
                 self.stream_on(device, message.subscription)
@@ -222,11 +230,11 @@ class FakeReplica:
             items=items if subscribe.bodies else tuple(map(digest_of, items)),
             closed=found is None,
         )
-        self._say(link, events)
+        self.say(link, events)
         if len(items) == 256:
             self.stream_on(device, number)
 
-    def _say(self, link: Link, message: Reply | Answer | Events) -> None:
+    def say(self, link: Link, message: Reply | Answer | Events) -> None:
         if self.garbage is not None:
             link.put(self.garbage)
             return
@@ -284,31 +292,40 @@ class World:
         self.nursery.start_soon(replica.serve, theirs)
         return mine
 
-    def replies(self, request: SignedRequest) -> list[Reply]:
-        """Execute what is new; say again what was executed."""
+    def execute(self, request: SignedRequest) -> tuple[list[Reply], list[Reply]]:
+        """Execute what is new. Replies of all replicas about it; those of one about what had been executed."""
         named = request.message
-        by_sequence: dict[SequenceNumber, list[OperationResult]] = {}
-        fresh: SequenceNumber | None = None
+        fresh: dict[SequenceNumber, list[OperationResult]] = {}
+        again: dict[SequenceNumber, list[OperationResult]] = {}
+        next_sequence = SequenceNumber(self.sequence + 1)
         for offset, operation in enumerate(named.operations):
             name = (request.device, named.session, named.first_client_sequence + offset)
-            if name not in self.executed:
-                if fresh is None:
-                    fresh = self.sequence = SequenceNumber(self.sequence + 1)
-                self.executed[name] = (fresh, self.backend.execute(request.device, operation, fresh))
-            sequence, result = self.executed[name]
-            by_sequence.setdefault(sequence, []).append(
+            known = self.executed.get(name)
+            if known is None:
+                self.sequence = next_sequence
+                known = (self.sequence, self.backend.execute(request.device, operation, self.sequence))
+                self.executed[name] = known
+                said = fresh
+            else:
+                said = again
+            sequence, result = known
+            said.setdefault(sequence, []).append(
                 OperationResult(client_sequence=ClientSequence(name[2]), index=offset, refused=False, result=result)
             )
-        return [
-            Reply(
-                device=request.device,
-                session=named.session,
-                view=View(0),
-                sequence=sequence,
-                results=tuple(results),
-            )
-            for sequence, results in by_sequence.items()
+        replies = [
+            [
+                Reply(
+                    device=request.device,
+                    session=named.session,
+                    view=View(0),
+                    sequence=sequence,
+                    results=tuple(results),
+                )
+                for sequence, results in said.items()
+            ]
+            for said in (fresh, again)
         ]
+        return replies[0], replies[1]
 
     def publish(self) -> None:
         """Stream what happened to whoever has subscribed."""

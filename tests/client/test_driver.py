@@ -55,7 +55,6 @@ def said(world: World, replica: int, kind: type) -> list[Any]:
 
 async def test_an_operation_is_accepted_with_its_vouchers(world: World, autojump_clock: MockClock) -> None:
     async with client_of(world) as client:
-        world.replicas[0].lie = None
         outcome = accepted(await client.submit(b"hello"))
         assert outcome.result == b"done:hello"
         assert outcome.sequence == 1
@@ -64,12 +63,21 @@ async def test_an_operation_is_accepted_with_its_vouchers(world: World, autojump
 
 
 async def test_only_the_primary_is_asked_while_it_answers(world: World, autojump_clock: MockClock) -> None:
-    """The fake primary replies alone, so the client has to ask the others after the timeout."""
+    async with client_of(world) as client:
+        before = trio.current_time()
+        await client.submit(b"hello")
+        assert trio.current_time() - before < 0.1
+        assert [len(said(world, replica, SignedRequest)) for replica in range(4)] == [1, 0, 0, 0]
+
+
+async def test_all_are_asked_when_the_primary_does_not_answer(world: World, autojump_clock: MockClock) -> None:
+    world.replicas[0].silent = True
     async with client_of(world) as client:
         before = trio.current_time()
         await client.submit(b"hello")
         assert trio.current_time() - before == pytest.approx(0.6, abs=0.01)
         requests = [one for replica in range(4) for one in said(world, replica, SignedRequest)]
+        assert len(requests) == 5
         assert len({request.wire for request in requests}) == 1
 
 

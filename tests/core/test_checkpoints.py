@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pbft.core.effects import RecordKind
@@ -185,6 +187,13 @@ def test_memory_is_that_of_the_window(n: int) -> None:
         assert not replica.checkpoints._ahead
         rules = replica.rules
         assert (len(rules._accepted), len(rules._committed), len(rules._roots)) == (0, 0, 0)
+
+
+def test_a_replica_describes_itself_in_what_json_can_hold() -> None:
+    cluster = cluster_of()
+    run(cluster, K + 1)
+    told = json.loads(json.dumps(cluster.replicas[ReplicaId(1)].describe()))
+    assert (told["last_executed"], told["stable_checkpoint"], told["role"]) == (K + 1, K, "voting")
 
 
 def test_status_says_what_is_there() -> None:

@@ -110,6 +110,33 @@ def test_the_fullest_status_of_the_largest_group_opens() -> None:
     assert Opener(GROUP, MEMBERS.verifier).open_peer(wire_of(GROUP.epoch, status)) == status
 
 
+def test_each_request_is_checked_once_and_the_memory_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pbft.core.codec.VERIFIED_REQUESTS_MAX", 2)
+    opener = Opener(GROUP, MEMBERS.verifier)
+    requests = [CRAFT.request(name) for name in "abc"]
+
+    def claims() -> list[int]:
+        return [len(opener.parse_peer(request.wire).claims) for request in requests]
+
+    assert claims() == [1, 1, 1], "parsing alone makes nothing known"
+    for request in requests:
+        opener.open_peer(request.wire)
+        opener.open_peer(request.wire)
+    assert claims() == [1, 0, 0]
+    monkeypatch.setattr("pbft.core.codec.VERIFIED_BYTES_MAX", 300)
+    opener.open_peer(requests[0].wire)
+    assert claims() == [0, 1, 1]
+
+
+def test_a_request_in_a_body_that_nobody_certified_is_not_taken_for_checked() -> None:
+    request = CRAFT.request("a")
+    forged = request.wire[:-1] + bytes([request.wire[-1] ^ 1])
+    opener = Opener(GROUP, MEMBERS.verifier)
+    opener.open_peer(encode(["BODY", 0, 1, encode([5, [forged]])]))
+    with pytest.raises(InvalidMessageSignature):
+        opener.open_peer(forged)
+
+
 # -- what each fault is called
 
 

@@ -144,6 +144,33 @@ def test_nothing_comes_after_unsubscribing_or_leaving() -> None:
     assert len(client.events) == 1
 
 
+def test_events_of_other_topics_are_none_of_its_business() -> None:
+    cluster = Cluster()
+    client = Client(cluster)
+    client.subscribe(1)
+    cluster.client_gone(client.signer, ME)
+    client.subscribe(2, start=5)
+    client.credit(1, 2)
+    write(cluster, 3)
+    assert client.events == []
+    client.say(Unsubscribe(subscription=2))
+    write(cluster, 3, start=3)
+    assert client.events == []
+
+
+def test_a_query_done_after_its_client_left_is_harmless() -> None:
+    cluster = Cluster()
+    client = Client(cluster)
+    cluster.deferred = True
+    client.say(query(1))
+    client.subscribe()
+    cluster.client_gone(client.signer, ME)
+    cluster.deferred = False
+    cluster.pump(ME)
+    assert len(client.answers) == 1
+    assert client.events == []
+
+
 def test_events_that_come_while_a_read_is_under_way_are_not_missed() -> None:
     cluster = Cluster()
     client = Client(cluster)

@@ -8,11 +8,10 @@ from pbft.core.codec import Opener
 from pbft.core.effects import Alarm, Effects, Record, RecordKind, Recovered, Send, SetTimer, Timer, merge_effects
 from pbft.core.errors import InvariantViolation, UnsafeVote
 from pbft.core.frames import wire_of
-from pbft.core.messages import Fetch, Status
+from pbft.core.messages import Fetch, PeerMessage, Status
 from pbft.core.replica import Replica
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber, View
 from pbft.core.voting_rules import VotingRules
-from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
 from tests.harness.executor import MemoryExecutor
 from tests.harness.keys import make_group
@@ -99,20 +98,6 @@ def test_the_votes_read_back_bind_like_those_just_made() -> None:
         replica.rules.sign_prepare(CRAFT.proposal(0, 1, Y))
 
 
-def test_a_primary_goes_on_after_its_last_proposal() -> None:
-    cluster = Cluster()
-    cluster.on_send = lambda _flight: False
-    for first in range(2):
-        cluster.request("a", first=first)
-        cluster.deliver_all()
-        cluster.crash(0)
-        cluster.restart(0)
-    cluster.request("b")
-    cluster.deliver_all()
-    proposals = [r.sequence for r in cluster.nodes[ReplicaId(0)].ledger if r.kind is RecordKind.PROPOSAL]
-    assert proposals == [1, 2] or proposals == [1]
-
-
 # -- what it refuses to start from
 
 
@@ -120,7 +105,9 @@ STATUS = Status(view=View(0), stable_checkpoint=SequenceNumber(0), last_executed
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-@pytest.mark.parametrize("data", [b"", b"garbage", wire_of(MEMBERS.group.epoch, STATUS)], ids=["", "garbage", "status"])
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage", wire_of(MEMBERS.group.epoch, STATUS)], ids=["", "garbage", "status"]
+)
 def test_a_record_that_does_not_open_stops_the_node(kind: RecordKind, data: bytes) -> None:
     with pytest.raises(InvariantViolation, match="record"):
         start(record(kind, 1, data))
@@ -188,7 +175,7 @@ def test_effects_of_several_steps_are_carried_out_field_by_field() -> None:
 def test_surplus_is_what_agrees_with_a_certificate_that_is_there() -> None:
     """A vote that disagrees is never surplus: it may be evidence."""
     replica, _ = start(proposal(), record(RecordKind.PREPARE, 1, CRAFT.prepare(1, 1, X.digest).wire))
-    votes = {
+    votes: dict[str, PeerMessage] = {
         "same prepare": CRAFT.prepare(3, 1, X.digest),
         "other prepare": CRAFT.prepare(3, 1, Y.digest),
         "same commit": CRAFT.commit(3, 1, X.digest),

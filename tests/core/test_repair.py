@@ -6,7 +6,7 @@ import pytest
 
 from pbft.core.effects import IgnoreReason
 from pbft.core.messages import Body, Checkpoint, Fetch, Signed, Status
-from pbft.core.repair import CERTIFICATES_PER_STATUS, SERVE_PAUSE_MS
+from pbft.core.repair import CERTIFICATES_PER_STATUS, SERVE_BYTES_PER_MS, SERVE_PAUSE_MS
 from pbft.core.types import ReplicaId, SequenceNumber, View
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
@@ -160,3 +160,54 @@ def test_lost_checkpoint_votes_are_sent_again() -> None:
     cluster.on_send = None
     cluster.settle(cluster.executed_everywhere(9))
     assert {replica.log.low_watermark for replica in cluster.replicas.values()} == {8}
+
+
+def test_a_flood_of_questions_is_answered_at_a_bounded_rate() -> None:
+    """A small FETCH or STATUS asks for megabytes: without a limit one peer could keep a replica busy for good."""
+    cluster = Cluster(byzantine=(3,), operation_bytes_max=128 * 1024)
+    for number in range(12):
+        cluster.request("a", bytes(128 * 1024), bytes(128 * 1024), first=2 * number, ack=2 * number)
+        cluster.deliver_all()
+    cluster.advance(1000)
+    cluster.flying.clear()
+    batches = {sequence: cluster.order[SequenceNumber(sequence)] for sequence in range(1, 13)}
+    wanted = tuple((SequenceNumber(n), batch) for n, batch in batches.items()) * 5
+    lacks_all = Status(view=View(0), stable_checkpoint=SequenceNumber(0), last_executed=SequenceNumber(0), slots=())
+    sent = 0
+
+    def count(flight: Flight) -> bool:
+        nonlocal sent
+        sent += len(flight.frame) if (flight.source, flight.to) == (0, 3) else 0
+        return False
+
+    cluster.on_send = count
+    for question in (Fetch(wanted=wanted), lacks_all):
+        sent = 0
+        for _ in range(100):
+            for _ in range(10):
+                cluster.inject(3, 0, question)
+            cluster.deliver_all()
+            cluster.advance(10)
+        assert 0 < sent < 1.5 * 1000 * SERVE_BYTES_PER_MS + 2 * 4 * 1024 * 1024
+
+
+def test_old_bodies_are_read_out_of_the_ledger_at_a_bounded_rate() -> None:
+    cluster = Cluster(byzantine=(3,), checkpoint_interval=4, pipeline_depth=1)
+    run_batches(cluster, 8)
+    cluster.deliver_all()
+    assert cluster.replicas[ReplicaId(0)].log.low_watermark == 8
+    read = 0
+
+    def count(flight: Flight) -> bool:
+        return flight.source != 0
+
+    cluster.on_send = count
+    wanted = tuple((SequenceNumber(n % 8 + 1), digest(f"{n}")) for n in range(64))
+    for _ in range(100):
+        for _ in range(10):
+            cluster.flying.clear()
+            cluster.inject(3, 0, Fetch(wanted=wanted))
+            cluster.deliver(cluster.flying.pop(0))
+            read += len(cluster.flying)
+        cluster.advance(10)
+    assert 0 < read <= 100

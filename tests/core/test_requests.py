@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections import Counter
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
-from pbft.core.effects import IgnoreReason
+from pbft.core.codec import Opener
+from pbft.core.effects import BatchExecuted, ExecutedRequest, IgnoreReason
 from pbft.core.group import Parameters
-from pbft.core.messages import Reply, SignedRequest
+from pbft.core.messages import OperationResult, Reply, SignedRequest
+from pbft.core.output import Output
+from pbft.core.replies import replies_to_executed
 from pbft.core.request_pool import DEVICE_WINDOWS_MAX, RequestPool
-from pbft.core.types import ReplicaId
+from pbft.core.types import (
+    ClientSequence,
+    Milliseconds,
+    Now,
+    ReplicaId,
+    SequenceNumber,
+    SessionNumber,
+    View,
+)
+from pbft.core.voting_rules import VotingRules
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft
 from tests.harness.keys import make_group
@@ -163,7 +176,46 @@ def test_a_window_that_was_used_up_goes_on_with_the_acknowledgement_in_the_next_
     cluster.settle(cluster.executed_everywhere(5), within_ms=0)
 
 
+def test_large_results_come_in_replies_that_a_client_can_open() -> None:
+    results = tuple(
+        OperationResult(client_sequence=ClientSequence(number), index=number, refused=False, result=bytes(200 * 1024))
+        for number in range(7)
+    )
+    members = make_group(4)
+    key = members.device("a").public_key
+    done = BatchExecuted(
+        now=Now(steady=Milliseconds(0), wall=Milliseconds(0)),
+        sequence=SequenceNumber(1),
+        batch=Craft(members).batch(timestamp=0),
+        results=(ExecutedRequest(device=key, session=SessionNumber(1), results=results),),
+        topics=(),
+        state_root=None,
+    )
+    out = Output()
+    replies_to_executed(out, VotingRules(members.group, BACKUP, members.signers[1]), View(0), done)
+    opened = [Opener(members.group, members.verifier).open_reply(reply.message.wire).message for reply in out.reply]
+    parts = [message.results for message in opened if isinstance(message, Reply)]
+    assert [len(part) for part in parts] == [2, 2, 2, 1]
+    assert tuple(result for part in parts for result in part) == results
+
+
 # -- the pool itself
+
+
+def test_the_pool_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    craft = Craft(make_group(4))
+    monkeypatch.setattr("pbft.core.request_pool.POOL_OPERATIONS_MAX", 3)
+    pool = RequestPool(Parameters())
+    for name in "abc":
+        pool.add(craft.request(name))
+    assert pool.why_refuse(craft.request("d")) is IgnoreReason.POOL_FULL
+    monkeypatch.setattr("pbft.core.request_pool.POOL_OPERATIONS_MAX", 100)
+    monkeypatch.setattr("pbft.core.request_pool.POOL_BYTES_MAX", 1000)
+    assert pool.why_refuse(craft.request("d")) is None
+    assert pool.why_refuse(craft.request("d", 0, bytes(600))) is IgnoreReason.POOL_FULL
+    pool.remove(craft.request("a"))
+    pool.remove(craft.request("b"))
+    assert pool.why_refuse(craft.request("d", 0, bytes(600))) is None
 
 
 def test_devices_are_served_in_turn() -> None:

@@ -92,6 +92,8 @@ class Cluster:
         self.trace: Callable[[str], None] | None = None
         self.on_send: Callable[[Flight], bool] | None = None
         """Says whether a frame may leave."""
+        self.drops_surplus = False
+        """Whether votes that can change nothing are dropped unopened, as a node does under load."""
         self.deferred = False
         """Whether executed batches wait to be taken up by `pump`."""
         if start:
@@ -200,7 +202,11 @@ class Cluster:
             device, opened = PublicKey(flight.source), self.openers[flight.to].open_client(flight.frame)
             item = FromClient(device=device, message=opened)
         else:
-            item = FromPeer(peer=flight.source, message=self.openers[flight.to].open_peer(flight.frame))
+            opener = self.openers[flight.to]
+            parsed = opener.parse_peer(flight.frame)
+            if self.drops_surplus and self.replicas[flight.to].is_surplus(parsed.value):
+                return
+            item = FromPeer(peer=flight.source, message=opener.open(parsed))
         if self.trace is not None:
             self.trace(f"deliver {self.text(flight)}")
         self.step(flight.to, Received(now=self.now(flight.to), messages=(item,)))

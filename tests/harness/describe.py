@@ -130,8 +130,7 @@ class Describe:
                 case ReadEvents():
                     yield f"read-events sub={read.subscription} start={read.start} limit={read.limit}"
         for serve in effects.serve:
-            what = "bodies" if serve.bodies else "certificates"
-            yield f"serve {what} {serve.first}..{serve.last} -> {serve.to}"
+            yield f"serve {serve.what.value} {serve.first}..{serve.last} -> {serve.to}"
         for timer in effects.timers:
             yield f"timer {timer.timer.name} +{timer.at - now}"
         for evidence in effects.evidence:

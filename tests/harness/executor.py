@@ -46,28 +46,6 @@ class State:
         return digest_of_parts(b"test/state", self.history_head, time, sequence, *parts)
 
 
-class _Overlay:
-    """Rows with one change that is looked at, never made."""
-
-    def __init__(self, below: MemoryExecutor) -> None:
-        self._below = below
-        self._changed: dict[tuple[str, Key], Row | None] = {}
-
-    def get(self, table: str, key: Key) -> Row | None:
-        return self._changed[table, key] if (table, key) in self._changed else self._below.get(table, key)
-
-    def put(self, table: str, key: Key, row: Row) -> None:
-        self._changed[table, key] = row
-
-    def delete(self, table: str, key: Key) -> None:
-        self._changed[table, key] = None
-
-    def scan(
-        self, table: str, *, prefix: Key = (), start: Key | None = None, limit: int, reverse: bool = False
-    ) -> Iterator[tuple[Key, Row]]:
-        raise NotImplementedError
-
-
 class MemoryExecutor:
     """Survives a crash of the process; a loss of power takes it back to its last checkpoint."""
 
@@ -137,8 +115,8 @@ class MemoryExecutor:
 
     def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
         """As the operations would be judged if they were executed now: the request's own ack_below first."""
-        window = self._dedupe.open(_Overlay(self), device, request.session)
-        window.acknowledge(request.ack_below)
+        window = self._dedupe.open(self, device, request.session)
+        window.acknowledge(request.ack_below)  # seen by this window alone: it is not saved
         names = range(request.first_client_sequence, request.first_client_sequence + len(request.operations))
         return [window.judge(ClientSequence(name)) for name in names]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import (
+    Archived,
     EventsDone,
     Evidence,
     IgnoreReason,
@@ -77,19 +78,25 @@ def answer_read(node: SimNode, read: RunQuery | ReadEvents, now: Now) -> Input:
             )
 
 
+CERTIFICATES = {
+    Archived.COMMIT_CERTIFICATES: RecordKind.COMMITTED,
+    Archived.CHECKPOINT_CERTIFICATES: RecordKind.STABLE,
+}
+
+
 def archived_frames(node: SimNode, serve: ServeArchive, opener: Opener) -> list[bytes]:
-    """Out of the ledger: commit certificates, or batches."""
+    """Out of the ledger: certificates, or batches."""
     frames: list[bytes] = []
     for record in node.ledger:
         if not serve.first <= record.sequence <= serve.last:
             continue
-        if record.kind is RecordKind.COMMITTED and not serve.bodies:
+        if record.kind is CERTIFICATES.get(serve.what):
             frames.append(record.data)
-        elif record.kind is RecordKind.PROPOSAL and serve.bodies:
+        elif record.kind is RecordKind.PROPOSAL and serve.what is Archived.BODIES:
             proposal = opener.parse_peer(record.data).value
             assert isinstance(proposal, Proposal)
             frames.append(wire_of(opener.group.epoch, Body(sequence=record.sequence, batch=proposal.batch)))
-        elif record.kind is RecordKind.BODY and serve.bodies:
+        elif record.kind is RecordKind.BODY and serve.what is Archived.BODIES:
             body = Body(sequence=record.sequence, batch=opener.parse_batch(record.data))
             frames.append(wire_of(opener.group.epoch, body))
     return frames

@@ -25,7 +25,7 @@ RETAINED = 16
 
 def transaction(number: int) -> list[Record]:
     """The transaction of sequence number `number`, told by its first record."""
-    records = slot(number) + [Record(RecordKind.BODY, SequenceNumber(number), bytes(number % 3 * 3000))]
+    records = [*slot(number), Record(RecordKind.BODY, SequenceNumber(number), bytes(number % 3 * 3000))]
     return [*records, stable(number)] if number % INTERVAL == 0 else records
 
 

@@ -71,9 +71,9 @@ def test_certificates_and_batches_of_a_range(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for sequence in (3, 1, 2, 5):
         ledger.append(slot(sequence))
-    found = ledger.commit_certificates(1, 3)
+    found = ledger.certificates(RecordKind.COMMITTED, 1, 3)
     assert found == [record(sequence, RecordKind.COMMITTED).data for sequence in (1, 2, 3)]
-    assert ledger.commit_certificates(4, 4) == []
+    assert ledger.certificates(RecordKind.COMMITTED, 4, 4) == []
     assert ledger.batch_records(SequenceNumber(5)) == [record(5, RecordKind.PROPOSAL)]
     ledger.close()
 
@@ -271,8 +271,9 @@ CHANGES = {
         UPDATE records SET id = 9 WHERE id = -1
     """,
     "moved": "UPDATE records SET id = (SELECT max(id) FROM records) + 1 WHERE id = 8",
-    "one slipped in": "INSERT INTO records SELECT (SELECT max(id) FROM records) + 1, kind, 99, data, link FROM records "
-    "LIMIT 1",
+    "one slipped in": """
+        INSERT INTO records SELECT (SELECT max(id) FROM records) + 1, kind, 99, data, link FROM records LIMIT 1
+    """,
 }
 
 
@@ -305,39 +306,33 @@ def test_a_wrong_index_is_noticed(tmp_path: Path) -> None:
         records_in(tmp_path)
 
 
-def without(name: str) -> Callable[[Image, Image], Image]:
-    return lambda old, new: {key: data for key, data in new.items() if key != name}
+def losses(old: Image, new: Image) -> dict[str, Image]:
+    """What may have become of the files of a ledger; `old` is an earlier image of them."""
+    witness = new[WITNESS_NAME]
+    newer = (int.from_bytes(witness[:8], "big") + 1).to_bytes(8, "big") + witness[8:]
+    return {
+        "database gone": {WITNESS_NAME: witness},
+        "database empty": new | {LEDGER_NAME: b""},
+        "database is garbage": new | {LEDGER_NAME: b"garbage" * 1000},
+        "database is older": new | {LEDGER_NAME: old[LEDGER_NAME]},
+        "witness gone": {LEDGER_NAME: new[LEDGER_NAME]},
+        "witness empty": new | {WITNESS_NAME: b""},
+        "witness cut": new | {WITNESS_NAME: witness[:-1]},
+        "witness longer": new | {WITNESS_NAME: witness + b"\x00"},
+        "witness newer": new | {WITNESS_NAME: newer},
+        "database gone and witness empty": {WITNESS_NAME: b""},
+        "database empty and witness empty": {LEDGER_NAME: b"", WITNESS_NAME: b""},
+    }
 
 
-def with_witness(change: Callable[[bytes, bytes], bytes]) -> Callable[[Image, Image], Image]:
-    return lambda old, new: new | {WITNESS_NAME: change(old[WITNESS_NAME], new[WITNESS_NAME])}
-
-
-LOSSES: dict[str, Callable[[Image, Image], Image]] = {
-    "database gone": without(LEDGER_NAME),
-    "database empty": lambda old, new: new | {LEDGER_NAME: b""},
-    "database is garbage": lambda old, new: new | {LEDGER_NAME: b"garbage" * 1000},
-    "database is older": lambda old, new: new | {LEDGER_NAME: old[LEDGER_NAME]},
-    "witness gone": without(WITNESS_NAME),
-    "witness empty": with_witness(lambda old, new: b""),
-    "witness cut": with_witness(lambda old, new: new[:23]),
-    "witness longer": with_witness(lambda old, new: new + b"\x00"),
-    "witness newer": with_witness(lambda old, new: (int.from_bytes(new[:8], "big") + 1).to_bytes(8, "big") + new[8:]),
-    "database gone and witness empty": lambda old, new: {WITNESS_NAME: b""},
-    "database empty and witness empty": lambda old, new: {LEDGER_NAME: b"", WITNESS_NAME: b""},
-}
-
-
-@pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_a_file_lost_or_replaced_is_noticed(tmp_path: Path, loss: str) -> None:
+def test_a_file_lost_or_replaced_is_noticed(tmp_path: Path) -> None:
     fill(tmp_path / "sound", [slot(1)])
     old = image_of(tmp_path / "sound")
     fill(tmp_path / "sound", [slot(2), slot(3)])
     new = image_of(tmp_path / "sound")
-    directory = lay_out(LOSSES[loss](old, new), tmp_path / "spoilt")
-    for _ in range(2):
-        with pytest.raises(LedgerDamaged, match="twice"):
-            records_in(directory)
+    for loss, image in losses(old, new).items():
+        directory = lay_out(image, tmp_path / "spoilt")
+        assert [verdict(directory) for _ in range(2)] == [None, None], loss
 
 
 def test_a_witness_that_a_power_loss_left_behind_does_no_harm(tmp_path: Path) -> None:
@@ -369,12 +364,12 @@ def test_the_ledger_of_another_group_or_replica_is_refused(tmp_path: Path, retai
 def test_a_kind_of_a_later_version_is_refused_and_not_skipped(tmp_path: Path) -> None:
     fill(tmp_path, [[record(1)]])
     genesis = sha256(IDENTITY).digest()[:16]
-    link = _link(genesis, genesis, 1, "invention", 1, b"")
+    link = _link(genesis + genesis, 1, "invention", 1, b"")
     database = sqlite3.connect(tmp_path / LEDGER_NAME)
     database.execute("UPDATE records SET kind = 'invention', data = x'', link = ?", (link,))
     database.commit()
     database.close()
-    with pytest.raises(LedgerDamaged, match="record 1 is of kind 'invention'.* run the version"):
+    with pytest.raises(LedgerDamaged, match=r"record 1 is of kind 'invention'.* run the version"):
         records_in(tmp_path)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pbft.core.effects import Record
+from pbft.core.types import SequenceNumber
 from pbft.node.ledger import WITNESS_NAME, Ledger
 from pbft.state.errors import StorageFailure
 from tests.node.appending import INTERVAL, RETAINED, transaction
@@ -26,7 +27,7 @@ def appender(directory: Path, *arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
-def whole_transactions(records: tuple[Record, ...]) -> list[int]:
+def whole_transactions(records: tuple[Record, ...]) -> list[SequenceNumber]:
     """The sequence numbers stored, each with all its records, or an assertion fails. The oldest may be cut."""
     numbers = sorted({each.sequence for each in records})
     for number in numbers[1:]:
@@ -38,7 +39,7 @@ def whole_transactions(records: tuple[Record, ...]) -> list[int]:
 def test_pitfall_10_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """Killed again and again, at points drawn by a seed, between any two writes: nothing that was said is lost."""
     seed = 20240
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - draws a scenario, no secret
     acknowledged = 0
     for _ in range(6):
         process = appender(tmp_path)

@@ -22,7 +22,7 @@ from pbft.node.streams import (
     TlsStream,
     until_one_ends,
 )
-from tests.node.wires import FRAME_BYTES_MAX, DeafStream, wire
+from tests.node.wires import FRAME_BYTES_MAX, DeafStream, SlowStream, wire
 
 HELLO = b"hello"
 
@@ -30,7 +30,6 @@ HELLO = b"hello"
 async def greeted(stream: FrameStream, theirs: trio.abc.Stream) -> None:
     await theirs.send_all(framed(HELLO))
     assert await stream.receive_handshake() == HELLO
-    stream.end_handshake()
 
 
 # -- receiving
@@ -79,7 +78,6 @@ async def test_a_client_may_send_its_first_requests_right_behind_its_hello(extra
     data = b"".join(map(framed, [HELLO, *requests])) + extra
     await theirs.send_all(data)
     assert await stream.receive_handshake() == HELLO
-    stream.end_handshake()
     assert await stream.receive() == requests
 
 
@@ -88,7 +86,6 @@ async def test_part_of_a_frame_behind_the_hello_is_kept() -> None:
     request = framed(b"r" * 4000)
     await theirs.send_all(framed(HELLO) + request[:2000])
     assert await stream.receive_handshake() == HELLO
-    stream.end_handshake()
     await theirs.send_all(request[2000:])
     assert await stream.receive() == [b"r" * 4000]
 
@@ -97,7 +94,6 @@ async def test_a_bad_frame_behind_the_hello_is_refused() -> None:
     stream, theirs = wire()
     await theirs.send_all(framed(HELLO) + (FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
     assert await stream.receive_handshake() == HELLO
-    stream.end_handshake()
     with pytest.raises(MalformedMessage):
         await stream.receive()
 
@@ -191,10 +187,24 @@ async def test_a_frame_that_was_begun_and_never_goes_on_is_dropped(autojump_cloc
 
 
 async def test_one_who_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
-    stream = FrameStream(cast("TlsStream", DeafStream()), frame_bytes_max=1)
+    queue = SendQueue(10)
+    queue.put_nowait(b"data")
     with pytest.raises(trio.TooSlowError):
-        await stream.send(b"data")
+        await queue.pump(FrameStream(cast("TlsStream", DeafStream()), frame_bytes_max=1))
     assert trio.current_time() == pytest.approx(SEND_SECONDS_MAX)
+
+
+async def test_one_who_takes_a_little_now_and_then_is_not(autojump_clock: MockClock) -> None:
+    """The deadline is for each write, and runs only while there is one."""
+    slow = SlowStream(SEND_SECONDS_MAX - 1)
+    queue = SendQueue(100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(queue.pump, FrameStream(cast("TlsStream", slow), frame_bytes_max=1))
+        for number in range(5):
+            queue.put_nowait(bytes([number]))
+            await trio.sleep(SEND_SECONDS_MAX * (1 + number))
+        nursery.cancel_scope.cancel()
+    assert slow.took == [bytes([number]) for number in range(5)]
 
 
 # -- the send queue

@@ -21,7 +21,7 @@ def wire(frame_bytes_max: int = FRAME_BYTES_MAX) -> tuple[FrameStream, MemoryStr
 
 
 class DeafStream:
-    """Takes nothing, for ever, or what it is told to take."""
+    """Takes nothing before it is opened."""
 
     def __init__(self) -> None:
         self.took: list[bytes] = []
@@ -29,4 +29,16 @@ class DeafStream:
 
     async def send_all(self, data: bytes) -> None:
         await self.opened.wait()
+        self.took.append(data)
+
+
+class SlowStream:
+    """Takes what it is given, `seconds` later."""
+
+    def __init__(self, seconds: float) -> None:
+        self.took: list[bytes] = []
+        self._seconds = seconds
+
+    async def send_all(self, data: bytes) -> None:
+        await trio.sleep(self._seconds)
         self.took.append(data)

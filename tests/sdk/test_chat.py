@@ -59,7 +59,7 @@ def backend() -> Iterator[ChatBackend]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, nursery: trio.Nursery, backend: ChatBackend, autojump_clock: MockClock) -> World:
+async def world(tmp_path: Path, nursery: trio.Nursery, backend: ChatBackend) -> World:
     world = World(tmp_path, backend=backend)
     world.nursery = nursery
     return world
@@ -197,7 +197,7 @@ async def test_the_chats_refusals_are_errors_with_a_code(world: World) -> None:
             assert await refusal(anext(messages)) is ErrorCode.NO_SUCH_ROOM
 
 
-async def test_an_unknown_outcome_can_be_retried_and_happens_once(world: World) -> None:
+async def test_an_unknown_outcome_can_be_retried_and_happens_once(world: World, autojump_clock: MockClock) -> None:
     async with alice_in_garden(world) as chat:
         for replica in world.replicas:
             replica.silent = True
@@ -211,7 +211,7 @@ async def test_an_unknown_outcome_can_be_retried_and_happens_once(world: World) 
         assert [message.body for message in await chat.history("garden")] == ["once"]
 
 
-async def test_a_read_that_nobody_answers_is_unknown_and_not_retried(world: World) -> None:
+async def test_a_read_that_nobody_answers_is_unknown_and_not_retried(world: World, autojump_clock: MockClock) -> None:
     async with chat_of(world) as chat:
         for replica in world.replicas:
             replica.silent = True
@@ -221,7 +221,7 @@ async def test_a_read_that_nobody_answers_is_unknown_and_not_retried(world: Worl
             await chat.retry(caught.value)
 
 
-async def test_differing_answers_are_settled_in_the_order(world: World) -> None:
+async def test_differing_answers_are_settled_in_the_order(world: World, autojump_clock: MockClock) -> None:
     async with alice_in_garden(world) as chat:
         for number, replica in enumerate(world.replicas):
             replica.answers = partial(lambda number, _: encode(["ok", "rooms", [], f"{number}"]), number)
@@ -241,7 +241,7 @@ async def test_agreed_nonsense_is_no_answer(world: World) -> None:
             await chat.whoami()
 
 
-async def test_without_replicas_there_is_no_chat(world: World) -> None:
+async def test_without_replicas_there_is_no_chat(world: World, autojump_clock: MockClock) -> None:
     for replica in world.replicas:
         replica.down = True
     with pytest.raises(NotEnoughReplicas) as caught:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatsvc.founding import found_group
+from chatsvc.groupfile import GroupFile, read_group_file
+from pbft.core.group import Parameters
+
+
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> GroupFile:
+    """A group of four; its nodes' stores are whatever the last test left."""
+    directory = tmp_path_factory.mktemp("group")
+    parameters = Parameters(checkpoint_interval=8, pipeline_depth=4)
+    return read_group_file(
+        found_group(directory, name="attacked", replicas=4, host="127.0.0.1", base_port=None, parameters=parameters)
+    )
+
+
+@pytest.fixture
+def group_file(founded: GroupFile) -> GroupFile:
+    """A group of four whose nodes have never run."""
+    for replica in founded.group.replicas:
+        home = founded.replica_directory(replica)
+        for path in [*home.glob("*.sqlite*"), *home.glob("ledger.witness"), *home.glob("evidence/*")]:
+            path.unlink()
+    return founded
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> GroupFile:
+    """Another group, with keys and certificates of its own."""
+    return read_group_file(
+        found_group(
+            tmp_path / "other", name="other", replicas=4, host="127.0.0.1", base_port=None, parameters=Parameters()
+        )
+    )
