@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from chatsvc.founding import found_group
 from chatsvc.groupfile import GroupFile, read_group_file
+from crypto.signing import Ed25519Signer
 from pbft.core.group import Parameters
+from tests.node.logs import Logs
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,15 @@ def elsewhere(tmp_path: Path) -> GroupFile:
             tmp_path / "other", name="other", replicas=4, host="127.0.0.1", base_port=None, parameters=Parameters()
         )
     )
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """What the nodes of this process log from here on."""
+    with capture_logs() as captured:
+        yield cast("Logs", captured)
+
+
+@pytest.fixture
+def device() -> Ed25519Signer:
+    return Ed25519Signer.generate()

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import resource
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 
 from chatsvc.groupfile import GroupFile
 from crypto.canonical import encode
@@ -24,66 +22,24 @@ from crypto.tls import (
     write_tls_identity,
 )
 from pbft.core.codec import Opener
-from pbft.core.errors import MalformedMessage
 from pbft.core.frames import wire_of
 from pbft.core.handshake import (
     HANDSHAKE_BYTES_MAX,
     NONCE_BYTES,
     ReplicaHello,
     Welcome,
-    decode_welcome,
     encode_client_hello,
-    encode_inspect,
     encode_replica_hello,
-    encode_welcome,
     is_refused,
 )
 from pbft.core.types import ReplicaId
-from pbft.node import clients, node, peers, streams
-from pbft.node.clients import CLIENT_FRAME_BYTES_MAX, CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
+from pbft.node.clients import CLIENT_FRAME_BYTES_MAX
 from tests.node.attacks import QUERY, STATUS, as_raw, client_attacks, length_attacks, peer_attacks
+from tests.node.logs import Logs, assert_sound, expect
 from tests.node.network import Caller, Customer, client, dial, dial_as_replica, link, running, say, welcomed
 
 HONEST = range(3)
 """Replica 3 does not run: the attacker has its keys."""
-
-Logs = list[dict[str, Any]]
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    with capture_logs() as captured:
-        yield captured  # type: ignore[misc]  # entries are plain dictionaries
-
-
-@pytest.fixture
-def device() -> Ed25519Signer:
-    return Ed25519Signer.generate()
-
-
-def closed(logs: Logs, listener: str) -> list[str]:
-    """Reasons for which connections were closed so far."""
-    events = {"connection closed", "client refused"} if listener == "client" else {"connection closed"}
-    return [
-        entry["reason"]
-        for entry in logs
-        if entry["event"] in events and entry.get("listener", "client") == listener and "exception" not in entry
-    ]
-
-
-def assert_sound(logs: Logs) -> None:
-    assert not [entry for entry in logs if entry["event"] == "connection failed"]
-
-
-async def expect(logs: Logs, listener: str, reason: str) -> None:
-    """The node has told, or tells within moments, why it closed a connection."""
-    with trio.fail_after(5):
-        while not closed(logs, listener):
-            await trio.lowlevel.checkpoint()
-    assert any(reason in each for each in closed(logs, listener)), closed(logs, listener)
-    assert all(closed(logs, listener)), "a reason is a text"
-    logs.clear()
-
 
 # -- after the handshake
 
@@ -360,167 +316,3 @@ async def test_a_dialler_says_why_tls_failed(group_file: GroupFile, elsewhere: G
             while not [each for each in logs if each["event"] == "link down" and "CERTIFICATE" in each["reason"]]:
                 await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-
-
-# -- silence, numbers and greed
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines of handshakes so short that a test can wait for them."""
-    for module in (streams, clients, peers):
-        monkeypatch.setattr(module, "HANDSHAKE_SECONDS_MAX", 0.2)
-
-
-async def test_connections_that_send_nothing_are_closed(hasty: None, group_file: GroupFile, logs: Logs) -> None:
-    member = group_file.members[0]
-    async with running(group_file, HONEST), Customer.of(group_file, HONEST) as customer:
-        await customer.say("before")
-        logs.clear()
-        for kind, port in (("replica", member.replica_endpoint.port), ("client", member.client_endpoint.port)):
-            raw = await trio.open_tcp_stream("127.0.0.1", port)
-            async with raw:
-                with trio.fail_after(5):
-                    assert await raw.receive_some() == b""
-            await expect(logs, kind, "TooSlowError")
-        async with await dial_as_replica(group_file, 3, 0) as caller:
-            assert await caller.rest() == []
-        await expect(logs, "replica", "TooSlowError")
-        caller, _ = await welcomed(group_file, 0)
-        async with caller:
-            assert await caller.rest() == []
-        await expect(logs, "client", "TooSlowError")
-        await customer.say("after: the customer's own idle connection has no deadline")
-
-
-async def test_many_connections_of_one_address_leave_room_for_the_others(
-    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node, "CONNECTIONS_PER_ADDRESS_MAX", 6)
-    async with running(group_file, HONEST):
-        held = [(await welcomed(group_file, 0))[0] for _ in range(6)]
-        for _ in range(3):
-            with pytest.raises((trio.BrokenResourceError, OSError)):
-                await welcomed(group_file, 0)
-        other, _ = await welcomed(group_file, 0, source="127.0.0.2")
-        async with other:
-            report = await other.inspect()
-            assert report["closed_connections"] == {"too many connections": 3}
-        for caller in held:
-            await trio.aclose_forcefully(caller.stream)
-        async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3") as witness:
-            with trio.fail_after(5):
-                while True:  # room comes back when the node has noticed
-                    try:
-                        caller, _ = await welcomed(group_file, 0)
-                    except (trio.BrokenResourceError, OSError):
-                        continue
-                    break
-            await trio.aclose_forcefully(caller.stream)
-            await witness.inspect()
-
-
-async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 2 * node._connections_max() <= 1024 - node.RESERVED_FILES
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
-    assert node._connections_max() == node.CONNECTIONS_MAX
-
-
-async def test_a_device_over_its_connections_is_refused_and_gets_room_again(
-    group_file: GroupFile, device: Ed25519Signer
-) -> None:
-    async with running(group_file, [0]):
-        held = [await client(group_file, 0, device) for _ in range(CONNECTIONS_PER_DEVICE_MAX)]
-        caller, welcome = await welcomed(group_file, 0)
-        async with caller:
-            await caller.send(encode_client_hello(group_file.group, device, welcome))
-            assert await caller.refusal() == f"more than {CONNECTIONS_PER_DEVICE_MAX} connections of one device"
-        async with await client(group_file, 0, Ed25519Signer.generate()) as another:
-            assert (await another.inspect())["clients"] == CONNECTIONS_PER_DEVICE_MAX + 1
-            await trio.aclose_forcefully(held.pop().stream)
-            with trio.fail_after(5):
-                while (await another.inspect())["clients"] > CONNECTIONS_PER_DEVICE_MAX:
-                    pass
-            held.append(await client(group_file, 0, device))
-        for each in held:
-            await trio.aclose_forcefully(each.stream)
-
-
-async def test_a_client_that_never_reads_is_closed_and_the_others_are_served(
-    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch, logs: Logs, device: Ed25519Signer
-) -> None:
-    monkeypatch.setattr(clients, "CLIENT_QUEUE_BYTES_MAX", 200_000)
-    async with running(group_file, HONEST), Customer.of(group_file, HONEST) as customer:
-        for _ in range(30):
-            await customer.say("x" * 900)
-        async with await client(group_file, 0, device, receive_buffer=4096) as deaf:
-            with trio.fail_after(20):
-                while not [each for each in logs if each["event"] == "client too slow"]:
-                    await deaf.send(*[wire_of(group_file.group.epoch, QUERY)] * 8)
-                    await trio.lowlevel.checkpoint()
-            await customer.say("after")
-
-
-async def test_a_second_link_of_a_peer_replaces_the_first(group_file: GroupFile, logs: Logs) -> None:
-    async with running(group_file, HONEST), Customer.of(group_file, HONEST) as customer:
-        async with await link(group_file, 3, 0) as first, await link(group_file, 3, 0) as second:
-            assert await first.rest() == []
-            await second.send(wire_of(group_file.group.epoch, STATUS))
-            await customer.say("goes on")
-            logs.clear()
-            await second.send(b"garbage")
-            assert await second.rest() == []
-            await expect(logs, "replica", "")
-
-
-# -- asking a node about itself
-
-
-async def test_a_node_tells_about_itself_before_and_after_hello(group_file: GroupFile, device: Ed25519Signer) -> None:
-    async with running(group_file, HONEST), Customer.of(group_file, HONEST) as customer:
-        await customer.say("something")
-        caller, welcome = await welcomed(group_file, 0)
-        async with caller:
-            before = await caller.inspect()
-            await caller.send(encode_client_hello(group_file.group, device, welcome))
-            after = await caller.inspect()
-        assert before["replica"] == after["replica"] == 0
-        assert before["last_executed"] == 1
-        assert before["state_root"] == after["state_root"]
-        assert before["clients"] + 1 == after["clients"]
-        assert {"view", "primary", "peers", "evidence", "alarms", "ignored", "uptime_s"} <= set(before)
-
-
-async def test_a_stranger_may_not_ask_for_ever(group_file: GroupFile, logs: Logs) -> None:
-    async with running(group_file, [0]):
-        caller, _ = await welcomed(group_file, 0)
-        async with caller:
-            for _ in range(INSPECTIONS_BEFORE_HELLO_MAX):
-                await caller.inspect()
-            await caller.send(encode_inspect(group_file.group.epoch))
-            assert "expected HELLO" in (await caller.refusal() or "")
-
-
-async def test_an_inspect_of_another_epoch_is_no_question(group_file: GroupFile) -> None:
-    async with running(group_file, [0]):
-        caller, _ = await welcomed(group_file, 0)
-        async with caller:
-            await caller.send(encode(["INSPECT", 1]))
-            assert await caller.refusal() is not None
-
-
-async def test_welcomes_differ_in_their_nonces(group_file: GroupFile) -> None:
-    async with running(group_file, [0]):
-        nonces = set()
-        for _ in range(3):
-            caller, welcome = await welcomed(group_file, 0)
-            await trio.aclose_forcefully(caller.stream)
-            nonces.add(welcome.nonce)
-        assert len(nonces) == 3
-
-
-def test_a_welcome_of_another_group_is_none(group_file: GroupFile, elsewhere: GroupFile) -> None:
-    data = encode_welcome(elsewhere.group, Welcome(replica=ReplicaId(0), nonce=bytes(NONCE_BYTES)))
-    with pytest.raises(MalformedMessage, match="another group"):
-        decode_welcome(group_file.group, data)
