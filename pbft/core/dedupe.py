@@ -79,8 +79,10 @@ class SessionWindow:
         "_ack_below",
         "_acknowledged",
         "_changed",
+        "_asked",
         "_device",
         "_floor",
+        "_is_first",
         "_is_open",
         "_is_stale",
         "_next_unused",
@@ -96,7 +98,10 @@ class SessionWindow:
     ) -> None:
         self._rows, self._device, self._session = rows, device, session
         self._window, self._sessions_max = window, sessions_max
-        self._floor, self._others = _parse(rows.get("sessions", (device,)))
+        row = rows.get("sessions", (device,))
+        self._is_first = row is None
+        self._asked = 0
+        self._floor, self._others = _parse(row)
         self._acknowledged = self._ack_below = self._next_unused = 0
         self._is_open = self._changed = False
         for entry in self._others:
@@ -125,14 +130,23 @@ class SessionWindow:
 
         Clamped to what has run: a client that acknowledges more, or what it still wants to run, harms itself alone.
         """
+        self._asked = ack_below
         new = min(ack_below, self._next_unused)
         if new > self._ack_below:
             self._ack_below = new
             self._changed = True
 
     def note(self, client_sequence: ClientSequence) -> None:
-        """Count an operation that was judged NEW as run, keeping no result: it may run again."""
+        """Count an operation that was judged NEW as run, keeping no result: it may run again.
+
+        What was refused while the device was unknown left no trace, and would run if somebody brought it again.
+        So its first operation spends the names of earlier sessions, and those that the client acknowledged.
+        """
         invariant(not self._is_stale, "an operation of a stale session ran")
+        if self._is_first:
+            self._is_first = False
+            self._floor = self._session - 1
+            self._ack_below = self._acknowledged = min(self._asked, client_sequence)
         if not self._is_open or client_sequence >= self._next_unused:
             self._is_open = self._changed = True
             self._next_unused = client_sequence + 1
