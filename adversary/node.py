@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--replica", type=int, required=True)
     parser.add_argument("--behaviour", choices=sorted(BEHAVIOURS), required=True)
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop also when standard input ends")
     given = parser.parse_args(arguments)
     configure_logs()
     try:
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         def make_machine(replica: Replica, signer: Ed25519Signer) -> ByzantineReplica:
             return ByzantineReplica(replica, BEHAVIOURS[given.behaviour](file.group, replica.me, signer))
 
-        run_node(file, ReplicaId(given.replica), make_machine)
+        run_node(file, ReplicaId(given.replica), make_machine, until_stdin_closes=given.until_stdin_closes)
     except (GroupFileError, NodeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

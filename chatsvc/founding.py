@@ -13,8 +13,11 @@ from crypto.signing import Ed25519Signer
 from crypto.tls import make_tls_identity, write_tls_identity
 from pbft.core.group import REPLICAS_MIN, Group, Parameters
 from pbft.node.config import Endpoint
+from pbft.node.ledger import LEDGER_NAME
 
 SIGNING_KEY_NAME = "signing.key"
+NAME_CHARACTERS_MAX = 48
+"""Less than a key file's, whose name says the replica too."""
 REPLICAS_MAX = 61
 """Sets of replicas travel as 62-bit maps."""
 
@@ -37,9 +40,15 @@ def found_group(
     if not REPLICAS_MIN <= replicas <= REPLICAS_MAX:
         msg = f"a group has {REPLICAS_MIN} to {REPLICAS_MAX} replicas, not {replicas}"
         raise ValueError(msg)
+    if not 0 < len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
+        msg = f"a group's name is 1 to {NAME_CHARACTERS_MAX} printable characters, not {name[:80]!r}"
+        raise ValueError(msg)
     path = directory / GROUP_FILE_NAME
     if path.exists():
         raise GroupFileError(path, "there is a group here already; choose another directory")
+    for ledger in directory.glob(f"replica-*/{LEDGER_NAME}"):
+        remedy = "put that file back, or choose another directory: new keys would make the old ones' votes worthless"
+        raise GroupFileError(path, f"is gone, but {ledger} shows that a group has run here; {remedy}")
     directory.mkdir(parents=True, exist_ok=True)
     endpoints = _endpoints(host, base_port, 2 * replicas)
     members = []
@@ -91,6 +100,9 @@ def _endpoints(host: str, base_port: int | None, count: int) -> list[Endpoint]:
             held.append(listener)
             listener.bind((host, 0))
         return [Endpoint(host, listener.getsockname()[1]) for listener in held]
+    except OSError as error:
+        msg = f"host {host!r}: {error.strerror}; give an address of this machine, or a base port"
+        raise ValueError(msg) from error
     finally:
         for listener in held:
             listener.close()

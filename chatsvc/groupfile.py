@@ -15,7 +15,9 @@ from typing import Annotated
 
 import msgspec
 
+from crypto.errors import CertificateError, MalformedEncoding
 from crypto.signing import PUBLIC_KEY_BYTES, PublicKey
+from crypto.tls import client_dial_context
 from pbft.client.directory import GroupDirectory, ReplicaContact
 from pbft.core.group import Group, Parameters
 from pbft.core.types import Epoch, ReplicaId
@@ -24,13 +26,14 @@ from pbft.node.config import Contact, Endpoint, NodeConfig
 GROUP_FILE_NAME = "group.toml"
 GROUP_FILE_BYTES_MAX = 1024 * 1024
 FORMAT_VERSION = 1
+RESTORE = "restore the file from a copy"
 
 
 class GroupFileError(Exception):
     """The group file cannot be used. The text names the file, the field and the remedy."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(f"{path}: {' '.join(problem.split())}")
 
 
 class _Replica(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +50,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     nonce: str
     parameters: dict[str, int]
     replicas: Annotated[list[_Replica], msgspec.Meta(min_length=1, max_length=64)]
-    epoch: Annotated[int, msgspec.Meta(ge=0)] = 0
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +109,13 @@ def read_group_file(path: Path) -> GroupFile:
         path /= GROUP_FILE_NAME
     file = _parse(path)
     if file.version != FORMAT_VERSION:
-        raise GroupFileError(path, f"version: {file.version}, while this program reads version {FORMAT_VERSION}")
+        raise GroupFileError(
+            path, f"version: {file.version}, while this program reads version {FORMAT_VERSION}; use the other one"
+        )
     if [replica.id for replica in file.replicas] != list(range(len(file.replicas))):
         raise GroupFileError(path, "replicas: their ids must be 0, 1, 2, ... in this order")
     members = tuple(_member(path, replica) for replica in file.replicas)
+    _refuse_shared(path, members)
     unknown = sorted(set(file.parameters) - set(Parameters.__dataclass_fields__))
     if unknown:
         raise GroupFileError(path, f"parameters.{unknown[0]}: there is no such parameter; remove the line")
@@ -121,8 +127,9 @@ def read_group_file(path: Path) -> GroupFile:
             parameters=Parameters(**file.parameters),
             epoch=Epoch(file.epoch),
         )
-    except ValueError as error:
-        raise GroupFileError(path, str(error)) from error
+        group.group_id  # noqa: B018 - computed here and kept: a number that has no encoding shows now
+    except (ValueError, MalformedEncoding) as error:
+        raise GroupFileError(path, f"{error}; {RESTORE}") from error
     return GroupFile(path=path, group=group, members=members)
 
 
@@ -138,18 +145,19 @@ def _parse(path: Path) -> _File:
         raise GroupFileError(path, f"has {len(data)} bytes, at most {GROUP_FILE_BYTES_MAX} are read")
     try:
         return msgspec.convert(tomllib.loads(data.decode()), _File)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise GroupFileError(path, f"is no TOML, or only half of it: {error}; restore it from a copy") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise GroupFileError(path, f"is no TOML, or only half of it: {error}; {RESTORE}") from error
     except msgspec.ValidationError as error:
-        raise GroupFileError(path, f"{error}; restore it from a copy") from error
+        raise GroupFileError(path, f"{error}; {RESTORE}") from error
 
 
 def _member(path: Path, replica: _Replica) -> Member:
     where = f"replica {replica.id}"
+    certificate = _hex(path, f"{where}: certificate", replica.certificate, None)
     try:
-        certificate = bytes.fromhex(replica.certificate)
-    except ValueError as error:
-        raise GroupFileError(path, f"{where}: certificate: not hexadecimal; restore the file from a copy") from error
+        client_dial_context(certificate)
+    except CertificateError as error:
+        raise GroupFileError(path, f"{where}: certificate: {error}; {RESTORE}") from error
     return Member(
         signing_key=PublicKey(_hex(path, f"{where}: signing_key", replica.signing_key, PUBLIC_KEY_BYTES)),
         replica_endpoint=_endpoint(path, f"{where}: replica_address", replica.replica_address),
@@ -158,13 +166,29 @@ def _member(path: Path, replica: _Replica) -> Member:
     )
 
 
+def _refuse_shared(path: Path, members: tuple[Member, ...]) -> None:
+    """What tells the replicas apart must differ."""
+    seen: dict[bytes | Endpoint, str] = {}
+    for number, member in enumerate(members):
+        for field, value in (
+            ("certificate", member.certificate_der),
+            ("replica_address", member.replica_endpoint),
+            ("client_address", member.client_endpoint),
+        ):
+            if value in seen:
+                raise GroupFileError(
+                    path, f"replica {number}: {field}: the same as {seen[value]}; each needs its own"
+                )
+            seen[value] = f"the {field} of replica {number}"
+
+
 def _hex(path: Path, field: str, text: str, length: int | None) -> bytes:
     try:
         data = bytes.fromhex(text)
     except ValueError as error:
-        raise GroupFileError(path, f"{field}: {text[:20]!r} is not hexadecimal") from error
+        raise GroupFileError(path, f"{field}: {text[:20]!r} is not hexadecimal; {RESTORE}") from error
     if length is not None and len(data) != length:
-        raise GroupFileError(path, f"{field}: {len(data)} bytes where {length} are needed")
+        raise GroupFileError(path, f"{field}: {len(data)} bytes where {length} are needed; {RESTORE}")
     return data
 
 

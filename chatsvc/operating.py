@@ -74,7 +74,12 @@ def init(
     return 0
 
 
-def node(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) -> int:
+def node(
+    directory: Annotated[Path, Parameter(name="DIR")],
+    *,
+    replica: int,
+    until_stdin_closes: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
     """Run one replica of a group, until SIGTERM or Ctrl-C. Logs go to stderr.
 
     Example: quorate node my-group --replica 2
@@ -85,6 +90,8 @@ def node(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) -> 
         The group's directory, as made by 'quorate init'.
     replica
         Which replica, from 0.
+    until_stdin_closes
+        Stop also when standard input ends: whoever started this node holds its other end, and is gone.
     """
     from chatsvc.groupfile import GroupFileError, read_group_file  # noqa: PLC0415
     from chatsvc.process import NodeError, configure_logs, run_node  # noqa: PLC0415
@@ -95,7 +102,7 @@ def node(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) -> 
         file = read_group_file(directory)
         if not 0 <= replica < file.group.size:
             return _fail(f"--replica {replica}: the group has replicas 0 to {file.group.size - 1}", EXIT_USAGE)
-        run_node(file, ReplicaId(replica))
+        run_node(file, ReplicaId(replica), until_stdin_closes=until_stdin_closes)
     except (GroupFileError, NodeError) as error:
         return _fail(str(error), EXIT_FAILED)
     return 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 import trio
@@ -21,6 +25,7 @@ from chatsvc.search_index import SearchIndex
 from crypto.errors import CryptoError
 from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer, Ed25519Verifier
+from crypto.tls import days_left, read_tls_certificate
 from pbft.core.codec import Opener
 from pbft.core.errors import InvariantViolation
 from pbft.core.replica import Replica
@@ -32,12 +37,26 @@ from pbft.state.errors import StateError
 from pbft.state.executor import open_state
 
 STATE_NAME = "state.sqlite"
+EXPIRY_WARNING_DAYS = 30
+FILES_MAX = 16_384
 
 log = structlog.get_logger()
 
 
 class NodeError(Exception):
     """The node cannot run. The text says why and what to do."""
+
+
+class _Log:
+    """Standard error, as long as it takes anything: a full disk or a closed pipe there is no reason to stop."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logs() -> None:
@@ -49,14 +68,20 @@ def configure_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Log())),
     )
 
 
 MakeMachine = Callable[[Replica, Ed25519Signer], Machine]
 
 
-def run_node(file: GroupFile, replica: ReplicaId, make_machine: MakeMachine | None = None) -> None:
+def run_node(
+    file: GroupFile,
+    replica: ReplicaId,
+    make_machine: MakeMachine | None = None,
+    *,
+    until_stdin_closes: bool = False,
+) -> None:
     """Run one replica until SIGTERM or SIGINT. `make_machine` may put something in the replica's place.
 
     Raises NodeError.
@@ -72,7 +97,18 @@ def run_node(file: GroupFile, replica: ReplicaId, make_machine: MakeMachine | No
                     f"{file.path}; put the right key file back"
                 )
                 raise NodeError(msg)
-            _run(file, replica, signer, make_machine)
+            if read_tls_certificate(config.tls_pem) != file.members[replica].certificate_der:
+                msg = (
+                    f"{config.tls_pem}: this certificate is not the one of replica {replica} in {file.path}; put the "
+                    "right file back, or the new certificate into everybody's group file"
+                )
+                raise NodeError(msg)
+            _raise_file_limit()
+            with _node(file, replica, signer, make_machine) as node:
+                # What is alive now stays alive; the collector need not look at it again, nor so often at the rest.
+                gc.freeze()
+                gc.set_threshold(20_000, 10, 50)
+                trio.run(_until_stopped, node, file, until_stdin_closes)
     except (CryptoError, GroupFileError, StateError, LedgerDamaged, OSError) as error:
         raise NodeError(str(error)) from error
     except InvariantViolation as error:
@@ -80,37 +116,34 @@ def run_node(file: GroupFile, replica: ReplicaId, make_machine: MakeMachine | No
         raise NodeError(msg) from error
 
 
-def _run(file: GroupFile, replica: ReplicaId, signer: Ed25519Signer, make_machine: MakeMachine | None) -> None:
+@contextmanager
+def _node(
+    file: GroupFile, replica: ReplicaId, signer: Ed25519Signer, make_machine: MakeMachine | None
+) -> Iterator[Node]:
+    """The node and its stores, which are closed in the end."""
     config = file.node_config(replica)
     group = file.group
     index = SearchIndex()
-    executor = open_state(config.directory / STATE_NAME, ChatApplication(index), group, index)
-    try:
+    with contextlib.ExitStack() as stack:
+        executor = open_state(config.directory / STATE_NAME, ChatApplication(index), group, index)
+        stack.callback(executor.close)
         ledger = Ledger(
             config.directory,
             group.group_id + signer.public_key,
             retained_sequences=config.retained_sequences,
             last_executed=executor.position.last_executed,
         )
-        try:
-            opener = Opener(group, Ed25519Verifier())
-            rules = VotingRules(group, replica, signer)
-            honest = Replica(group=group, me=replica, rules=rules, opener=opener, executed=executor)
-            machine = make_machine(honest, signer) if make_machine is not None else honest
-            node = Node(config, machine=machine, opener=opener, executor=executor, ledger=ledger)
-            # What is alive now stays alive; the collector need not look at it again, nor so often at the rest.
-            gc.freeze()
-            gc.set_threshold(20_000, 10, 50)
-            trio.run(_until_signal, node)
-        finally:
-            ledger.close()
-    finally:
-        executor.close()
+        stack.callback(ledger.close)
+        opener = Opener(group, Ed25519Verifier())
+        rules = VotingRules(group, replica, signer)
+        honest = Replica(group=group, me=replica, rules=rules, opener=opener, executed=executor)
+        machine = make_machine(honest, signer) if make_machine is not None else honest
+        yield Node(config, machine=machine, opener=opener, executor=executor, ledger=ledger)
 
 
-async def _until_signal(node: Node) -> None:
+async def _until_stopped(node: Node, file: GroupFile, until_stdin_closes: bool) -> None:  # noqa: FBT001 - trio.run
+    failure: list[Exception] = []
     async with trio.open_nursery() as nursery:
-        failure: list[Exception] = []
 
         async def run_node_task() -> None:
             try:
@@ -119,14 +152,47 @@ async def _until_signal(node: Node) -> None:
                 failure.append(error)
             nursery.cancel_scope.cancel()
 
+        async def watch_stdin() -> None:
+            while sys.stdin is not None:
+                data = await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 4096, abandon_on_cancel=True)
+                if not data:
+                    break
+            log.info("stopping", reason="standard input closed")
+            nursery.cancel_scope.cancel()
+
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             nursery.start_soon(run_node_task)
+            nursery.start_soon(_warn_of_expiry, file)
+            if until_stdin_closes:
+                nursery.start_soon(watch_stdin)
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 nursery.cancel_scope.cancel()
                 break
     if failure:
         raise failure[0]
+
+
+async def _warn_of_expiry(file: GroupFile) -> None:
+    """Every day: a certificate that lapses takes its replica's links down, everywhere at once."""
+    while True:
+        for replica, days in expiring(file, datetime.now(UTC)):
+            log.warning("certificate has expired" if days < 0 else "certificate expires", of=replica, days_left=days)
+        await trio.sleep(24 * 3600)
+
+
+def expiring(file: GroupFile, now: datetime) -> list[tuple[int, int]]:
+    """Replicas whose certificates expire within EXPIRY_WARNING_DAYS, and in how many days."""
+    left = [(replica, days_left(member.certificate_der, now)) for replica, member in enumerate(file.members)]
+    return [(replica, days) for replica, days in left if days <= EXPIRY_WARNING_DAYS]
+
+
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and the usual limit is lower than what the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -16,8 +17,11 @@ LINE_BYTES_MAX = 64 * 1024
 
 
 def node_command(directory: Path, replica: int) -> list[str]:
-    """The command line that runs one replica with this interpreter."""
-    return [sys.executable, "-m", "chatsvc", "node", str(directory), "--replica", str(replica)]
+    """The command line that runs one replica with this interpreter, for as long as the supervisor lives."""
+    return [
+        *(sys.executable, "-m", "chatsvc", "node", str(directory)),
+        *("--replica", str(replica), "--until-stdin-closes"),
+    ]
 
 
 class Supervisor:
@@ -45,10 +49,11 @@ class Supervisor:
                 stopping.set()
 
     async def _child(self, number: int, name: str, command: Sequence[str], stopping: trio.Event) -> None:
-        # A session of its own, so that Ctrl-C reaches the children once: through us.
+        # A session of its own, so that Ctrl-C reaches the children once: through us. And a pipe that closes when
+        # we end, however that happens: by it a child notices even a SIGKILL that hit us.
         process = await trio.lowlevel.open_process(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -81,8 +86,11 @@ class Supervisor:
             for line in lines:
                 self._print(number, name, line.decode(errors="replace"))
             rest = rest[-LINE_BYTES_MAX:]
+        if rest:
+            self._print(number, name, rest.decode(errors="replace"))
 
     def _print(self, number: int, name: str, text: str) -> None:
         label = f"\033[{COLOURS[number % len(COLOURS)]}m{name}\033[0m" if self._colour else name
-        sys.stderr.write(f"{label} | {text}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody reads on: no reason to stop the replicas
+            sys.stderr.write(f"{label} | {text}\n")
+            sys.stderr.flush()

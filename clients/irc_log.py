@@ -4,6 +4,7 @@
     [HH:MM]  * nick text       an action (/me)
     === anything               joins, leaves, renames and other events, counted and passed over
 
+Control characters (colours, a stray backspace) are dropped from texts: the chat refuses them.
 The clock has no date: the first line's is in the file's name (`channel-YYYY-MM-DD...`) and wraps at midnight.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 _MESSAGE = re.compile(r"\[(\d\d):(\d\d)\] <([^>]*)> ?(.*)")
 _ACTION = re.compile(r"\[(\d\d):(\d\d)\]\s+\* (\S+) ?(.*)")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _DATE_IN_NAME = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _HALF_DAY = timedelta(hours=12)
 LOG_BYTES_MAX = 256 * 1024 * 1024
@@ -83,7 +85,7 @@ def parse_log(path: Path, text: str, digest: bytes) -> Log:
         if line.startswith("==="):
             events += 1
             continue
-        match = _MESSAGE.match(line) or _ACTION.match(line)
+        match = _MESSAGE.match(_CONTROL.sub("", line)) or _ACTION.match(_CONTROL.sub("", line))
         if match is None or not match[3].strip() or not match[4].strip():
             unreadable += bool(line.strip())
             continue
@@ -92,10 +94,8 @@ def parse_log(path: Path, text: str, digest: bytes) -> Log:
             day += timedelta(days=1)
         last = clock
         said = None if day is None else int((day + clock).timestamp() * 1000)
-        action = line[match.start(3) - 1] != "<"
-        lines.append(
-            LogLine(number=number, nick=match[3].strip(), text=match[4].rstrip("\r"), action=action, said_ms=said)
-        )
+        action = match.re is _ACTION
+        lines.append(LogLine(number=number, nick=match[3].strip(), text=match[4], action=action, said_ms=said))
     return Log(path=path, digest=digest, lines=tuple(lines), events=events, unreadable=unreadable)
 
 

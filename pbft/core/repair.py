@@ -28,6 +28,8 @@ SERVE_PAUSE_MS = 50
 """A STATUS of a peer is answered at most this often: a flood of them must not become a flood of answers."""
 SERVE_BYTES_PER_MS = 16 * 1024
 """What a peer is sent at most, in the long run: a question is small, and its answer may be megabytes."""
+SERVE_BURST_MS = 500
+"""A peer that has asked for nothing so long may be sent as much at once."""
 SERVE_BYTES_MAX = 4 * 1024 * 1024
 """Of proposals in one answer; the rest when it asks again."""
 ARCHIVED_BODY_BYTES = 256 * 1024
@@ -55,6 +57,8 @@ class Repair:
         self._asked_until = Milliseconds(0)
         self._asked_for = SequenceNumber(0)
         self._fetching_until = Milliseconds(0)
+        self._fetching: set[SequenceNumber] = set()
+        """Whose bodies were asked for last, and have not come."""
 
     # -- asking
 
@@ -104,6 +108,7 @@ class Repair:
             able = able or list(self._peers)
             self._turn += 1
             self._fetching_until = Milliseconds(now + RETRY_AFTER_MS)
+            self._fetching = {sequence for sequence, _ in wanted}
             out.send_to((able[self._turn % len(able)],), Fetch(wanted=tuple(wanted)))
         return True
 
@@ -112,7 +117,8 @@ class Repair:
         if slot.missing_body != body.batch.digest:
             return False
         slot.body = body.batch
-        if not any(other.missing_body for other in self._log.unexecuted()):
+        self._fetching.discard(slot.sequence)
+        if not self._fetching:
             self._fetching_until = Milliseconds(0)
         return True
 
@@ -141,9 +147,7 @@ class Repair:
     @staticmethod
     def _serve(out: Output, peer: ReplicaId, what: Archived, first: int, last: int) -> None:
         if first <= last:
-            out.serve.append(
-                ServeArchive(to=peer, what=what, first=SequenceNumber(first), last=SequenceNumber(last))
-            )
+            out.serve.append(ServeArchive(to=peer, what=what, first=SequenceNumber(first), last=SequenceNumber(last)))
 
     def _send_certificates(self, out: Output, peer: ReplicaId, status: Status) -> None:
         first = status.last_executed + 1
@@ -195,4 +199,4 @@ class Repair:
             elif sequence <= self._log.low_watermark:
                 self._serve(out, peer, Archived.BODIES, sequence, sequence)
                 size += ARCHIVED_BODY_BYTES
-        known.fetch_from = Milliseconds(now + size // SERVE_BYTES_PER_MS)
+        known.fetch_from = Milliseconds(max(known.fetch_from, now - SERVE_BURST_MS) + size // SERVE_BYTES_PER_MS)

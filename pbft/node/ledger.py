@@ -156,11 +156,11 @@ class Ledger:
                 last = record_id
                 found = found or vouched == (last, link)
         if not found:
-            raise LedgerDamaged(
-                self._advice(
-                    f"it goes from record {begin[0]} to {last}; its witness vouches for another {vouched[0]}"
-                )
+            what = (
+                f"it goes from record {begin[0]} to {last}, and its witness vouches for another record {vouched[0]}: "
+                "records were lost, or this is the ledger of another group or replica"
             )
+            raise LedgerDamaged(self._advice(what))
         return last, link
 
     def _anchor(self) -> tuple[int, bytes]:

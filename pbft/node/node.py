@@ -12,7 +12,7 @@ import resource
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import structlog
@@ -124,7 +124,7 @@ class Node:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Raises FATAL exceptions plain, OSError if an address cannot be listened on."""
-        async with AsyncExitStack() as stack:
+        with ExitStack() as stack:
             peers = await _listen(self._config.replica_listener, "replica", stack)
             clients = await _listen(self._config.client_listener, "client", stack)
             self._perform([self._recovered()])
@@ -323,7 +323,7 @@ class Node:
         return json.dumps(report).encode()
 
 
-async def _listen(endpoint: Endpoint, kind: str, stack: AsyncExitStack) -> list[trio.SocketListener]:
+async def _listen(endpoint: Endpoint, kind: str, stack: ExitStack) -> list[trio.SocketListener]:
     try:
         listeners = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
     except OSError as error:
@@ -333,7 +333,7 @@ async def _listen(endpoint: Endpoint, kind: str, stack: AsyncExitStack) -> list[
         )
         raise OSError(error.errno, msg) from error
     for listener in listeners:
-        stack.push_async_callback(listener.aclose)
+        stack.callback(listener.socket.close)
     return listeners
 
 

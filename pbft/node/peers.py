@@ -49,6 +49,8 @@ log = structlog.get_logger()
 
 def reason_of(error: BaseException) -> str:
     """What to tell an operator: trio's own exceptions often say nothing, but what caused them does."""
+    if isinstance(error, trio.TooSlowError):
+        return "too slow"
     return str(error) or str(error.__cause__ or "") or type(error).__name__
 
 

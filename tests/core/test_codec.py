@@ -123,7 +123,7 @@ def test_each_request_is_checked_once_and_the_memory_of_it_is_bounded(monkeypatc
         opener.open_peer(request.wire)
         opener.open_peer(request.wire)
     assert claims() == [1, 0, 0]
-    monkeypatch.setattr("pbft.core.codec.VERIFIED_BYTES_MAX", 300)
+    monkeypatch.setattr("pbft.core.codec.VERIFIED_BYTES_MAX", 200)
     opener.open_peer(requests[0].wire)
     assert claims() == [0, 1, 1]
 

@@ -64,7 +64,7 @@ def test_pitfall_08_a_crash_between_any_two_effects_changes_no_vote(replica: int
         Votes(cluster)
         cluster.nodes[ReplicaId(replica)].fuse = fuse
         for first in range(2):
-            cluster.request("a", first=first, ack=first)
+            cluster.request("a", first=first)
             cluster.deliver_all()
         if power_loss:
             cluster.nodes[ReplicaId(replica)].executor.lose_power()
@@ -73,7 +73,7 @@ def test_pitfall_08_a_crash_between_any_two_effects_changes_no_vote(replica: int
         # The world has changed: other requests are here first, so a forgetful primary would propose another batch.
         cluster.request("b", to=range(4))
         for first in (1, 0):
-            cluster.request("a", first=first, ack=first, to=range(4))
+            cluster.request("a", first=first, to=range(4))
         cluster.settle(cluster.executed_everywhere(3), within_ms=8000)
         cluster.assert_same_state()
 

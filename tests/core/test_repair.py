@@ -211,3 +211,30 @@ def test_old_bodies_are_read_out_of_the_ledger_at_a_bounded_rate() -> None:
             read += len(cluster.flying)
         cluster.advance(10)
     assert 0 < read <= 100
+
+
+@pytest.mark.parametrize("missed", [9, 16, 17, 50])
+def test_a_straggler_far_beyond_its_window_follows_from_checkpoint_to_checkpoint(missed: int) -> None:
+    """Its peers keep old certificates: its window moves on with what it executes."""
+    cluster = Cluster(checkpoint_interval=4, pipeline_depth=1)
+    run_batches(cluster, 2)
+    cluster.crash(3)
+    run_batches(cluster, missed, start=2)
+    cluster.restart(3)
+    cluster.settle(cluster.executed_everywhere(missed + 2), within_ms=20_000)
+    cluster.assert_same_state()
+    run_batches(cluster, 8, start=missed + 2)
+    cluster.settle(cluster.executed_everywhere(missed + 10), within_ms=2000)
+    assert len({replica.log.low_watermark for replica in cluster.replicas.values()}) == 1
+
+
+@pytest.mark.parametrize("missed", [100, 300])
+def test_a_straggler_catches_up_in_time(missed: int) -> None:
+    """Round trip by round trip, not one retry each; beyond the stable checkpoint too."""
+    cluster = Cluster(checkpoint_interval=128)
+    cluster.crash(3)
+    run_batches(cluster, missed)
+    cluster.restart(3)
+    start = cluster.now_ms
+    cluster.settle(cluster.executed_everywhere(missed))
+    assert cluster.now_ms - start <= 5000

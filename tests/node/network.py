@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -45,6 +45,7 @@ from tests.state.toy import Toy, op
 PATIENCE_S = 15.0
 """For what must happen; a test that fails takes so long, one that passes does not."""
 Stream = trio.SSLStream[trio.SocketStream]
+MakeMachine = Callable[[Replica, Ed25519Signer], Machine]
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -54,9 +55,7 @@ def signer_of(file: GroupFile, replica: int) -> Ed25519Signer:
 
 
 @contextmanager
-def node_of(
-    file: GroupFile, replica: int, make_machine: Callable[[Replica, Ed25519Signer], Machine] | None = None
-) -> Iterator[Node]:
+def node_of(file: GroupFile, replica: int, make_machine: MakeMachine | None = None) -> Iterator[Node]:
     """A node with its stores; not running yet."""
     me, group = ReplicaId(replica), file.group
     config = file.node_config(me)
@@ -74,10 +73,13 @@ def node_of(
 
 
 @asynccontextmanager
-async def running(file: GroupFile, replicas: Iterable[int]) -> AsyncIterator[dict[int, Node]]:
-    """Nodes that listen; all is shut down in the end."""
+async def running(
+    file: GroupFile, replicas: Iterable[int], machines: Mapping[int, MakeMachine] | None = None
+) -> AsyncIterator[dict[int, Node]]:
+    """Nodes that listen; all is shut down in the end. `machines`: what some run in the place of the replica."""
     with contextlib.ExitStack() as stack:
-        nodes = {number: stack.enter_context(node_of(file, number)) for number in replicas}
+        make = machines or {}
+        nodes = {number: stack.enter_context(node_of(file, number, make.get(number))) for number in replicas}
         async with trio.open_nursery() as nursery:
             for node in nodes.values():
                 await nursery.start(node.run)
@@ -204,12 +206,17 @@ async def client(file: GroupFile, to: int, signer: Ed25519Signer, **options: Any
 
 
 def say(group: Group, signer: Ed25519Signer, number: int, text: str, log: str = "log") -> bytes:
-    """A request of the device's first session; its result is how many lines the log has."""
+    """A request to the toy application; its result is how many lines the log has."""
+    return sign_operation(group, signer, number, op("say", log, text))
+
+
+def sign_operation(group: Group, signer: Ed25519Signer, number: int, operation: bytes) -> bytes:
+    """A request of the device's first session."""
     request = Request(
         session=SessionNumber(1),
         first_client_sequence=ClientSequence(number),
         ack_below=ClientSequence(number),
-        operations=(op("say", log, text),),
+        operations=(operation,),
     )
     return sign_request(group, signer, request).wire
 
@@ -235,17 +242,26 @@ class Customer:
             yield customer
 
     async def say(self, text: str, log: str = "log") -> list[bytes]:
-        """Have a line ordered: every node that this client talks to must answer. Returns their results."""
-        frame = say(self._file.group, self._signer, self._next, text, log)
+        """Have a line ordered by nodes that run the toy application."""
+        return await self.order(op("say", log, text))
+
+    async def order(self, operation: bytes) -> list[bytes]:
+        """Have an operation ordered: every node that this client talks to must answer. Returns their results."""
+        frame = sign_operation(self._file.group, self._signer, self._next, operation)
         self._next += 1
-        results = []
         for caller in self._callers:
             await caller.send(frame)
-        for caller in self._callers:
-            message = await self._hear(caller)
-            assert isinstance(message.message, Reply)
-            results += [result.result for result in message.message.results]
-        return results
+        return [result for caller in self._callers for result in await self.results(caller)]
+
+    async def results(self, caller: Caller) -> list[bytes]:
+        """What the node's next REPLY says; its signature is good."""
+        message = (await self._hear(caller)).message
+        assert isinstance(message, Reply)
+        return [result.result for result in message.results]
+
+    @property
+    def callers(self) -> list[Caller]:
+        return self._callers
 
     async def _hear(self, caller: Caller) -> ToClient:
         frame = await caller.frame()

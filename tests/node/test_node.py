@@ -1,0 +1,258 @@
+"""What stops a node: our own bugs and bad stores, plainly. What does not: anything a peer sends (pitfall 24)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+
+from chatsvc.groupfile import GroupFile
+from crypto.signing import Ed25519Signer
+from pbft.core.effects import (
+    Archived,
+    ClientGone,
+    Effects,
+    Evidence,
+    Input,
+    Received,
+    Record,
+    RecordKind,
+    ServeArchive,
+    TimerExpired,
+)
+from pbft.core.errors import InvariantViolation
+from pbft.core.frames import wire_of
+from pbft.core.handshake import encode_inspect
+from pbft.core.messages import PeerMessage, Subscribe
+from pbft.core.replica import Replica
+from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
+from pbft.node import evidence as evidence_module
+from pbft.node.archive import archived_frames
+from pbft.node.evidence import EvidenceStore
+from pbft.node.ledger import LedgerDamaged
+from pbft.node.node import Machine, Node
+from pbft.state.errors import StateError, StorageFailure
+from tests.harness.craft import digest
+from tests.node.attacks import STATUS, craft_of
+from tests.node.ledgers import open_ledger
+from tests.node.logs import Logs
+from tests.node.network import Customer, MakeMachine, client, link, node_of, running, welcomed
+
+HONEST = range(3)
+
+
+class Wrapped:
+    """A replica with some of its behaviour replaced."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        *,
+        step: Callable[[Input], Effects] | None = None,
+        is_surplus: Callable[[PeerMessage], bool] | None = None,
+        describe: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.step = step or replica.step
+        self.is_surplus = is_surplus or replica.is_surplus
+        self.describe = cast("Callable[[], dict[str, Any]]", describe or replica.describe)
+
+
+class Running:
+    """A node that runs, and how it ended."""
+
+    def __init__(self, node: Node) -> None:
+        self.scope = trio.CancelScope()
+        self._node = node
+        self._ended = trio.Event()
+        self._failure: Exception | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        with self.scope:
+            try:
+                await self._node.run(task_status=task_status)
+            except (InvariantViolation, StateError, LedgerDamaged) as error:
+                self._failure = error
+        self._ended.set()
+
+    async def failure(self) -> Exception | None:
+        with trio.fail_after(10):
+            await self._ended.wait()
+        return self._failure
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
+
+
+def failing_on(kind: type, error: Exception) -> MakeMachine:
+    """Fails at the first input of a kind."""
+
+    def make(replica: Replica, _signer: Ed25519Signer) -> Machine:
+        def step(given: Input) -> Effects:
+            if isinstance(given, kind):
+                raise error
+            return replica.step(given)
+
+        return Wrapped(replica, step=step)
+
+    return make
+
+
+# -- what stops it
+
+
+@pytest.mark.parametrize(
+    "error", [InvariantViolation("a bug"), StorageFailure("the disk"), LedgerDamaged("rot")], ids=str
+)
+async def test_our_own_failures_stop_the_node_plainly(group_file: GroupFile, error: Exception) -> None:
+    async with trio.open_nursery() as nursery:
+        with node_of(group_file, 0, failing_on(TimerExpired, error)) as node:
+            running = Running(node)
+            await nursery.start(running.run)
+            assert await running.failure() is error
+
+
+async def test_a_failure_while_a_question_is_answered_stops_the_node_plainly(group_file: GroupFile) -> None:
+    """The state's disk fails just when somebody inspects the node: not the asker's fault."""
+    error = StorageFailure("the disk")
+
+    def make(replica: Replica, _signer: Ed25519Signer) -> Machine:
+        return Wrapped(replica, describe=failing(error))
+
+    async def ask() -> None:
+        async with (await welcomed(group_file, 0))[0] as caller:
+            await caller.send(encode_inspect(group_file.group.epoch))
+            await caller.rest()
+
+    async with trio.open_nursery() as nursery:
+        with node_of(group_file, 0, make) as node:
+            running = Running(node)
+            await nursery.start(running.run)
+            await ask()
+            assert await running.failure() is error
+
+
+async def test_a_failure_at_the_last_flush_is_told(group_file: GroupFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = StorageFailure("the disk")
+    async with trio.open_nursery() as nursery:
+        with node_of(group_file, 0) as node:
+            running = Running(node)
+            await nursery.start(running.run)
+            monkeypatch.setattr(node._ledger, "append", failing(error))
+            node._archive.append(Record(RecordKind.BODY, SequenceNumber(1), b""))
+            running.scope.cancel()
+            assert await running.failure() is error
+
+
+async def test_a_taken_port_is_named_and_nothing_is_left_open(group_file: GroupFile) -> None:
+    """Pytest turns the warning about a listener that was left open into a failure."""
+    for endpoint in (group_file.members[0].replica_endpoint, group_file.members[0].client_endpoint):
+        (taken,) = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+        async with taken:
+            with node_of(group_file, 0) as node, pytest.raises(OSError, match="Address already in use") as caught:
+                await node.run()
+            assert str(endpoint) in str(caught.value)
+
+
+# -- what does not
+
+
+async def test_pitfall_24_an_exception_in_a_handler_closes_that_connection_only(
+    group_file: GroupFile, logs: Logs
+) -> None:
+    def make(replica: Replica, _signer: Ed25519Signer) -> Machine:
+        def is_surplus(message: PeerMessage) -> bool:
+            if message == vote:
+                raise KeyError("a bug that a peer's message sets off")
+            return replica.is_surplus(message)
+
+        return Wrapped(replica, is_surplus=is_surplus)
+
+    vote = craft_of(group_file).prepare(3, 5, digest("batch"))
+    async with running(group_file, HONEST, {0: make}), Customer.of(group_file, HONEST) as customer:
+        async with await link(group_file, 3, 0) as caller:
+            await caller.send(wire_of(group_file.group.epoch, STATUS), vote.wire)
+            assert await caller.rest() == []
+        assert [each["event"] for each in logs if each["log_level"] == "error"] == ["connection failed"]
+        await customer.say("after")
+
+
+async def test_a_client_is_gone_after_what_it_said(group_file: GroupFile) -> None:
+    """A subscription that arrives together with the end of its connection must not outlive it."""
+    seen: list[str] = []
+    gone = trio.Event()
+
+    def make(replica: Replica, _signer: Ed25519Signer) -> Machine:
+        def step(given: Input) -> Effects:
+            if isinstance(given, Received | ClientGone):
+                seen.append(type(given).__name__)
+            if isinstance(given, ClientGone):
+                gone.set()
+            return replica.step(given)
+
+        return Wrapped(replica, step=step)
+
+    subscribe = Subscribe(subscription=1, topic=b"log", start=EventIndex(0), bodies=True)
+    async with running(group_file, [0], {0: make}):
+        async with await client(group_file, 0, Ed25519Signer.generate()) as caller:
+            await caller.send(wire_of(group_file.group.epoch, subscribe))
+            await caller.stream.transport_stream.send_eof()
+        with trio.fail_after(10):
+            await gone.wait()
+    assert seen == ["Received", "ClientGone"]
+
+
+# -- evidence and archive
+
+
+def proof(number: int) -> Evidence:
+    return Evidence(code="E2", culprit=ReplicaId(1), first=b"one", second=b"two %d" % number)
+
+
+def test_evidence_is_kept_once_and_found_again(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path)
+    for number in (1, 2, 1):
+        store.add(proof(number))
+    assert len(store) == len(list((tmp_path / "evidence").iterdir())) == 2
+    again = EvidenceStore(tmp_path)
+    again.add(proof(1))
+    assert len(again) == 2
+
+
+def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_module, "EVIDENCE_FILES_MAX", 3)
+    store = EvidenceStore(tmp_path)
+    for number in range(5):
+        store.add(proof(number))
+    assert (len(store), store.dropped) == (3, 2)
+
+
+def test_evidence_that_cannot_be_written_is_a_failure_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EvidenceStore(tmp_path)
+    monkeypatch.setattr(evidence_module, "atomic_write", failing(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(StorageFailure, match=r"E2-.*\.cbor: No space left on device; free the disk"):
+        store.add(proof(1))
+
+
+def test_an_archived_record_that_rotted_while_the_node_ran_is_damage(tmp_path: Path, group_file: GroupFile) -> None:
+    craft = craft_of(group_file)
+    certificate = craft.commit_certificate(1, digest("batch"), [0, 1, 2])
+    ledger = open_ledger(tmp_path)
+    ledger.append([Record(RecordKind.COMMITTED, SequenceNumber(1), certificate.wire)])
+    ledger._database.execute("UPDATE records SET data = zeroblob(length(data))")
+    with node_of(group_file, 0) as node:
+        opener = node._opener
+    first = last = SequenceNumber(1)
+    serve = ServeArchive(to=ReplicaId(1), what=Archived.BODIES, first=first, last=last)
+    with pytest.raises(LedgerDamaged, match="sequence number 1 no longer opens"):
+        archived_frames(ledger, opener, serve)
+    ledger.close()
