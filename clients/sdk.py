@@ -165,8 +165,6 @@ class Chat:
             await client.wait_connected(within_s=timeout)
             yield cls(client, timeout=timeout)
 
-    # -- whom to believe
-
     @property
     def contradictions(self) -> ContradictionLog:
         """Who lied, how often, and the evidence."""
@@ -247,8 +245,8 @@ class Chat:
     def _done(self, outcome: Outcome) -> Done[results.Result]:
         match outcome:
             case Accepted():
-                place, needed = outcome, self.client.group.honest_minimum
-                receipt = Receipt(sequence=place.sequence, index=place.index, vouchers=place.vouchers, needed=needed)
+                at, needed = outcome.sequence, self.client.group.honest_minimum
+                receipt = Receipt(sequence=at, index=outcome.index, vouchers=outcome.vouchers, needed=needed)
             case Rejected():
                 msg = "refused under its name: this session was ended by later ones of the same key"
                 raise RequestRejected(msg)

@@ -78,8 +78,8 @@ class SessionWindow:
     __slots__ = (
         "_ack_below",
         "_acknowledged",
-        "_changed",
         "_asked",
+        "_changed",
         "_device",
         "_floor",
         "_is_first",

@@ -164,6 +164,23 @@ def test_a_crash_between_the_state_and_the_vote_for_it_is_made_up_for() -> None:
     cluster.settle(lambda: cluster.replicas[ReplicaId(2)].log.low_watermark == K)
 
 
+def test_nothing_is_executed_beyond_a_checkpoint_before_its_vote_is_stored() -> None:
+    """Five batches become ready in one step; a crash after the fourth must find its root still there."""
+    cluster = Cluster(byzantine=(0,), checkpoint_interval=K, pipeline_depth=3)
+    craft = Craft(cluster.members)
+    cluster.deferred = True
+    for sequence in range(5, 0, -1):
+        batch = craft.batch(craft.request("a", sequence))
+        cluster.inject(0, 1, craft.proposal(0, sequence, batch))
+        cluster.inject(0, 1, craft.commit_certificate(sequence, batch.digest, (0, 2, 3)))
+    cluster.deliver_all()
+    node = cluster.nodes[ReplicaId(1)]
+    assert node.executed == K
+    cluster.deferred = False
+    cluster.pump(ReplicaId(1))
+    assert node.executed == K + 1
+
+
 def test_evidence_of_two_roots() -> None:
     cluster = cluster_of()
     craft = Craft(cluster.members)

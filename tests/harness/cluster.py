@@ -331,6 +331,9 @@ class Cluster:
                 self.results.setdefault(key, {})[node.me] = result
 
     def _execute(self, node: SimNode, execute: Execute) -> None:
+        if execute.sequence > 1 and self.group.is_checkpoint(SequenceNumber(execute.sequence - 1)):
+            vouched = {record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT}
+            assert execute.sequence - 1 in vouched, self.report("executed beyond a checkpoint without a stored vote")
         node.inputs.append(node.executor.execute(execute, self.now(node.me)))
         agreed = self.order.setdefault(execute.sequence, execute.batch.digest)
         assert agreed == execute.batch.digest, self.report(f"two batches were executed at {execute.sequence}")

@@ -1,0 +1,81 @@
+"""Every command, setting and figure is documented, or these tests fail."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+from clients.main import COMMANDS
+from pbft.core.group import Parameters
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
+
+
+class Recorder:
+    """Stands for the application while commands are added: keeps name, import path and help."""
+
+    def __init__(self) -> None:
+        self.commands: dict[str, tuple[str, str]] = {}
+
+    def command(self, what: Any, *, name: str = "", **options: Any) -> None:
+        if isinstance(what, str):
+            self.commands[name] = (what, options["help"])
+
+
+def all_commands() -> dict[str, tuple[str, str]]:
+    recorder = Recorder()
+    for point in entry_points(group=COMMANDS):
+        point.load()(recorder)
+    recorder.commands["identity new"] = ("clients.identity_commands:new", "")
+    recorder.commands["identity show"] = ("clients.identity_commands:show", "")
+    return recorder.commands
+
+
+@pytest.mark.parametrize("name", sorted(all_commands()))
+def test_every_command_is_in_the_readme_and_has_an_example(name: str) -> None:
+    path, _ = all_commands()[name]
+    module, function = path.split(":")
+    docstring = getattr(importlib.import_module(module), function).__doc__
+    assert f"`{name}" in README or f" {name}" in README, f"README.md does not name '{name}'"
+    assert f"quorate {name}" in docstring, f"{path} has no example"
+
+
+@pytest.mark.parametrize("field", sorted(Parameters.__dataclass_fields__))
+def test_every_parameter_is_documented(field: str) -> None:
+    assert f"| `{field}` |" in OPERATING
+
+
+def test_every_field_of_the_report_is_documented() -> None:
+    source = (ROOT / "pbft" / "node" / "node.py").read_text() + (ROOT / "pbft" / "core" / "replica.py").read_text()
+    fields = set(re.findall(r'^            "(\w+)": ', source, flags=re.MULTILINE))
+    assert len(fields) > 15
+    missing = {field for field in fields if f"`{field}`" not in OPERATING}
+    assert not missing
+
+
+def test_help_loads_nothing_heavy() -> None:
+    for module in ("clients.commands", "chatsvc.commands"):
+        text = (ROOT / (module.replace(".", "/") + ".py")).read_text()
+        imports = re.findall(r"^(?:from|import) (\S+)", text, flags=re.MULTILINE)
+        assert set(imports) <= {"__future__", "cyclopts"}
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_application_can_be_composed() -> None:
+    app = App(name="test")
+    for point in entry_points(group=COMMANDS):
+        point.load()(app)
+    assert {"send", "init", "identity"} <= set(app)
