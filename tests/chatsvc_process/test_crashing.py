@@ -20,14 +20,16 @@ from crypto.signing import Ed25519Signer, Ed25519Verifier
 from pbft.core.codec import Opener
 from pbft.core.effects import RecordKind
 from pbft.core.messages import Commit, CommitCertificate, Prepare, PrePrepare, Proposal, Signed
-from pbft.core.types import ReplicaId, SequenceNumber
+from pbft.core.types import ReplicaId
 from pbft.node.ledger import Ledger
 from tests.chatsvc_process.processes import PATIENCE_S, Running, node
 from tests.node.network import Customer, client
 
 BACKUP, PRIMARY = 2, 0
 ROUNDS = 3
-MESSAGES_BETWEEN_KILLS = 12
+OPERATIONS_BETWEEN_KILLS = 15
+CUSTOMERS = 3
+FILE_BYTES_MAX = 300_000
 
 
 # -- what ledgers say
@@ -92,15 +94,41 @@ def assert_voted_once(file: GroupFile, directory: Path, victim: int) -> None:
 # -- load
 
 
-async def furnished(customer: Customer) -> None:
-    for operation in (Register("alice"), Create("room", "")):
-        await customer.order(encode_operation(operation))
+class Load:
+    """Some customers, each with an operation under way at any time."""
 
+    def __init__(self, file: GroupFile, replicas: Iterable[int]) -> None:
+        self.done = 0
+        self._file = file
+        self._replicas = list(replicas)
+        self._stopping = False
+        self._changed = trio.Event()
 
-async def post(customer: Customer, count: int) -> None:
-    for _ in range(count):
-        results = await customer.order(encode_operation(Post(room="room", body="hello")))
-        assert len(set(results)) == 1, "all replicas say the same"
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(CUSTOMERS):
+                nursery.start_soon(self._customer, number)
+
+    async def _customer(self, number: int) -> None:
+        async with Customer.of(self._file, self._replicas) as customer:
+            await customer.order(encode_operation(Register(f"user{number}")))
+            await customer.order(encode_operation(Create(f"room{number}", "")))
+            while not self._stopping:
+                results = await customer.order(encode_operation(Post(room=f"room{number}", body="hello")))
+                assert len(set(results)) == 1, "all replicas say the same"
+                self.done += 1
+                self._changed.set()
+                self._changed = trio.Event()
+
+    async def more(self, count: int) -> None:
+        """Until so many more operations were answered by all."""
+        goal = self.done + count
+        with trio.fail_after(PATIENCE_S):
+            while self.done < goal:
+                await self._changed.wait()
+
+    def stop(self) -> None:
+        self._stopping = True
 
 
 async def until_equal(file: GroupFile, replicas: Iterable[int]) -> None:
@@ -116,7 +144,7 @@ async def until_equal(file: GroupFile, replicas: Iterable[int]) -> None:
                 if len({(report["last_executed"], report["state_root"]) for report in reports}) == 1:
                     assert not any(report["alarms"] or report["evidence"] for report in reports)
                     return
-                await trio.sleep(0.02)  # the nodes are other processes: only asking tells
+                await trio.sleep(0.02)  # other processes: only asking tells
 
 
 @asynccontextmanager
@@ -125,26 +153,51 @@ async def nodes(directory: Path, replicas: Iterable[int]) -> AsyncIterator[list[
         yield [await stack.enter_async_context(node(directory, replica)) for replica in replicas]
 
 
-async def crash_again_and_again(directory: Path, victim: int) -> None:
-    """Kill -9 while operations are under way, start again, and again."""
+@pytest.mark.parametrize("victim", [PRIMARY, BACKUP], ids=["primary", "backup"])
+async def test_pitfall_8_a_node_killed_under_load_rejoins_and_never_votes_twice(directory: Path, victim: int) -> None:
     file = read_group_file(directory)
     others = [replica for replica in file.group.replicas if replica != victim]
-    async with nodes(directory, others) as running, Customer.of(file, others) as customer:
-        async with node(directory, victim) as process:
-            await furnished(customer)
-            await post(customer, 1)
-            await process.end(signal.SIGKILL)
-        for _ in range(ROUNDS):
-            async with node(directory, victim) as process, trio.open_nursery() as nursery:
-                nursery.start_soon(post, customer, MESSAGES_BETWEEN_KILLS)
-                await until_executed(file, victim, more=MESSAGES_BETWEEN_KILLS // 2)
-                await process.end(signal.SIGKILL)
-                if victim == PRIMARY:  # without it nothing is ordered (there is no view change yet)
-                    await nursery.start(again, directory, victim, nursery.cancel_scope)
-        async with node(directory, victim) as process:
-            await post(customer, 3)
-            await until_equal(file, file.group.replicas)
-            assert await process.end(signal.SIGTERM) == 0
+    load = Load(file, others)
+    async with nodes(directory, others) as running:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load.run)
+            for _ in range(ROUNDS):
+                async with node(directory, victim) as process:
+                    await load.more(OPERATIONS_BETWEEN_KILLS)
+                    await process.end(signal.SIGKILL)
+            async with node(directory, victim) as process:
+                await load.more(OPERATIONS_BETWEEN_KILLS)
+                load.stop()
+                await until_equal(file, file.group.replicas)
+                assert await process.end(signal.SIGTERM) == 0
         for each in running:
             assert await each.end(signal.SIGTERM) == 0
     assert_voted_once(file, directory, victim)
+
+
+async def test_a_node_whose_disk_is_full_stops_and_the_others_go_on(directory: Path) -> None:
+    file = read_group_file(directory)
+    others = [replica for replica in file.group.replicas if replica != BACKUP]
+    load = Load(file, others)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, resource.RLIM_INFINITY))
+
+    async with nodes(directory, others) as running:
+        async with trio.open_nursery() as nursery:
+            async with node(directory, BACKUP, before_exec=limit) as process:
+                nursery.start_soon(load.run)
+                assert await process.wait() == 1
+                await process.until("quorate: ")
+            (line,) = [line for line in process.lines if line.startswith("quorate: ")]
+            assert line.startswith(f"quorate: {directory}/replica-{BACKUP}/")
+            assert "start the node again" in line
+            assert "Traceback" not in "\n".join(process.lines)
+            await load.more(OPERATIONS_BETWEEN_KILLS)
+            async with node(directory, BACKUP):  # with room again
+                await load.more(OPERATIONS_BETWEEN_KILLS)
+                load.stop()
+                await until_equal(file, file.group.replicas)
+        for each in running:
+            assert await each.end(signal.SIGTERM) == 0
+    assert_voted_once(file, directory, BACKUP)
