@@ -169,6 +169,7 @@ class IgnoreReason(Enum):
     WRONG_DEVICE = "request of another device than the connection's"
     STALE_NAME = "client sequence or session was forgotten after it was acknowledged"
     OUT_OF_WINDOW = "client sequence beyond the session's window"
+    TOO_FAR_AHEAD = "a read of a state far beyond this replica's"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
     NO_SUBSCRIPTION = "no such subscription"
@@ -270,7 +271,8 @@ class Alarm:
 class Effects:
     """What to do, in the order of the fields. Nothing is sent before `persist` is durable.
 
-    `archive`: records that may become durable later than the sends, but no later than the next `persist`.
+    `archive`: records that may become durable later than the sends, but no later than the next `persist`, nor than
+    the state of a checkpoint: below a stable checkpoint nobody collects votes again.
     """
 
     persist: tuple[Record, ...] = ()

@@ -7,8 +7,9 @@ from typing import TypeVar
 from crypto.digest import Digest
 from pbft.core import bodies
 from pbft.core.checkpoints import Checkpoints
+from pbft.core.codec import Opener
 from pbft.core.effects import Execute, IgnoreReason, Record, RecordKind
-from pbft.core.errors import invariant
+from pbft.core.errors import ProtocolViolation, invariant
 from pbft.core.frames import (
     BODY,
     COMMIT_CERTIFICATE,
@@ -42,6 +43,7 @@ class Ordering:
         group: Group,
         me: ReplicaId,
         rules: VotingRules,
+        opener: Opener,
         log: Log,
         pool: RequestPool,
         checkpoints: Checkpoints,
@@ -50,6 +52,7 @@ class Ordering:
         self._group = group
         self._me = me
         self._rules = rules
+        self._opener = opener
         self._log = log
         self._pool = pool
         self._checkpoints = checkpoints
@@ -141,28 +144,46 @@ class Ordering:
         self.check_prepared(out, slot)
         self.execute_ready(out)
 
-    @staticmethod
     def _why_ignore_second_vote(
-        out: Output, code: str, vote: Signed[V], known: Signed[V] | None
+        self, out: Output, code: str, vote: Signed[V], known: Signed[V] | None
     ) -> IgnoreReason | None:
         """One vote of each kind per replica and slot; a second, different one is evidence."""
         if known is None:
+            self._compare_with_unchecked(out, code, vote)
             return None
         if known.message.batch_digest == vote.message.batch_digest:
             return IgnoreReason.DUPLICATE
         out.accuse(code, vote.signer, known.wire, vote.wire)
         return IgnoreReason.CONFLICTING_VOTE
 
-    def is_surplus(self, vote: Prepare | Commit | Checkpoint) -> bool:
-        """Whether the slot has its certificate of that phase already, for the same digest."""
+    def set_aside(self, signed: Signed[Prepare | Commit | Checkpoint]) -> bool:
+        """Keep a vote unchecked if its slot has the certificate of that phase already, for the same digest."""
+        vote = signed.message
         slot = self._log.get(vote.sequence)
         match vote:
             case Prepare() if slot is not None and slot.prepared is not None:
-                return slot.prepared.pre_prepare.message.batch_digest == vote.batch_digest
+                digest = slot.prepared.pre_prepare.message.batch_digest
             case Commit() if slot is not None and slot.certificate is not None:
-                return slot.certificate.commit.batch_digest == vote.batch_digest
+                digest = slot.certificate.commit.batch_digest
             case _:
                 return False
+        if digest != vote.batch_digest:
+            return False
+        slot.unchecked.setdefault((type(vote), signed.signer), signed.wire)
+        return True
+
+    def _compare_with_unchecked(self, out: Output, code: str, vote: Signed[V]) -> None:
+        """A vote set aside is checked after all when its signer says something else."""
+        slot = self._log.get(vote.message.sequence)
+        wire = slot.unchecked.get((type(vote.message), vote.signer)) if slot is not None else None
+        if wire is None:
+            return
+        try:
+            earlier = self._opener.open_peer(wire)
+        except ProtocolViolation:
+            return  # not its signer's words
+        if isinstance(earlier, Signed) and earlier.message != vote.message:
+            out.accuse(code, vote.signer, earlier.wire, vote.wire)
 
     def on_prepare(self, out: Output, now: Now, prepare: Signed[Prepare]) -> None:
         vote = prepare.message

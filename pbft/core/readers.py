@@ -18,6 +18,8 @@ from pbft.core.voting_rules import VotingRules
 
 WAITING_QUERIES_MAX = 4096
 WAITING_QUERIES_PER_DEVICE_MAX = 64
+QUERY_AHEAD_MAX = 10_000
+"""Sequence numbers that a query may wait for: one for a state that never comes must not keep a place."""
 SUBSCRIPTIONS_MAX = 8192
 SUBSCRIPTIONS_PER_DEVICE_MAX = 64
 EVENTS_PER_FRAME_MAX = min(256, EVENTS_MAX)
@@ -72,6 +74,9 @@ class Readers:
         """Answer now, or once the state has reached what the client has already seen."""
         if query.minimum_sequence <= last_executed:
             out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
+            return
+        if query.minimum_sequence > last_executed + QUERY_AHEAD_MAX:
+            out.ignore(IgnoreReason.TOO_FAR_AHEAD, device, QUERY)
             return
         waiting = self._waiting.setdefault(device, [])
         if len(waiting) >= WAITING_QUERIES_PER_DEVICE_MAX or self._waiting_count >= WAITING_QUERIES_MAX:

@@ -77,6 +77,10 @@ class ExecutedOperations(Protocol):
         """One verdict for each operation of the request."""
         ...
 
+    def knows(self, device: PublicKey) -> bool:
+        """Whether the application knows the device: strangers share a small part of the pool."""
+        ...
+
 
 class Replica:
     """One replica of a group. Owned by one task; every input goes through `step`."""
@@ -96,6 +100,7 @@ class Replica:
             group=group,
             me=me,
             rules=rules,
+            opener=opener,
             log=self.log,
             pool=self.pool,
             checkpoints=self.checkpoints,
@@ -129,9 +134,9 @@ class Replica:
     def is_surplus(self, message: PeerMessage) -> bool:
         """Whether a vote can change nothing any more: its slot is past that phase, and it agrees with it.
 
-        Such a vote need not even be verified. One that disagrees must be: it may be evidence.
+        Such a vote need not be verified. It is set aside, and compared if its signer contradicts it.
         """
-        return isinstance(message, Signed) and self.ordering.is_surplus(message.message)
+        return isinstance(message, Signed) and self.ordering.set_aside(message)
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
@@ -201,11 +206,12 @@ class Replica:
     def on_request(self, out: Output, source: ReplicaId | PublicKey, request: SignedRequest) -> None:
         """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
         verdicts = self._executed.judge(request.device, request.message)
+        is_stranger = not self._executed.knows(request.device)
         reason = reply_again(out, self.rules, self.log.view, request, verdicts)
         if reason is None:
-            reason = self.pool.why_refuse(request)
+            reason = self.pool.why_refuse(request, is_stranger=is_stranger)
         if reason is None:
-            self.pool.add(request)
+            self.pool.add(request, is_stranger=is_stranger)
         else:
             if reason is IgnoreReason.NAME_IN_USE:
                 held = self.pool.contradicted_by(request)

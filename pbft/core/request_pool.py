@@ -14,6 +14,8 @@ from pbft.core.types import ClientSequence, SessionNumber
 
 POOL_OPERATIONS_MAX = 65_536
 POOL_BYTES_MAX = 128 * 1024 * 1024
+POOL_STRANGERS_MAX = 4_096
+"""Operations of devices that the application does not know: making keys costs nothing."""
 DEVICE_WINDOWS_MAX = 2
 
 OperationName = tuple[PublicKey, SessionNumber, ClientSequence]
@@ -28,6 +30,7 @@ def names_of(request: SignedRequest) -> list[OperationName]:
 
 @dataclass(slots=True)
 class _Device:
+    is_stranger: bool
     waiting: deque[SignedRequest] = field(default_factory=deque)
     operations: int = 0
     """Waiting and proposed together: what the device may have in here is bounded."""
@@ -49,6 +52,7 @@ class RequestPool:
         self._devices: dict[PublicKey, _Device] = {}
         self._turns: deque[PublicKey] = deque()
         self._operations = 0
+        self._strangers_operations = 0
         self._bytes = 0
         self._waiting_operations = 0
 
@@ -74,7 +78,7 @@ class RequestPool:
         """Requests in order of admission."""
         return iter(self._requests.values())
 
-    def why_refuse(self, request: SignedRequest) -> IgnoreReason | None:
+    def why_refuse(self, request: SignedRequest, *, is_stranger: bool = False) -> IgnoreReason | None:
         names = names_of(request)
         known = self._requests.get(names[0])
         if known is not None and known.digest == request.digest:
@@ -85,11 +89,13 @@ class RequestPool:
         device = self._devices.get(request.device)
         if device is not None and device.operations + count > DEVICE_WINDOWS_MAX * self._parameters.client_window:
             return IgnoreReason.POOL_FULL
+        if is_stranger and self._strangers_operations + count > POOL_STRANGERS_MAX:
+            return IgnoreReason.POOL_FULL
         if self._operations + count > POOL_OPERATIONS_MAX or self._bytes + len(request.wire) > POOL_BYTES_MAX:
             return IgnoreReason.POOL_FULL
         return None
 
-    def add(self, request: SignedRequest) -> None:
+    def add(self, request: SignedRequest, *, is_stranger: bool = False) -> None:
         """Admit a request that `why_refuse` does not refuse."""
         names = names_of(request)
         count = len(names)
@@ -97,8 +103,9 @@ class RequestPool:
         self._holders.update(dict.fromkeys(names, names[0]))
         self._operations += count
         self._bytes += len(request.wire)
-        device = self._devices.setdefault(request.device, _Device())
+        device = self._devices.setdefault(request.device, _Device(is_stranger=is_stranger))
         device.operations += count
+        self._strangers_operations += count if device.is_stranger else 0
         if not device.waiting:
             self._turns.append(request.device)
         device.waiting.append(request)
@@ -145,6 +152,7 @@ class RequestPool:
         self._bytes -= len(held.wire)
         device = self._devices[held.device]
         device.operations -= count
+        self._strangers_operations -= count if device.is_stranger else 0
         if name in self._proposed:
             self._proposed.discard(name)
         else:

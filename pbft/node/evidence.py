@@ -13,6 +13,10 @@ from pbft.core.effects import Evidence
 from pbft.state.errors import StorageFailure
 
 EVIDENCE_FILES_MAX = 1024
+EVIDENCE_PER_CULPRIT_MAX = 32
+"""Of one code: more proves nothing more, and one culprit must not push out another's."""
+CLIENT_EVIDENCE_MAX = 256
+"""Devices cost nothing to make, so they share a part."""
 
 log = structlog.get_logger()
 
@@ -29,13 +33,25 @@ class EvidenceStore:
     def __len__(self) -> int:
         return len(self._names)
 
+    def _is_full(self, about: str, *, is_replica: bool) -> bool:
+        if sum(name.startswith(about) for name in self._names) >= EVIDENCE_PER_CULPRIT_MAX:
+            return True
+        if is_replica:
+            return len(self._names) >= EVIDENCE_FILES_MAX
+        return sum("-device-" in name for name in self._names) >= CLIENT_EVIDENCE_MAX
+
     def add(self, evidence: Evidence) -> None:
         """Keep the pair; the same one again changes nothing. Raises StorageFailure."""
         data = encode([evidence.code, evidence.culprit, evidence.first, evidence.second])
-        name = f"{evidence.code}-{digest_of(data).hex()[:24]}.cbor"
+        if isinstance(evidence.culprit, int):
+            is_replica, culprit = True, f"replica-{evidence.culprit}"
+        else:
+            is_replica, culprit = False, f"device-{evidence.culprit.hex()[:16]}"
+        about = f"{evidence.code}-{culprit}-"
+        name = f"{about}{digest_of(data).hex()[:24]}.cbor"
         if name in self._names:
             return
-        if len(self._names) >= EVIDENCE_FILES_MAX:
+        if self._is_full(about, is_replica=is_replica):
             self.dropped += 1
             return
         try:
@@ -46,5 +62,4 @@ class EvidenceStore:
             )
             raise StorageFailure(msg) from error
         self._names.add(name)
-        culprit = evidence.culprit if isinstance(evidence.culprit, int) else evidence.culprit.hex()[:16]
         log.warning("misbehaviour proven", code=evidence.code, culprit=culprit, file=name)

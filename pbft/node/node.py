@@ -273,6 +273,8 @@ class Node:
         self._stored_at = self._clock.now().steady
 
     def _execute(self, execute: Execute) -> BatchExecuted:
+        if self._archive and self._config.group.is_checkpoint(execute.sequence):
+            self._store(())
         return self._executor.execute(execute, self._clock.now())
 
     def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:

@@ -233,14 +233,15 @@ class Executor:
             answer, remember, gained = INTERNAL_ERROR, True, {}
         topics.update(gained)
         result = OperationResult(client_sequence=call.client_sequence, index=call.index, refused=False, result=answer)
-        if self._knows(call.device):
+        if self.knows(call.device):
             if remember:
                 window.remember(result, call.sequence)
             else:
                 window.note(call.client_sequence)
         return result
 
-    def _knows(self, device: PublicKey) -> bool:
+    def knows(self, device: PublicKey) -> bool:
+        """Whether the application knows the device."""
         try:
             return self._application.knows(self._store, device)
         except StorageFailure:

@@ -89,10 +89,10 @@ class Running:
                 self._changed.set()
                 self._changed = trio.Event()
 
-    async def until(self, what: str, *, count: int = 1) -> None:
-        """Until so many lines with `what` in them were written."""
+    async def until(self, *words: str, count: int = 1) -> None:
+        """Until so many lines with all the `words` in them were written."""
         with trio.fail_after(PATIENCE_S):
-            while sum(what in line for line in self.lines) < count:
+            while sum(all(word in line for word in words) for line in self.lines) < count:
                 await self._changed.wait()
 
     async def wait(self) -> int:

@@ -48,8 +48,7 @@ async def test_a_node_outlives_the_reader_of_its_log(directory: Path) -> None:
         assert running.process.stderr is not None
         await trio.aclose_forcefully(running.process.stderr)
         async with node(directory, 1) as other:
-            await other.until("link up")
-            await other.until("peer=0")
+            await other.until("link up", "peer=0")
         assert running.process.returncode is None
         assert await running.end(signal.SIGTERM) in {0, 120}  # 120: Python could not flush stderr
 

@@ -9,7 +9,7 @@ import pytest
 
 from pbft.core.effects import IgnoreReason
 from pbft.core.messages import Body, Credit, Query, Subscribe, Unsubscribe
-from pbft.core.readers import SUBSCRIPTIONS_PER_DEVICE_MAX, WAITING_QUERIES_PER_DEVICE_MAX
+from pbft.core.readers import QUERY_AHEAD_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX, WAITING_QUERIES_PER_DEVICE_MAX
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, View
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import Craft, digest
@@ -129,6 +129,11 @@ def too_many_reads(world: World) -> None:
         world.cluster.from_client(device, ME, query)
 
 
+def too_far_ahead(world: World) -> None:
+    query = Query(query_id=1, minimum_sequence=SequenceNumber(QUERY_AHEAD_MAX + 1), query=b"count")
+    world.cluster.from_client(world.cluster.members.device("a"), ME, query)
+
+
 def too_many_subscriptions(world: World) -> None:
     device = world.cluster.members.device("a")
     for number in range(SUBSCRIPTIONS_PER_DEVICE_MAX + 1):
@@ -241,6 +246,7 @@ CASES = (
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
+    Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),
     Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),
     Case(
         "credit",

@@ -218,6 +218,21 @@ def test_the_pool_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert pool.why_refuse(craft.request("d", 0, bytes(600))) is None
 
 
+def test_strangers_share_a_small_part_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    craft = Craft(make_group(4))
+    monkeypatch.setattr("pbft.core.request_pool.POOL_STRANGERS_MAX", 2)
+    pool = RequestPool(Parameters())
+    for name in "abc":
+        pool.add(craft.request(name))
+    for name in "xy":
+        assert pool.why_refuse(craft.request(name), is_stranger=True) is None
+        pool.add(craft.request(name), is_stranger=True)
+    assert pool.why_refuse(craft.request("z"), is_stranger=True) is IgnoreReason.POOL_FULL
+    assert pool.why_refuse(craft.request("d")) is None
+    pool.remove(craft.request("x"))
+    assert pool.why_refuse(craft.request("z"), is_stranger=True) is None
+
+
 def test_devices_are_served_in_turn() -> None:
     members = make_group(4)
     craft = Craft(members)

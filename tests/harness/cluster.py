@@ -331,6 +331,8 @@ class Cluster:
                 self.results.setdefault(key, {})[node.me] = result
 
     def _execute(self, node: SimNode, execute: Execute) -> None:
+        if self.group.is_checkpoint(execute.sequence):
+            self._persist(node, ())
         if execute.sequence > 1 and self.group.is_checkpoint(SequenceNumber(execute.sequence - 1)):
             vouched = {record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT}
             assert execute.sequence - 1 in vouched, self.report("executed beyond a checkpoint without a stored vote")

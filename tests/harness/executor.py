@@ -113,6 +113,10 @@ class MemoryExecutor:
 
     # -- ExecutedOperations
 
+    def knows(self, device: PublicKey) -> bool:
+        """Whether the device has run anything: here no operation is needed to become known."""
+        return ("sessions", (device,)) in self.state.rows
+
     def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
         """As the operations would be judged if they were executed now: the request's own ack_below first."""
         window = self._dedupe.open(self, device, request.session)
