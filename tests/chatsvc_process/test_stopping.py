@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -73,8 +74,12 @@ async def test_children_do_not_outlive_an_up_that_was_killed(directory: Path) ->
         await running.until("node up", count=4)
         children = children_of(running.process.pid)
         assert len(children) == 4
-        await running.end(signal.SIGKILL)
-        await until_dead(children)
+        try:
+            await running.end(signal.SIGKILL)
+            await until_dead(children)
+        finally:
+            for child in filter(is_alive, children):
+                os.kill(child, signal.SIGKILL)
 
 
 async def test_up_tells_of_a_replica_that_stops_by_itself_and_goes_on(directory: Path) -> None:

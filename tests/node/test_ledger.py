@@ -165,9 +165,9 @@ SMALL: dict[str, Callable[[Path], Image]] = {"closed": small_closed, "killed": s
 
 
 @pytest.mark.parametrize(("kind", "name", "stride"), [
-    ("closed", LEDGER_NAME, 5),
-    ("killed", LEDGER_NAME, 23),
-    ("killed", WAL_NAME, 11),
+    ("closed", LEDGER_NAME, 7),
+    ("killed", LEDGER_NAME, 31),
+    ("killed", WAL_NAME, 17),
     ("closed", WITNESS_NAME, 1),
     ("killed", WITNESS_NAME, 1),
 ])  # fmt: skip

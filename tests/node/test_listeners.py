@@ -41,6 +41,9 @@ from tests.node.network import Caller, Customer, client, dial, dial_as_replica, 
 HONEST = range(3)
 """Replica 3 does not run: the attacker has its keys."""
 
+MORE = [b"and more that nobody reads" * 1000] * 40
+
+
 # -- after the handshake
 
 
@@ -167,7 +170,7 @@ async def test_a_peers_wrong_hello_is_refused_with_a_reason(
         logs.clear()
         for name, (hello, reason) in hellos(group_file, elsewhere).items():
             async with await dial_as_replica(group_file, 3, 0) as caller:
-                await caller.send(hello, b"and more that nobody reads" * 1000)
+                await caller.send(hello, *MORE)
                 refusal = await caller.refusal()
                 assert refusal is not None, name
                 assert reason in refusal
@@ -226,7 +229,7 @@ async def test_a_clients_wrong_hello_is_refused_with_a_reason(
         for name, (hello, reason) in attacks.items():
             caller, welcome = await welcomed(group_file, 0)
             async with caller:
-                await caller.send(hello(welcome), b"and more that nobody reads" * 1000)
+                await caller.send(hello(welcome), *MORE)
                 refusal = await caller.refusal()
                 assert refusal is not None, name
                 assert reason in refusal
