@@ -31,8 +31,8 @@ class ByzantineReplica:
     def step(self, given: Input) -> Effects:
         return self._behaviour.rewrite(self._replica.step(given))
 
-    def is_surplus(self, message: PeerMessage) -> bool:
-        return self._replica.is_surplus(message)
+    def is_useless(self, message: PeerMessage) -> bool:
+        return self._replica.is_useless(message)
 
     def describe(self) -> dict[str, Any]:
         """A liar does not say so."""

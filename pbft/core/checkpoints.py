@@ -5,7 +5,6 @@ from __future__ import annotations
 from crypto.digest import Digest
 from pbft.core.bodies import CHECKPOINT
 from pbft.core.effects import IgnoreReason, Record, RecordKind
-from pbft.core.errors import invariant
 from pbft.core.frames import make_checkpoint_certificate
 from pbft.core.group import Group
 from pbft.core.log import Log
@@ -64,11 +63,14 @@ class Checkpoints:
         """The state at a checkpoint is durable: vouch for it, unless it is known to stand on a damaged one."""
         if self._log.why_outside(sequence) is not None or self.diverged_at is not None:
             return
+        certificate = self._ahead.pop(sequence, None)
+        if certificate is not None and certificate.checkpoint.state_root != state_root:
+            self._diverge(out, certificate)
+            return
         vote, record = self._rules.sign_checkpoint(sequence, state_root)
         out.persist.append(record)
         out.send_to(self._group.others(self._me), vote)
         self._count(out, vote)
-        certificate = self._ahead.pop(sequence, None)
         if certificate is not None:
             self.on_certificate(out, certificate)
 
@@ -103,6 +105,10 @@ class Checkpoints:
         for sequence in [sequence for sequence in self._ahead if self._log.high_watermark < sequence < highest]:
             del self._ahead[sequence]
 
+    def restore_divergence(self, sequence: SequenceNumber) -> None:
+        """A certified root once differed from this replica's own: a restart does not mend that."""
+        self.diverged_at = sequence
+
     def restore_vote(self, vote: Signed[Checkpoint]) -> None:
         self._rules.restore_checkpoint(vote.message)
         self._votes.setdefault(vote.message.sequence, {})[vote.signer] = vote
@@ -132,9 +138,9 @@ class Checkpoints:
 
     def _diverge(self, out: Output, certificate: CheckpointCertificate) -> None:
         sequence = certificate.checkpoint.sequence
-        invariant(sequence > 0, "sequence numbers start at 1")
         if self.diverged_at is None:
             self.diverged_at = sequence
+            out.persist.append(Record(RecordKind.DIVERGED, sequence, certificate.wire))
             out.alarm(
                 f"the state at {sequence} differs from the one that a quorum certified: execution stopped. "
                 "The state database of this replica is damaged, or it runs other code than its peers"

@@ -281,7 +281,10 @@ class Opener:
 
     def _batch(self, wire: bytes) -> Unverified[Batch]:
         timestamp, frames = expect_list(decode(wire, bytes_max=self.frame_bytes_max), 2)
-        opened = [self._batched_request(expect_bytes(frame)) for frame in expect_list(frames)]
+        opened = [
+            self._batched_request(expect_bytes(frame))
+            for frame in expect_list(frames, length_max=self.group.parameters.batch_operations_max)
+        ]
         requests = tuple(item.value for item in opened)
         time = Milliseconds(expect_int(timestamp))
         digest = batch_digest(time, (request.digest for request in requests))

@@ -78,11 +78,9 @@ class SessionWindow:
     __slots__ = (
         "_ack_below",
         "_acknowledged",
-        "_asked",
         "_changed",
         "_device",
         "_floor",
-        "_is_first",
         "_is_open",
         "_is_stale",
         "_next_unused",
@@ -98,10 +96,7 @@ class SessionWindow:
     ) -> None:
         self._rows, self._device, self._session = rows, device, session
         self._window, self._sessions_max = window, sessions_max
-        row = rows.get("sessions", (device,))
-        self._is_first = row is None
-        self._asked = 0
-        self._floor, self._others = _parse(row)
+        self._floor, self._others = _parse(rows.get("sessions", (device,)))
         self._acknowledged = self._ack_below = self._next_unused = 0
         self._is_open = self._changed = False
         for entry in self._others:
@@ -126,28 +121,30 @@ class SessionWindow:
         return Standing.NEW if stored is None else _executed(client_sequence, stored)
 
     def acknowledge(self, ack_below: ClientSequence) -> None:
-        """Forget the results below `ack_below`, for ever. A session that is not open has none.
+        """Forget the results below `ack_below`, for ever.
 
         Clamped to what has run: a client that acknowledges more, or what it still wants to run, harms itself alone.
+        A session that is not open has no results; there the names below are spent once it opens.
         """
-        self._asked = ack_below
-        new = min(ack_below, self._next_unused)
+        new = min(ack_below, self._next_unused) if self._is_open else ack_below
         if new > self._ack_below:
             self._ack_below = new
-            self._changed = True
+            self._changed = self._is_open
+
+    def introduce(self, client_sequence: ClientSequence) -> None:
+        """The device became known by this operation: all names before it are spent.
+
+        What was refused while it was unknown left no trace, and would run if somebody brought it again.
+        """
+        self._floor = max(self._floor, self._session - 1)
+        self._ack_below = self._acknowledged = client_sequence
 
     def note(self, client_sequence: ClientSequence) -> None:
-        """Count an operation that was judged NEW as run, keeping no result: it may run again.
-
-        What was refused while the device was unknown left no trace, and would run if somebody brought it again.
-        So its first operation spends the names of earlier sessions, and those that the client acknowledged.
-        """
+        """Count an operation that was judged NEW as run, keeping no result: it may run again."""
         invariant(not self._is_stale, "an operation of a stale session ran")
-        if self._is_first:
-            self._is_first = False
-            self._floor = self._session - 1
-            self._ack_below = self._acknowledged = min(self._asked, client_sequence)
         if not self._is_open or client_sequence >= self._next_unused:
+            if not self._is_open:
+                self._acknowledged = self._ack_below
             self._is_open = self._changed = True
             self._next_unused = client_sequence + 1
 

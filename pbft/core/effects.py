@@ -31,6 +31,7 @@ class RecordKind(Enum):
     COMMITTED = "committed"
     BODY = "body"
     STABLE = "stable"
+    DIVERGED = "diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class IgnoreReason(Enum):
     TOO_FAR_AHEAD = "a read of a state far beyond this replica's"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
+    DIVERGED = "this replica's state differs from a certified one: it answers nobody out of it"
     NO_SUBSCRIPTION = "no such subscription"
 
 

@@ -7,9 +7,8 @@ from typing import TypeVar
 from crypto.digest import Digest
 from pbft.core import bodies
 from pbft.core.checkpoints import Checkpoints
-from pbft.core.codec import Opener
 from pbft.core.effects import Execute, IgnoreReason, Record, RecordKind
-from pbft.core.errors import ProtocolViolation, invariant
+from pbft.core.errors import invariant
 from pbft.core.frames import (
     BODY,
     COMMIT_CERTIFICATE,
@@ -20,7 +19,7 @@ from pbft.core.frames import (
 )
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import Body, Checkpoint, Commit, CommitCertificate, Prepare, Proposal, Signed
+from pbft.core.messages import Body, Commit, CommitCertificate, PeerMessage, Prepare, Proposal, Signed
 from pbft.core.output import Output
 from pbft.core.repair import Repair
 from pbft.core.request_pool import RequestPool
@@ -43,7 +42,6 @@ class Ordering:
         group: Group,
         me: ReplicaId,
         rules: VotingRules,
-        opener: Opener,
         log: Log,
         pool: RequestPool,
         checkpoints: Checkpoints,
@@ -52,7 +50,6 @@ class Ordering:
         self._group = group
         self._me = me
         self._rules = rules
-        self._opener = opener
         self._log = log
         self._pool = pool
         self._checkpoints = checkpoints
@@ -119,7 +116,9 @@ class Ordering:
         over = batch.operation_count > limits.batch_operations_max or len(batch.wire) > 2 * limits.batch_bytes_max
         if over and len(batch.requests) > 1:
             return IgnoreReason.BATCH_TOO_LARGE
-        if batch.requests and abs(batch.timestamp - now.wall) > limits.clock_skew_max_ms:
+        # Only stamps from the future are refused. A late one cannot move the agreed time back, and the primary may be
+        # sending again what it stored before a long outage: it has nothing else to offer in this slot.
+        if batch.timestamp > now.wall + limits.clock_skew_max_ms:
             return IgnoreReason.TIMESTAMP_OUT_OF_RANGE
         return None
 
@@ -144,46 +143,44 @@ class Ordering:
         self.check_prepared(out, slot)
         self.execute_ready(out)
 
-    def _why_ignore_second_vote(
-        self, out: Output, code: str, vote: Signed[V], known: Signed[V] | None
-    ) -> IgnoreReason | None:
-        """One vote of each kind per replica and slot; a second, different one is evidence."""
+    def _second_vote(self, out: Output, code: str, vote: Signed[V], known: Signed[V] | None) -> IgnoreReason | None:
+        """One vote of each kind per replica and slot; a second, different one is evidence.
+
+        Raises InvariantViolation for a vote of this replica's own that its ledger does not know.
+        """
         if known is None:
-            self._compare_with_unchecked(out, code, vote)
+            invariant(
+                vote.signer != self._me,
+                f"there is a vote at {vote.message.sequence} with this replica's signature that its ledger does not "
+                "know: the ledger was lost or is an old copy, or somebody else uses the key. It must not vote again",
+            )
             return None
         if known.message.batch_digest == vote.message.batch_digest:
             return IgnoreReason.DUPLICATE
         out.accuse(code, vote.signer, known.wire, vote.wire)
         return IgnoreReason.CONFLICTING_VOTE
 
-    def set_aside(self, signed: Signed[Prepare | Commit | Checkpoint]) -> bool:
-        """Keep a vote unchecked if its slot has the certificate of that phase already, for the same digest."""
-        vote = signed.message
-        slot = self._log.get(vote.sequence)
-        match vote:
-            case Prepare() if slot is not None and slot.prepared is not None:
-                digest = slot.prepared.pre_prepare.message.batch_digest
-            case Commit() if slot is not None and slot.certificate is not None:
-                digest = slot.certificate.commit.batch_digest
+    def is_useless(self, message: PeerMessage) -> bool:
+        """Whether a message would be ignored whatever its signatures: then they need not be checked. Pure.
+
+        Never says so of what contradicts something: that may be evidence.
+        """
+        match message:
+            case Proposal(pre_prepare=pre_prepare):
+                vote = pre_prepare.message
+                slot = self._log.get(vote.sequence)
+                held = slot.proposal.batch.digest if slot is not None and slot.proposal is not None else None
+                outside = self._log.why_ignore_vote(vote.view, vote.sequence)
+                stranger = pre_prepare.signer != self._group.primary(vote.view)
+                return outside is not None or stranger or held == vote.batch_digest
+            case CommitCertificate(commit=commit):
+                slot = self._log.get(commit.sequence)
+                held_already = slot is not None and slot.certificate is not None
+                return held_already or self._log.why_outside(commit.sequence) is not None
+            case Signed(message=Prepare() as vote) | Signed(message=Commit() as vote):
+                return self._log.why_ignore_vote(vote.view, vote.sequence) is not None
             case _:
                 return False
-        if digest != vote.batch_digest:
-            return False
-        slot.unchecked.setdefault((type(vote), signed.signer), signed.wire)
-        return True
-
-    def _compare_with_unchecked(self, out: Output, code: str, vote: Signed[V]) -> None:
-        """A vote set aside is checked after all when its signer says something else."""
-        slot = self._log.get(vote.message.sequence)
-        wire = slot.unchecked.get((type(vote.message), vote.signer)) if slot is not None else None
-        if wire is None:
-            return
-        try:
-            earlier = self._opener.open_peer(wire)
-        except ProtocolViolation:
-            return  # not its signer's words
-        if isinstance(earlier, Signed) and earlier.message != vote.message:
-            out.accuse(code, vote.signer, earlier.wire, vote.wire)
 
     def on_prepare(self, out: Output, now: Now, prepare: Signed[Prepare]) -> None:
         vote = prepare.message
@@ -192,7 +189,7 @@ class Ordering:
             reason = IgnoreReason.PRIMARY_DOES_NOT_PREPARE
         if reason is None:
             known = self._log.slot(vote.sequence, now.steady).prepares.get(prepare.signer)
-            reason = self._why_ignore_second_vote(out, "E2", prepare, known)
+            reason = self._second_vote(out, "E2", prepare, known)
         if reason is not None:
             out.ignore(reason, prepare.signer, bodies.PREPARE)
             return
@@ -220,7 +217,7 @@ class Ordering:
         reason = self._log.why_ignore_vote(vote.view, vote.sequence)
         if reason is None:
             known = self._log.slot(vote.sequence, now.steady).commits.get(commit.signer)
-            reason = self._why_ignore_second_vote(out, "E3", commit, known)
+            reason = self._second_vote(out, "E3", commit, known)
         if reason is not None:
             out.ignore(reason, commit.signer, bodies.COMMIT)
             return

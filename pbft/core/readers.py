@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,8 +16,11 @@ from pbft.core.output import Output
 from pbft.core.types import EventIndex, SequenceNumber
 from pbft.core.voting_rules import VotingRules
 
-WAITING_QUERIES_MAX = 4096
-WAITING_QUERIES_PER_DEVICE_MAX = 64
+QUERIES_MAX = 4096
+QUERIES_PER_DEVICE_MAX = 64
+QUERIES_AT_ONCE = 8
+RESTARTS_MAX = 4
+"""Reads under way for one subscription number: more restarts than that are refused."""
 QUERY_AHEAD_MAX = 10_000
 """Sequence numbers that a query may wait for: one for a state that never comes must not keep a place."""
 SUBSCRIPTIONS_MAX = 8192
@@ -46,12 +49,21 @@ class _Subscription:
 
 
 class Readers:
-    """Bounded in waiting queries and subscriptions, in all and per device."""
+    """Bounded in queries and subscriptions, in all and per device; few reads are under way at once, in turn.
+
+    So a device that asks a thousand things waits for its own turns, and ordering waits for at most a few reads.
+    """
 
     def __init__(self, rules: VotingRules) -> None:
         self._rules = rules
-        self._waiting: dict[PublicKey, list[Query]] = {}
-        self._waiting_count = 0
+        self._early: dict[PublicKey, list[Query]] = {}
+        """Queries for a state that this replica has not reached."""
+        self._ready: dict[PublicKey, deque[Query]] = {}
+        self._turns: deque[PublicKey] = deque()
+        """Devices with ready queries, each once."""
+        self._open: Counter[PublicKey] = Counter()
+        """Queries of a device that have no answer yet: early, ready or under way."""
+        self._under_way = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscription_count = 0
         self._reads: Counter[tuple[PublicKey, int]] = Counter()
@@ -71,28 +83,57 @@ class Readers:
     # -- queries
 
     def on_query(self, out: Output, device: PublicKey, query: Query, last_executed: SequenceNumber) -> None:
-        """Answer now, or once the state has reached what the client has already seen."""
-        if query.minimum_sequence <= last_executed:
-            out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
-            return
+        """Answer in turn, once the state has reached what the client has already seen."""
         if query.minimum_sequence > last_executed + QUERY_AHEAD_MAX:
             out.ignore(IgnoreReason.TOO_FAR_AHEAD, device, QUERY)
             return
-        waiting = self._waiting.setdefault(device, [])
-        if len(waiting) >= WAITING_QUERIES_PER_DEVICE_MAX or self._waiting_count >= WAITING_QUERIES_MAX:
+        if self._open[device] >= QUERIES_PER_DEVICE_MAX or self._open.total() >= QUERIES_MAX:
             out.ignore(IgnoreReason.TOO_MANY_READS, device, QUERY)
             return
-        waiting.append(query)
-        self._waiting_count += 1
+        self._open[device] += 1
+        if query.minimum_sequence > last_executed:
+            self._early.setdefault(device, []).append(query)
+        else:
+            self._line_up(device, query)
+            self._start(out)
 
     def on_query_done(self, out: Output, done: QueryDone) -> None:
+        self._under_way -= 1
+        self._close(done.device)
         answer = Answer(device=done.device, query_id=done.query_id, sequence=done.sequence, result=done.result)
         out.reply_to(done.device, self._rules.sign_answer(answer))
+        self._start(out)
+
+    def _line_up(self, device: PublicKey, query: Query) -> None:
+        queue = self._ready.setdefault(device, deque())
+        if not queue:
+            self._turns.append(device)
+        queue.append(query)
+
+    def _start(self, out: Output) -> None:
+        while self._turns and self._under_way < QUERIES_AT_ONCE:
+            device = self._turns.popleft()
+            queue = self._ready[device]
+            query = queue.popleft()
+            if queue:
+                self._turns.append(device)
+            else:
+                del self._ready[device]
+            self._under_way += 1
+            out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
+
+    def _close(self, device: PublicKey, count: int = 1) -> None:
+        self._open[device] -= count
+        if self._open[device] <= 0:
+            del self._open[device]
 
     # -- subscriptions
 
     def on_subscribe(self, out: Output, device: PublicKey, subscribe: Subscribe) -> None:
         """Start, or restart at another place, the subscription with this number."""
+        if self._reads[device, subscribe.subscription] >= RESTARTS_MAX:
+            out.ignore(IgnoreReason.TOO_MANY_READS, device, SUBSCRIBE)
+            return
         mine = self._subscriptions.setdefault(device, {})
         if subscribe.subscription not in mine:
             if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX or self._subscription_count >= SUBSCRIPTIONS_MAX:
@@ -157,12 +198,15 @@ class Readers:
     # -- the state moved on, or a client left
 
     def on_executed(self, out: Output, topics: Iterable[bytes], last_executed: SequenceNumber) -> None:
-        for device in [device for device in self._waiting if self._waiting[device]]:
-            ready = [query for query in self._waiting[device] if query.minimum_sequence <= last_executed]
-            for query in ready:
-                self._waiting[device].remove(query)
-                self._waiting_count -= 1
-                out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
+        for device in list(self._early):
+            queries = self._early.pop(device)
+            later = [query for query in queries if query.minimum_sequence > last_executed]
+            if later:
+                self._early[device] = later
+            for query in queries:
+                if query.minimum_sequence <= last_executed:
+                    self._line_up(device, query)
+        self._start(out)
         touched = frozenset(topics)
         if not touched:
             return
@@ -176,7 +220,9 @@ class Readers:
                     self._read(out, device, number, subscription)
 
     def on_client_gone(self, device: PublicKey) -> None:
-        self._waiting_count -= len(self._waiting.pop(device, []))
+        self._close(device, len(self._early.pop(device, ())) + len(self._ready.pop(device, ())))
+        if device in self._turns:
+            self._turns.remove(device)
         self._subscription_count -= len(self._subscriptions.pop(device, {}))
 
     def _read(self, out: Output, device: PublicKey, number: int, subscription: _Subscription) -> None:

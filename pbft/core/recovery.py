@@ -31,10 +31,14 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
     """
     replica.log.last_executed = recovered.last_executed
     for record in recovered.records:
-        if record.kind is RecordKind.STABLE:
+        if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
             certificate = _open(replica, record)
-            invariant(isinstance(certificate, CheckpointCertificate), "a STABLE record holds no certificate")
-            if isinstance(certificate, CheckpointCertificate):
+            invariant(
+                isinstance(certificate, CheckpointCertificate), f"a {record.kind.name} record holds no certificate"
+            )
+            if record.kind is RecordKind.DIVERGED:
+                replica.checkpoints.restore_divergence(record.sequence)
+            elif isinstance(certificate, CheckpointCertificate):
                 invariant(
                     certificate.checkpoint.sequence <= recovered.last_executed,
                     f"the ledger has a stable checkpoint at {certificate.checkpoint.sequence}, "
@@ -51,7 +55,7 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
 
 def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
     """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
-    if record.kind is RecordKind.STABLE:
+    if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
         return SequenceNumber(0)
     slot = replica.log.slot(record.sequence, recovered.now.steady)
     match _open(replica, record):

@@ -103,8 +103,10 @@ class Repair:
         if not wanted:
             return False
         if now >= self._fetching_until:
+            # First one that says it has it; after an unanswered question anybody, for the boast may be empty.
             first = wanted[0][0]
-            able = [peer for peer, known in self._peers.items() if known.last_executed >= first]
+            again = first in self._fetching
+            able = [peer for peer, known in self._peers.items() if known.last_executed >= first and not again]
             able = able or list(self._peers)
             self._turn += 1
             self._fetching_until = Milliseconds(now + RETRY_AFTER_MS)
@@ -151,7 +153,8 @@ class Repair:
 
     def _send_certificates(self, out: Output, peer: ReplicaId, status: Status) -> None:
         first = status.last_executed + 1
-        last = min(self._log.last_executed, status.last_executed + CERTIFICATES_PER_STATUS)
+        # Also those that this replica cannot execute yet, for want of a body that the peer may have.
+        last = min(max(self._log.highest, self._log.last_executed), status.last_executed + CERTIFICATES_PER_STATUS)
         for sequence in range(first, last + 1):
             slot = self._log.get(sequence)
             if slot is not None and slot.certificate is not None:

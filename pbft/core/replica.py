@@ -14,7 +14,7 @@ from crypto.signing import PublicKey
 from pbft.core import bodies
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.codec import Opener
-from pbft.core.dedupe import Verdict
+from pbft.core.dedupe import Standing, Verdict
 from pbft.core.effects import (
     BatchExecuted,
     ClientGone,
@@ -68,6 +68,8 @@ from pbft.core.voting_rules import VotingRules
 STATUS_INTERVAL_MS = 1000
 STATUS_INTERVAL_INCOMPLETE_MS = 250
 FORWARD_MAX = 256
+REFRESH_MAX = 16
+"""Waiting requests that are looked at again with each STATUS."""
 
 
 class ExecutedOperations(Protocol):
@@ -100,7 +102,6 @@ class Replica:
             group=group,
             me=me,
             rules=rules,
-            opener=opener,
             log=self.log,
             pool=self.pool,
             checkpoints=self.checkpoints,
@@ -131,12 +132,9 @@ class Replica:
                 assert_never(given)
         return out.effects()
 
-    def is_surplus(self, message: PeerMessage) -> bool:
-        """Whether a vote can change nothing any more: its slot is past that phase, and it agrees with it.
-
-        Such a vote need not be verified. It is set aside, and compared if its signer contradicts it.
-        """
-        return isinstance(message, Signed) and self.ordering.set_aside(message)
+    def is_useless(self, message: PeerMessage) -> bool:
+        """Whether a message would be ignored whatever its signatures, so that they need not be checked. Pure."""
+        return self.ordering.is_useless(message)
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
@@ -184,6 +182,9 @@ class Replica:
                 assert_never(vote.message)
 
     def _on_client_message(self, out: Output, item: FromClient) -> None:
+        if self.checkpoints.diverged_at is not None:
+            out.ignore(IgnoreReason.DIVERGED, item.device, type(item.message).__name__.upper())
+            return
         match item.message:
             case SignedRequest():
                 if item.message.device != item.device:
@@ -218,9 +219,7 @@ class Replica:
                 if held is not None:
                     out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
             out.ignore(reason, source, bodies.REQUEST)
-        # What waits here already is passed on again: the first copy may be lost, and the client asks because of it.
-        waits = reason is None or reason is IgnoreReason.DUPLICATE
-        if waits and source == request.device and not self.ordering.is_primary:
+        if reason is None and source == request.device and not self.ordering.is_primary:
             out.send_to((self.group.primary(self.log.view),), request)
 
     # -- execution
@@ -249,9 +248,20 @@ class Replica:
             case Timer.STATUS:
                 out.send_to(self.group.others(self.me), self.repair.status())
                 self.repair.ask(out, expired.now.steady)
+                self._refresh_pool(out)
                 self._arm_status(out, expired.now)
             case _:
                 assert_never(expired.timer)
+
+    def _refresh_pool(self, out: Output) -> None:
+        """Pass the oldest requests on again, for a forward may be lost; drop those that can run no more."""
+        oldest = tuple(itertools.islice(self.pool.oldest(), REFRESH_MAX))
+        for request in oldest:
+            verdicts = self._executed.judge(request.device, request.message)
+            if Standing.NEW not in verdicts and Standing.OUT_OF_WINDOW not in verdicts:
+                self.pool.remove(request)
+            elif not self.ordering.is_primary:
+                out.send_to((self.group.primary(self.log.view),), request)
 
     def _arm_status(self, out: Output, now: Now) -> None:
         incomplete = self.repair.is_behind or len(self.pool) > 0 or any(True for _ in self.log.unexecuted())
@@ -263,7 +273,7 @@ class Replica:
         out.send_to((peer,), self.repair.status())
         for slot in self.log.unexecuted():
             own: Sequence[Proposal | Signed[Prepare] | Signed[Commit] | None] = (
-                slot.proposal if self.ordering.is_primary else None,
+                slot.proposal if slot.proposal and slot.proposal.pre_prepare.signer == self.me else None,
                 slot.prepares.get(self.me),
                 slot.commits.get(self.me),
             )

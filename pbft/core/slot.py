@@ -37,8 +37,6 @@ class Slot:
     commits: dict[ReplicaId, Signed[Commit]] = field(default_factory=dict)
     prepared: PreparedCertificate | None = None
     certificate: CommitCertificate | None = None
-    unchecked: dict[tuple[type, ReplicaId], bytes] = field(default_factory=dict)
-    """Votes that came too late to change anything, as received: evidence if their signer differs later."""
     body: Batch | None = None
     """A batch fetched for the certificate, when it is not the proposal's."""
 

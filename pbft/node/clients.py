@@ -43,10 +43,6 @@ INSPECTIONS_BEFORE_HELLO_MAX = 16
 log = structlog.get_logger()
 
 
-class TooManyConnections(ProtocolViolation):
-    """A device has more connections open than it may."""
-
-
 class _Connection:
     def __init__(self) -> None:
         self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
@@ -79,10 +75,15 @@ class Clients:
     def connected(self) -> int:
         return sum(len(connections) for connections in self._devices.values())
 
+    def has_room(self, device: PublicKey) -> bool:
+        """Whether the device takes what is sent to it. True for one that is gone: what is read for it is dropped."""
+        connections = self._devices.get(device, ())
+        return all(connection.queue.waiting_bytes < CLIENT_QUEUE_BYTES_MAX // 2 for connection in connections)
+
     def send_nowait(self, device: PublicKey, data: bytes) -> None:
         """To every connection of the device. One that does not take what it asked for is closed."""
         for connection in self._devices.get(device, ()):
-            if not connection.queue.put_nowait(data):
+            if not connection.scope.cancel_called and not connection.queue.put_nowait(data):
                 log.warning("client too slow", device=device.hex()[:16], queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
                 connection.scope.cancel()
 
@@ -97,6 +98,10 @@ class Clients:
                 return
             connection = _Connection()
             connections = self._devices.setdefault(device, [])
+            if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
+                # The oldest may be dead without our knowing, after its machine slept.
+                log.info("client connects again", device=device.hex()[:16], closed="its oldest connection")
+                connections.pop(0).scope.cancel()
             connections.append(connection)
             try:
                 with connection.scope:
@@ -104,8 +109,9 @@ class Clients:
                         partial(self._write, stream, connection), partial(self._read, stream, device, connection)
                     )
             finally:
-                connections.remove(connection)
-                if not connections:
+                if connection in connections:
+                    connections.remove(connection)
+                if not connections and self._devices.get(device) is connections:
                     del self._devices[device]
                     self._on_gone(device)
         finally:
@@ -127,9 +133,6 @@ class Clients:
                     return None  # it only wanted to know
             try:
                 device = decode_client_hello(group, self._opener.verifier, welcome, frame).device
-                if len(self._devices.get(device, ())) >= CONNECTIONS_PER_DEVICE_MAX:
-                    msg = f"more than {CONNECTIONS_PER_DEVICE_MAX} connections of one device"
-                    raise TooManyConnections(msg)
             except ProtocolViolation as error:
                 await stream.refuse(str(error))
                 raise

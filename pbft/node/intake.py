@@ -30,9 +30,9 @@ class Intake:
         self,
         frames: Sequence[bytes],
         parse: Callable[[bytes], Unverified[T]],
-        is_surplus: Callable[[T], bool] = lambda _: False,
+        is_useless: Callable[[T], bool] = lambda _: False,
     ) -> tuple[list[T], ProtocolViolation | None]:
-        """The messages before the first violation, and the violation. What is surplus is dropped unchecked."""
+        """The messages before the first violation, and the violation. What is useless is dropped unchecked."""
         parsed: list[Unverified[T]] = []
         violation: ProtocolViolation | None = None
         for frame in frames:
@@ -45,7 +45,7 @@ class Intake:
         waiting: list[Unverified[T]] = []
         count = 0
         for item in parsed:
-            if is_surplus(item.value):
+            if is_useless(item.value):
                 continue
             waiting.append(item)
             count += len(item.claims)

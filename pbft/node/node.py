@@ -55,6 +55,8 @@ from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 
 TICK_S = 0.05
+READS_PER_STEP = 4
+"""A read may take milliseconds: ordering does not wait for more of them."""
 ARCHIVE_FLUSH_MS = 500
 CONNECTIONS_MAX = 4096
 """Of one listener. A connection that has not finished its handshake lives for seconds only."""
@@ -74,7 +76,7 @@ class Machine(Protocol):
 
     def step(self, given: Input) -> Effects: ...
 
-    def is_surplus(self, message: PeerMessage) -> bool:
+    def is_useless(self, message: PeerMessage) -> bool:
         """Whether a message may be dropped before its signature is checked."""
         ...
 
@@ -99,7 +101,7 @@ class Node:
         self._inbox = Inbox()
         intake = Intake(opener, threads=config.verify_threads)
         self._peers = PeerListener(
-            config, opener=opener, intake=intake, inbox=self._inbox, is_surplus=machine.is_surplus
+            config, opener=opener, intake=intake, inbox=self._inbox, is_useless=machine.is_useless
         )
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
         self._clients = Clients(
@@ -112,6 +114,7 @@ class Node:
         )
         self._timers: dict[Timer, Milliseconds] = {}
         self._archive: list[Record] = []
+        self._reads: deque[RunQuery | ReadEvents] = deque()
         self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -205,14 +208,38 @@ class Node:
     async def _run_machine(self) -> None:
         try:
             while True:
-                await self._inbox.wait()
+                await self._wait_for_work()
                 entries = self._inbox.take()
                 now = self._clock.now()
-                self._perform(
-                    [Received(now=now, messages=each) if isinstance(each, tuple) else each for each in entries]
-                )
+                inputs: list[Input] = [
+                    Received(now=now, messages=each) if isinstance(each, tuple) else each for each in entries
+                ]
+                inputs.extend(self._read_slice())
+                self._perform(inputs)
         finally:
             self._store(())
+
+    async def _wait_for_work(self) -> None:
+        if any(self._clients.has_room(read.device) for read in self._reads):
+            await trio.lowlevel.checkpoint()  # others have their turn between two slices of reads
+        elif self._reads:
+            with trio.move_on_after(TICK_S):
+                await self._inbox.wait()
+        else:
+            await self._inbox.wait()
+
+    def _read_slice(self) -> list[Input]:
+        """The next few reads, of clients that take what they asked for before; the others wait."""
+        done: list[Input] = []
+        for _ in range(len(self._reads)):
+            if len(done) == READS_PER_STEP:
+                break
+            read = self._reads.popleft()
+            if self._clients.has_room(read.device):
+                done.append(self._read(read))
+            else:
+                self._reads.append(read)
+        return done
 
     async def _run_timers(self) -> None:
         """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
@@ -252,7 +279,7 @@ class Node:
         for reply in effects.reply:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
         results: list[Input] = [self._execute(execute) for execute in effects.execute]
-        results.extend(self._read(read) for read in effects.read)
+        self._reads.extend(effects.read)
         for serve in effects.serve:
             for frame in archived_frames(self._ledger, self._opener, serve):
                 self._links[serve.to].send_nowait(framed(frame))

@@ -135,13 +135,13 @@ class PeerListener:
         opener: Opener,
         intake: Intake,
         inbox: Inbox,
-        is_surplus: Callable[[PeerMessage], bool],
+        is_useless: Callable[[PeerMessage], bool],
     ) -> None:
         self._config = config
         self._opener = opener
         self._intake = intake
         self._inbox = inbox
-        self._is_surplus = is_surplus
+        self._is_useless = is_useless
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -189,7 +189,7 @@ class PeerListener:
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
         make = partial(FromPeer, peer=peer)
         while frames := await stream.receive():
-            messages, violation = await self._intake.open(frames, self._opener.parse_peer, self._is_surplus)
+            messages, violation = await self._intake.open(frames, self._opener.parse_peer, self._is_useless)
             if messages:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:

@@ -121,6 +121,10 @@ class SendQueue:
         self._finishing = False
         self.refused = 0
 
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
+
     def put_nowait(self, data: bytes) -> bool:
         """Says whether there was room. A lone frame always fits; behind the last one, all is dropped."""
         if self._finishing:

@@ -50,5 +50,5 @@ class StorageGuard:
             name = getattr(error, "sqlite_errorname", "SQLite")
             raise self.failure(
                 f"{error} ({name}). Check the disk's space and health, then start the node again; if the file"
-                " is damaged, move it away and the node fetches the state from its peers"
+                " is damaged, restore a copy of the replica's whole directory, or leave the replica out"
             ) from error

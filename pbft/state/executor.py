@@ -13,7 +13,7 @@ from crypto.signing import PublicKey
 from pbft.core.application import Application, Call, Key, Reader, Row
 from pbft.core.dedupe import DEDUPE_TABLES, Dedupe, Executed, SessionWindow, Standing, Verdict
 from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest
-from pbft.core.errors import invariant
+from pbft.core.errors import InvariantViolation, invariant
 from pbft.core.group import Group
 from pbft.core.messages import Batch, OperationResult, Request, SignedRequest
 from pbft.core.types import ClientSequence, EventIndex, Milliseconds, Now, SequenceNumber
@@ -219,6 +219,7 @@ class Executor:
     ) -> OperationResult:
         """Run one operation. Whatever it makes the application raise is its result, at every replica the same."""
         store = self._store
+        knew = self.knows(call.device)
         store.begin_operation()
         try:
             outcome = self._application.execute(store, call, operation)
@@ -228,12 +229,17 @@ class Executor:
             store.accept_operation()
         except StorageFailure:
             raise
+        except MemoryError as error:
+            # Not the operation's doing, which is bounded, but this machine's: another one would have managed.
+            raise InvariantViolation("this machine has no memory left; the node stops rather than differ") from error
         except Exception:  # noqa: BLE001 - a query of death: every replica would stop at it, again after each restart
             store.drop_operation()
             answer, remember, gained = INTERNAL_ERROR, True, {}
         topics.update(gained)
         result = OperationResult(client_sequence=call.client_sequence, index=call.index, refused=False, result=answer)
         if self.knows(call.device):
+            if not knew:
+                window.introduce(call.client_sequence)
             if remember:
                 window.remember(result, call.sequence)
             else:

@@ -30,7 +30,7 @@ IN_MEMORY = ":memory:"
 
 _CREATE_META = "CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB) WITHOUT ROWID"
 _WRITE_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_REMEDY = "move the file away, and the node fetches the group's state from its peers"
+_REMEDY = "restore a copy of the replica's whole directory, or leave the replica out"
 
 Meta = dict[str, int | bytes | None]
 

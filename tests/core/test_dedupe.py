@@ -182,7 +182,7 @@ def test_an_acknowledgement_never_goes_back(clients: Clients) -> None:
 def test_what_did_not_run_cannot_be_acknowledged(clients: Clients) -> None:
     clients.run(1, 0, 2)
     clients.acknowledge(1, 1000)
-    assert clients.rows.get("sessions", (ALICE,)) == (0, [[1, 3, 3]])
+    assert clients.rows.get("sessions", (ALICE,)) == (-1, [[1, 3, 3]])
     assert clients.judge(1, 3) is Standing.NEW
     assert clients.judge(1, 1) is Standing.STALE  # a hole below it: the client's own doing
 
@@ -254,17 +254,25 @@ def test_a_window_may_run_in_any_order(order: list[int]) -> None:
 
 
 def test_what_was_refused_before_registration_does_not_run_after_it() -> None:
-    """A stranger's operations leave no row; once the device is known, the names of those it knows of are spent."""
+    """A stranger's operations leave no row; once the device is known, the names before that are spent."""
     clients = Clients()
-    first = clients.window(7)
-    assert first.judge(ClientSequence(0)) is Standing.NEW  # the application refuses it: nothing is noted
-    registering = clients.window(7)
-    registering.acknowledge(ClientSequence(1))
+    assert clients.judge(7, 0) is Standing.NEW  # the application refuses it: nothing is noted
+    window = clients.window(7)
+    window.introduce(ClientSequence(1))
     registration = OperationResult(client_sequence=ClientSequence(1), index=0, refused=False, result=b"ok")
-    registering.remember(registration, SequenceNumber(5))
-    registering.save()
+    window.remember(registration, SequenceNumber(5))
+    window.save()
     assert clients.judge(7, 0) is Standing.STALE
     assert isinstance(clients.judge(7, 1), Executed)
     assert clients.judge(7, 2) is Standing.NEW
     assert clients.judge(6, 0) is Standing.STALE
     assert clients.judge(8, 0) is Standing.NEW
+
+
+def test_a_stranger_may_go_on_asking_beyond_a_window() -> None:
+    clients = Clients()
+    assert clients.judge(7, WINDOW) is Standing.OUT_OF_WINDOW
+    window = clients.window(7)
+    window.acknowledge(ClientSequence(WINDOW))
+    assert window.judge(ClientSequence(WINDOW)) is Standing.NEW
+    assert window.judge(ClientSequence(WINDOW - 1)) is Standing.STALE

@@ -9,7 +9,7 @@ import pytest
 
 from pbft.core.effects import IgnoreReason
 from pbft.core.messages import Body, Credit, Query, Subscribe, Unsubscribe
-from pbft.core.readers import QUERY_AHEAD_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX, WAITING_QUERIES_PER_DEVICE_MAX
+from pbft.core.readers import QUERIES_PER_DEVICE_MAX, QUERY_AHEAD_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, View
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import Craft, digest
@@ -124,13 +124,19 @@ def stale_checkpoint(world: World) -> None:
 
 def too_many_reads(world: World) -> None:
     device = world.cluster.members.device("a")
-    for number in range(WAITING_QUERIES_PER_DEVICE_MAX + 1):
+    for number in range(QUERIES_PER_DEVICE_MAX + 1):
         query = Query(query_id=number, minimum_sequence=SequenceNumber(9), query=b"count")
         world.cluster.from_client(device, ME, query)
 
 
 def too_far_ahead(world: World) -> None:
     query = Query(query_id=1, minimum_sequence=SequenceNumber(QUERY_AHEAD_MAX + 1), query=b"count")
+    world.cluster.from_client(world.cluster.members.device("a"), ME, query)
+
+
+def read_of_a_damaged_state(world: World) -> None:
+    world.cluster.replicas[ME].checkpoints.restore_divergence(SequenceNumber(4))
+    query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
     world.cluster.from_client(world.cluster.members.device("a"), ME, query)
 
 
@@ -220,9 +226,7 @@ CASES = (
     ),
     Case("operations", IgnoreReason.BATCH_TOO_LARGE, many_operations),
     Case("bytes", IgnoreReason.BATCH_TOO_LARGE, many_bytes),
-    Case("late stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(-SKEW - 1)),
     Case("early stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(SKEW + 1)),
-    Case("the null batch's stamp", IgnoreReason.TIMESTAMP_OUT_OF_RANGE, stamp(-NOW)),
     Case("request", IgnoreReason.ALREADY_EXECUTED, executed_request),
     Case("certificate", IgnoreReason.ALREADY_EXECUTED, executed_certificate),
     Case("vote", IgnoreReason.NOT_A_CHECKPOINT, lambda w: w.tell(w.craft.checkpoint(2, K + 1, digest("r")))),
@@ -246,6 +250,7 @@ CASES = (
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
+    Case("a query to a damaged replica", IgnoreReason.DIVERGED, read_of_a_damaged_state),
     Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),
     Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),
     Case(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from crypto.digest import digest_of
 from pbft.core.effects import IgnoreReason
 from pbft.core.messages import Answer, ClientMessage, Credit, Events, Query, Subscribe, Unsubscribe
-from pbft.core.readers import CREDIT_EVENTS, EVENTS_PER_FRAME_MAX, WAITING_QUERIES_PER_DEVICE_MAX
+from pbft.core.readers import CREDIT_EVENTS, EVENTS_PER_FRAME_MAX, QUERIES_PER_DEVICE_MAX
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.executor import TOPIC
@@ -77,12 +77,12 @@ def test_a_query_waits_until_the_replica_has_executed_what_the_client_has_seen()
 def test_waiting_queries_go_with_their_client() -> None:
     cluster = Cluster()
     client = Client(cluster)
-    client.say(*(query(number, 1) for number in range(WAITING_QUERIES_PER_DEVICE_MAX)))
+    client.say(*(query(number, 1) for number in range(QUERIES_PER_DEVICE_MAX)))
     cluster.client_gone(client.signer, ME)
-    client.say(*(query(number, 1) for number in range(WAITING_QUERIES_PER_DEVICE_MAX)))
+    client.say(*(query(number, 1) for number in range(QUERIES_PER_DEVICE_MAX)))
     assert cluster.nodes[ME].ignored[IgnoreReason.TOO_MANY_READS] == 0
     write(cluster, 1)
-    assert len(client.answers) == WAITING_QUERIES_PER_DEVICE_MAX
+    assert len(client.answers) == QUERIES_PER_DEVICE_MAX
 
 
 # -- subscriptions

@@ -172,22 +172,31 @@ def test_effects_of_several_steps_are_carried_out_field_by_field() -> None:
 # -- what need not be checked
 
 
-def test_surplus_is_what_agrees_with_a_certificate_that_is_there() -> None:
-    """A vote that disagrees is never surplus: it may be evidence."""
-    replica, _ = start(proposal(), record(RecordKind.PREPARE, 1, CRAFT.prepare(1, 1, X.digest).wire))
-    votes: dict[str, PeerMessage] = {
-        "same prepare": CRAFT.prepare(3, 1, X.digest),
-        "other prepare": CRAFT.prepare(3, 1, Y.digest),
-        "same commit": CRAFT.commit(3, 1, X.digest),
-        "other commit": CRAFT.commit(3, 1, Y.digest),
-        "commit elsewhere": CRAFT.commit(3, 2, X.digest),
-        "checkpoint": CRAFT.checkpoint(3, K, digest("r")),
-    }
-    assert not any(replica.is_surplus(vote) for vote in votes.values())
-    assert not replica.is_surplus(STATUS)
+def test_useless_is_what_would_be_ignored_whatever_its_signatures() -> None:
+    """What contradicts something never is: it may be evidence."""
     replica, _ = start(
-        proposal(),
-        record(RecordKind.PREPARED, 1, CRAFT.prepared(1, X.digest, (1, 2)).wire),
-        record(RecordKind.COMMITTED, 1, CRAFT.commit_certificate(1, X.digest, (0, 2, 3)).wire),
+        proposal(), record(RecordKind.COMMITTED, 1, CRAFT.commit_certificate(1, X.digest, (0, 2, 3)).wire)
     )
-    assert {what for what, vote in votes.items() if replica.is_surplus(vote)} == {"same prepare", "same commit"}
+    messages: dict[str, PeerMessage] = {
+        "the same proposal": CRAFT.proposal(0, 1, X),
+        "another proposal": CRAFT.proposal(0, 1, Y),
+        "the next proposal": CRAFT.proposal(0, 2, Y),
+        "a proposal by a backup": CRAFT.proposal(2, 2, Y),
+        "a proposal far ahead": CRAFT.proposal(0, 1000, Y),
+        "a prepare": CRAFT.prepare(3, 1, X.digest),
+        "a prepare of another view": CRAFT.prepare(3, 1, X.digest, view=1),
+        "a commit": CRAFT.commit(3, 1, Y.digest),
+        "a commit far ahead": CRAFT.commit(3, 1000, Y.digest),
+        "the same certificate": CRAFT.commit_certificate(1, X.digest, (0, 1, 2)),
+        "the next certificate": CRAFT.commit_certificate(2, X.digest, (0, 1, 2)),
+        "a checkpoint": CRAFT.checkpoint(3, K, digest("r")),
+        "a status": STATUS,
+    }
+    assert {what for what, message in messages.items() if replica.is_useless(message)} == {
+        "the same proposal",
+        "a proposal by a backup",
+        "a proposal far ahead",
+        "a prepare of another view",
+        "a commit far ahead",
+        "the same certificate",
+    }

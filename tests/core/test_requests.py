@@ -117,7 +117,17 @@ def test_a_request_asked_for_again_is_passed_on_again() -> None:
     cluster.deliver_all()
     cluster.on_send = None
     cluster.send_request(request, [2])
-    cluster.settle(cluster.executed_everywhere(1), within_ms=0)
+    cluster.settle(cluster.executed_everywhere(1))
+
+
+def test_a_request_whose_forward_was_lost_is_passed_on_with_the_next_status() -> None:
+    """Its client is gone, and nobody else asks."""
+    cluster = Cluster()
+    cluster.on_send = lambda flight: not (flight.source == 2 and flight.to == 0)
+    cluster.request("a", to=[2])
+    cluster.deliver_all()
+    cluster.on_send = None
+    cluster.settle(cluster.executed_everywhere(1))
 
 
 def test_a_request_passed_on_by_a_peer_is_not_passed_on_again() -> None:

@@ -132,7 +132,7 @@ def run_chaos(
             batch_operations_max=4,
         )  # fmt: skip
         cluster.deferred = faults.defer
-        cluster.drops_surplus = random.random() < 0.5
+        cluster.drops_useless = random.random() < 0.5
         Chaos(cluster, random, faults, operations).run()
     except Exception as error:
         error.add_note(

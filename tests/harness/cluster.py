@@ -92,7 +92,7 @@ class Cluster:
         self.trace: Callable[[str], None] | None = None
         self.on_send: Callable[[Flight], bool] | None = None
         """Says whether a frame may leave."""
-        self.drops_surplus = False
+        self.drops_useless = False
         """Whether votes that can change nothing are dropped unopened, as a node does under load."""
         self.deferred = False
         """Whether executed batches wait to be taken up by `pump`."""
@@ -204,7 +204,7 @@ class Cluster:
         else:
             opener = self.openers[flight.to]
             parsed = opener.parse_peer(flight.frame)
-            if self.drops_surplus and self.replicas[flight.to].is_surplus(parsed.value):
+            if self.drops_useless and self.replicas[flight.to].is_useless(parsed.value):
                 return
             item = FromPeer(peer=flight.source, message=opener.open(parsed))
         if self.trace is not None:

@@ -230,6 +230,7 @@ class Customer:
         self._opener = Opener(file.group, Ed25519Verifier())
         self._callers = callers
         self._next = 0
+        self._said: dict[tuple[int, int], bytes] = {}
 
     @classmethod
     @asynccontextmanager
@@ -247,21 +248,23 @@ class Customer:
 
     async def order(self, operation: bytes) -> list[bytes]:
         """Have an operation ordered: every node that this client talks to must answer. Returns their results."""
-        frame = sign_operation(self._file.group, self._signer, self._next, operation)
+        number = self._next
         self._next += 1
+        frame = sign_operation(self._file.group, self._signer, number, operation)
         for caller in self._callers:
             await caller.send(frame)
-        return [result for caller in self._callers for result in await self.results(caller)]
+        return [await self._result(caller, number) for caller in self._callers]
 
-    async def results(self, caller: Caller) -> list[bytes]:
-        """What the node's next REPLY says; its signature is good."""
-        message = (await self._hear(caller)).message
-        assert isinstance(message, Reply)
-        return [result.result for result in message.results]
-
-    @property
-    def callers(self) -> list[Caller]:
-        return self._callers
+    async def _result(self, caller: Caller, number: int) -> bytes:
+        """What the node says of operation `number`. Of an earlier one it may say again what it said before."""
+        while True:
+            message = (await self._hear(caller)).message
+            assert isinstance(message, Reply)
+            for result in message.results:
+                said = self._said.setdefault((id(caller), result.client_sequence), result.result)
+                assert said == result.result, "a replica contradicts itself"
+            if (id(caller), number) in self._said:
+                return self._said[id(caller), number]
 
     async def _hear(self, caller: Caller) -> ToClient:
         frame = await caller.frame()

@@ -24,7 +24,7 @@ from pbft.core.types import ReplicaId
 from pbft.node import clients, node, peers, streams
 from pbft.node.clients import CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
 from tests.node.attacks import QUERY, STATUS
-from tests.node.logs import Logs, expect
+from tests.node.logs import Logs, closed, expect
 from tests.node.network import Customer, client, dial_as_replica, link, running, welcomed
 
 HONEST = range(3)
@@ -96,39 +96,58 @@ async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeyp
     assert node._connections_max() == node.CONNECTIONS_MAX
 
 
-async def test_a_device_over_its_connections_is_refused_and_gets_room_again(
-    group_file: GroupFile, device: Ed25519Signer
-) -> None:
-    async with running(group_file, [0]):
+async def test_a_device_over_its_connections_loses_its_oldest(group_file: GroupFile, device: Ed25519Signer) -> None:
+    """It may be dead without the node's knowing; other devices lose nothing."""
+    async with running(group_file, [0]), await client(group_file, 0, Ed25519Signer.generate()) as another:
         held = [await client(group_file, 0, device) for _ in range(CONNECTIONS_PER_DEVICE_MAX)]
-        caller, welcome = await welcomed(group_file, 0)
-        async with caller:
-            await caller.send(encode_client_hello(group_file.group, device, welcome))
-            assert await caller.refusal() == f"more than {CONNECTIONS_PER_DEVICE_MAX} connections of one device"
-        async with await client(group_file, 0, Ed25519Signer.generate()) as another:
-            assert (await another.inspect())["clients"] == CONNECTIONS_PER_DEVICE_MAX + 1
-            await trio.aclose_forcefully(held.pop().stream)
-            with trio.fail_after(5):
-                while (await another.inspect())["clients"] > CONNECTIONS_PER_DEVICE_MAX:
-                    pass
+        for oldest in held[:2]:
             held.append(await client(group_file, 0, device))
-        for each in held:
-            await trio.aclose_forcefully(each.stream)
+            assert await oldest.rest() == []
+        with trio.fail_after(5):
+            while (await another.inspect())["clients"] != CONNECTIONS_PER_DEVICE_MAX + 1:
+                pass
+        for caller in held[2:]:
+            await caller.inspect()
+        for caller in held:
+            await trio.aclose_forcefully(caller.stream)
+        with trio.fail_after(5):
+            while (await another.inspect())["clients"] != 1:
+                pass
 
 
 async def test_a_client_that_never_reads_is_closed_and_the_others_are_served(
     group_file: GroupFile, monkeypatch: pytest.MonkeyPatch, logs: Logs, device: Ed25519Signer
 ) -> None:
     monkeypatch.setattr(clients, "CLIENT_QUEUE_BYTES_MAX", 200_000)
-    async with running(group_file, HONEST), Customer.of(group_file, HONEST) as customer:
+    monkeypatch.setattr(streams, "SEND_SECONDS_MAX", 0.5)
+    async with running(group_file, HONEST) as nodes, Customer.of(group_file, HONEST) as customer:
         for _ in range(30):
             await customer.say("x" * 900)
+        logs.clear()
         async with await client(group_file, 0, device, receive_buffer=4096) as deaf:
+            (connection,) = nodes[0]._clients._devices[device.public_key]
             with trio.fail_after(20):
-                while not [each for each in logs if each["event"] == "client too slow"]:
+                while not closed(logs, "client"):
                     await deaf.send(*[wire_of(group_file.group.epoch, QUERY)] * 8)
-                    await trio.lowlevel.checkpoint()
+                    await customer.say("meanwhile")
+                    assert connection.queue.waiting_bytes <= 200_000
             await customer.say("after")
+        await expect(logs, "client", "too slow")
+
+
+async def test_a_client_for_whom_more_waits_than_may_is_closed(
+    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch, logs: Logs, device: Ed25519Signer
+) -> None:
+    monkeypatch.setattr(clients, "CLIENT_QUEUE_BYTES_MAX", 1000)
+    async with running(group_file, [0]) as nodes, await client(group_file, 0, device) as caller:
+        nodes[0]._clients.send_nowait(device.public_key, b"x" * 800)
+        nodes[0]._clients.send_nowait(device.public_key, b"y" * 800)
+        assert [each["device"] for each in logs if each["event"] == "client too slow"] == [
+            device.public_key.hex()[:16]
+        ]
+        await caller.rest()
+        async with await client(group_file, 0, device):
+            pass
 
 
 async def test_a_second_link_of_a_peer_replaces_the_first(group_file: GroupFile, logs: Logs) -> None:

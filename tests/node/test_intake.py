@@ -86,7 +86,7 @@ async def test_many_claims_in_one_message_let_the_other_tasks_run() -> None:
     assert turns >= 8
 
 
-async def test_what_is_surplus_is_dropped_without_a_look_at_its_signature() -> None:
+async def test_what_is_useless_is_dropped_without_a_look_at_its_signature() -> None:
     intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0)
     messages, violation = await intake.open(
         [vote(1).wire, forged(2), vote(3).wire],

@@ -53,11 +53,11 @@ class Wrapped:
         replica: Replica,
         *,
         step: Callable[[Input], Effects] | None = None,
-        is_surplus: Callable[[PeerMessage], bool] | None = None,
+        is_useless: Callable[[PeerMessage], bool] | None = None,
         describe: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.step = step or replica.step
-        self.is_surplus = is_surplus or replica.is_surplus
+        self.is_useless = is_useless or replica.is_useless
         self.describe = cast("Callable[[], dict[str, Any]]", describe or replica.describe)
 
 
@@ -168,12 +168,12 @@ async def test_pitfall_24_an_exception_in_a_handler_closes_that_connection_only(
     group_file: GroupFile, logs: Logs
 ) -> None:
     def make(replica: Replica, _signer: Ed25519Signer) -> Machine:
-        def is_surplus(message: PeerMessage) -> bool:
+        def is_useless(message: PeerMessage) -> bool:
             if message == vote:
                 raise KeyError("a bug that a peer's message sets off")
-            return replica.is_surplus(message)
+            return replica.is_useless(message)
 
-        return Wrapped(replica, is_surplus=is_surplus)
+        return Wrapped(replica, is_useless=is_useless)
 
     vote = craft_of(group_file).prepare(3, 5, digest("batch"))
     async with running(group_file, HONEST, {0: make}), Customer.of(group_file, HONEST) as customer:

@@ -174,6 +174,13 @@ def test_ordered_reads_are_not_kept_yet_move_the_window(executor: Executor, toy:
     assert executor.judge(ALICE, request(ALICE, 39, op("read")).message) == (Standing.NEW,)
 
 
+def test_a_machine_without_memory_stops_rather_than_differ(executor: Executor) -> None:
+    position = executor.position
+    with pytest.raises(InvariantViolation, match="no memory"):
+        run(executor, request(ALICE, 0, op("raise", "log", "memory")))
+    assert executor.position == position
+
+
 def test_strangers_get_answers_but_no_rows(executor: Executor, toy: Toy) -> None:
     toy.open_to_all = False
     before = executor._store.table_roots()
@@ -197,7 +204,7 @@ def test_the_operation_that_makes_a_device_known_is_remembered_and_the_one_that_
 
 # -- query of death --------------------------------------------------------------------------------------------------
 
-WAYS = ["runtime", "recursion", "memory", "assert", "row", "tuple", "key", "missing"]
+WAYS = ["runtime", "recursion", "assert", "row", "tuple", "key", "missing"]
 
 
 @pytest.mark.parametrize("how", WAYS)

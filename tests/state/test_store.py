@@ -247,7 +247,7 @@ def test_the_same_failure_names_file_and_remedy_for_each_stranger(tmp_path: Path
     sparse = [RANGE, HASHED, SPREAD, TableSpec(name="unindexed", key=UNINDEXED.key, pages=HashedPages(prefix=2))]
     with pytest.raises(StateError, match=r"state\.sqlite: group_id is .* check the group file"):
         StateStore(path, TABLES, small_group("another"))
-    with pytest.raises(StateError, match=r"state\.sqlite: tables is .* other tables, or move the file away"):
+    with pytest.raises(StateError, match=r"state\.sqlite: tables is .* other tables, or restore"):
         StateStore(path, sparse, small_group())
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema_version'")

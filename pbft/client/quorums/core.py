@@ -12,10 +12,10 @@ from pbft.client.quorums.requests import RequestTracker
 from pbft.client.quorums.subscriptions import SubscriptionTracker
 from pbft.core.group import Group
 from pbft.core.messages import Answer, Events, Reply, Signed, ToClient
-from pbft.core.readers import SUBSCRIPTIONS_PER_DEVICE_MAX, WAITING_QUERIES_PER_DEVICE_MAX
+from pbft.core.readers import QUERIES_PER_DEVICE_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX
 from pbft.core.types import EventIndex, Milliseconds, ReplicaId, SessionNumber
 
-QUERIES_MAX = WAITING_QUERIES_PER_DEVICE_MAX
+QUERIES_MAX = QUERIES_PER_DEVICE_MAX
 """Outstanding queries: more a replica would not keep waiting."""
 SUBSCRIPTIONS_MAX = SUBSCRIPTIONS_PER_DEVICE_MAX
 IDS_PER_SESSION = 2**20
