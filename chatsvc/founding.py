@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from chatsvc.groupfile import GROUP_FILE_NAME, GroupFileError, Member, render_group_file
+from chatsvc.groupfile import GROUP_FILE_NAME, GroupFileError, Member, is_host, render_group_file
 from crypto.files import atomic_write
 from crypto.keyfiles import write_key_file
 from crypto.signing import Ed25519Signer
@@ -42,6 +42,9 @@ def found_group(
         raise ValueError(msg)
     if not 0 < len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
         msg = f"a group's name is 1 to {NAME_CHARACTERS_MAX} printable characters, not {name[:80]!r}"
+        raise ValueError(msg)
+    if not is_host(host):
+        msg = f"host {host!r} is neither a host name nor an IP address"
         raise ValueError(msg)
     path = directory / GROUP_FILE_NAME
     if path.exists():

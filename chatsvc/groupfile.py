@@ -8,6 +8,8 @@ replica-I/...            its ledger, state and evidence, made by the node
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from pbft.node.config import Contact, Endpoint, NodeConfig
 GROUP_FILE_NAME = "group.toml"
 GROUP_FILE_BYTES_MAX = 1024 * 1024
 FORMAT_VERSION = 1
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 RESTORE = "restore the file from a copy"
 
 
@@ -195,9 +198,20 @@ def _hex(path: Path, field: str, text: str, length: int | None) -> bytes:
 def _endpoint(path: Path, field: str, text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    known = colon and is_host(host) and port.isascii() and port.isdigit() and len(port) <= 5
+    if not known or not 0 < int(port) < 65536:
         raise GroupFileError(path, f"{field}: {text[:60]!r} is not HOST:PORT")
     return Endpoint(host, int(port))
+
+
+def is_host(text: str) -> bool:
+    """Whether this can be a host: a name of letters, digits and hyphens between dots, or an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        labels = text.removesuffix(".").split(".")
+        return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+    return True
 
 
 def render_group_file(group: Group, members: tuple[Member, ...]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from typing import Annotated
 
+import trio
 from cyclopts import Parameter
 
 from clients.console import COMMON, Common, Output, with_chat
@@ -131,19 +133,23 @@ def send(
     """
 
     async def body(chat: Chat, output: Output) -> None:
-        if text != "-":
-            lines = [text]
-        else:
-            try:
-                lines = [line.rstrip("\r\n") for line in sys.stdin]
-            except UnicodeDecodeError as error:
-                msg = f"stdin is not UTF-8: {error.reason} at byte {error.start}"
-                raise ClientFailure(msg, exit_code=ExitCode.USAGE) from error
-        for line in lines:
-            if not line.strip() and text == "-":
-                continue
+        async for line in _lines(text):
             done = await chat.post(room, line, action=action, reply_to=reply_to)
             record = _record(done.receipt, room=done.value.room, index=done.value.index)
             output.result(record, f"#{done.value.room} {done.value.index}, {vouched(done.receipt)}")
 
     return with_chat(common, body)
+
+
+async def _lines(text: str) -> AsyncIterator[str]:
+    """The text, or for - the lines of stdin as they come, without empty ones."""
+    if text != "-":
+        yield text
+        return
+    try:
+        while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+            if line.strip():
+                yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        msg = f"stdin is not UTF-8: {error.reason} at byte {error.start}"
+        raise ClientFailure(msg, exit_code=ExitCode.USAGE) from error

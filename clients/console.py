@@ -39,6 +39,7 @@ AUTHOR_COLOURS = (
     "bright_magenta",
 )
 INTERRUPTED = 130
+BIDI_CONTROLS = {code: f"<U+{code:04X}>" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 EXPLAINED = (ClientFailure, GroupFileError, CryptoError, KeyboardInterrupt, BrokenPipeError)
 """What ends a command with one line and an exit code; anything else is a bug and shows its traceback."""
 
@@ -191,6 +192,11 @@ def message_record(message: Message) -> dict[str, Any]:
     }
 
 
+def _one_message(body: str) -> str:
+    """A body that cannot pass for other lines: continuation lines are set in, and reversed text is shown as it is."""
+    return body.replace("\n", "\n    ").translate(BIDI_CONTROLS)
+
+
 def message_text(message: Message) -> Text:
     """One message as a line: when, where, who, what. Colours by author."""
     when = datetime.fromtimestamp(message.shown_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
@@ -204,5 +210,5 @@ def message_text(message: Message) -> Text:
         text.append(f"<{message.author}> ", style=colour)
     if message.reply_to is not None:
         text.append(f"[to {message.reply_to}] ", style="dim")
-    text.append(message.body)
+    text.append(_one_message(message.body))
     return text

@@ -41,6 +41,8 @@ def new(
                         "nobody is at a terminal to type a passphrase: set QUORATE_PASSPHRASE", ExitCode.USAGE
                     )
                 phrase = getpass.getpass("New passphrase: ")
+                if not phrase:
+                    return fail("an empty passphrase protects nothing; nothing was written", ExitCode.USAGE)
                 if phrase != getpass.getpass("The same again: "):
                     return fail("the two passphrases differ; nothing was written", ExitCode.USAGE)
         signer = Ed25519Signer.generate()

@@ -73,6 +73,7 @@ class Importer:
         self._nursery = nursery
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._known: set[str] = set()
+        self._refused: dict[str, ChatError] = {}
         self._lies: Counter[ReplicaId] = Counter()
         self.done = Imported()
 
@@ -119,6 +120,8 @@ class Importer:
         self.done.messages += 1
 
     async def _user(self, nick: str) -> Chat:
+        if nick in self._refused:
+            raise self._refused[nick]
         known = self._users.get(nick)
         if known is not None:
             self._users.move_to_end(nick)
@@ -129,7 +132,12 @@ class Importer:
             oldest.leave.set()
         user: _User = await self._nursery.start(self._host, nick)
         if nick not in self._known:
-            await self._introduce(user.chat, nick)
+            try:
+                await self._introduce(user.chat, nick)
+            except ChatError as error:
+                self._refused[nick] = error
+                user.leave.set()
+                raise
             self._known.add(nick)
         self._users[nick] = user
         return user.chat

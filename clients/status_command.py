@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from clients.console import COMMON, Common, Output, load_group, run
 from clients.sdk import ExitCode
@@ -18,7 +19,7 @@ def status_table(answers: list[Report | str]) -> Table:
         table.add_column(title)
     for number, answer in enumerate(answers):
         if isinstance(answer, str):
-            table.add_row(str(number), "[red]down[/red]", "", "", "", "", "", "", answer)
+            table.add_row(str(number), Text("down", style="red"), *[""] * 6, Text(answer))
             continue
         peers: dict[str, Any] = answer["peers"]
         down = [peer for peer, link in peers.items() if not link["up"]]
@@ -29,14 +30,14 @@ def status_table(answers: list[Report | str]) -> Table:
             remarks.append("no link to " + " ".join(down))
         table.add_row(
             str(number),
-            answer["role"] + (" (primary)" if answer["primary"] == number else ""),
+            Text(answer["role"] + (" (primary)" if answer["primary"] == number else "")),
             str(answer["view"]),
             str(answer["last_executed"]),
             str(answer["stable_checkpoint"]),
-            answer["state_root"][:8],
+            Text(answer["state_root"][:8]),
             str(answer["pending_requests"]),
             f"{len(peers) - len(down)}/{len(peers)}",
-            "; ".join(remarks),
+            Text("; ".join(remarks)),
         )
     return table
 
@@ -55,8 +56,8 @@ def status(*, common: Common = COMMON) -> int:
         output = Output(as_json=common.json)
         if common.json:
             for number, answer in enumerate(answers):
-                record = {"replica": number, "up": False, "reason": answer} if isinstance(answer, str) else answer
-                output.result({"up": True} | record, "")
+                record = {"replica": number, "reason": answer} if isinstance(answer, str) else answer
+                output.result(record | {"up": isinstance(answer, dict)}, "")
         else:
             output.out.print(status_table(answers))
         up = sum(isinstance(answer, dict) for answer in answers)

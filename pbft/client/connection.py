@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +33,7 @@ from pbft.core.handshake import (
 )
 from pbft.core.messages import Answer, Events, Reply, ToClient
 from pbft.core.types import ReplicaId
+from pbft.transport import keep_alive
 
 DIAL_SECONDS_MAX = 5.0
 """For connecting, TLS and the handshake together."""
@@ -81,10 +81,7 @@ class LinkOwner(Protocol):
 
 async def dial_tcp(contact: ReplicaContact) -> trio.abc.Stream:
     stream = await trio.open_tcp_stream(contact.host, contact.port)
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a replica that lost power says nothing
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    keep_alive(stream)
     return stream
 
 

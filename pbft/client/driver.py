@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ from pbft.core.messages import Events, Reply, ToClient
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, SessionNumber
 
 CONNECT_SECONDS = 10.0
+SESSION_RANDOM_BITS = 20
 TOPIC_BYTES_MAX = 1024
 FIRST_EVENT = EventIndex(0)
 
@@ -77,8 +79,11 @@ class Answer:
 
 
 def next_session(last: SessionNumber | None = None) -> SessionNumber:
-    """Return a number for a new session: the time in milliseconds, above `last`."""
-    now = time.time_ns() // 1_000_000
+    """Return a number for a new session, above `last`: the time in milliseconds and 20 random bits.
+
+    Random, because two programs of one user may start in the same millisecond, and must not share names.
+    """
+    now = (time.time_ns() // 1_000_000 << SESSION_RANDOM_BITS) | secrets.randbits(SESSION_RANDOM_BITS)
     return SessionNumber(now if last is None else max(now, last + 1))
 
 

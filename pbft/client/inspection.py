@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from typing import Any
 
+import msgspec
 import trio
 
 from crypto.errors import CertificateError
@@ -23,6 +23,38 @@ from pbft.core.handshake import (
 from pbft.core.types import ReplicaId
 
 Report = dict[str, Any]
+"""The fields of `_Report`, as JSON has them, from a replica that answered."""
+
+
+class _Link(msgspec.Struct):
+    up: bool
+    failure: str | None
+    dials: int
+    dropped_frames: int
+
+
+class _Report(msgspec.Struct):
+    """What `docs/operating.md` lists. Anything else in a report is dropped, anything missing refuses it."""
+
+    view: int
+    primary: int
+    role: str
+    last_executed: int
+    stable_checkpoint: int
+    state_root: str
+    agreed_time_ms: int
+    pending_requests: int
+    open_slots: list[dict[str, Any]]
+    peers: dict[str, _Link]
+    clients: int
+    ledger_commits: int
+    ignored: dict[str, int]
+    closed_connections: dict[str, int]
+    evidence: int
+    evidence_dropped: int
+    alarms: list[str]
+    uptime_s: float
+    cpu_s: float
 
 
 async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:
@@ -33,7 +65,7 @@ async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, time
             socket = await trio.open_tcp_stream(contact.host, contact.port)
             tls = trio.SSLStream(socket, client_dial_context(contact.certificate_der), https_compatible=True)
             try:
-                return await _ask(tls, directory, contact.certificate_der)
+                return await _ask(tls, directory, replica)
             finally:
                 await trio.aclose_forcefully(tls)
     except trio.TooSlowError:
@@ -44,9 +76,9 @@ async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, time
         return str(error)
 
 
-async def _ask(tls: trio.SSLStream[trio.SocketStream], directory: GroupDirectory, certificate_der: bytes) -> Report:
+async def _ask(tls: trio.SSLStream[trio.SocketStream], directory: GroupDirectory, replica: ReplicaId) -> Report:
     await tls.do_handshake()
-    check_pinned(tls, certificate_der)
+    check_pinned(tls, directory.replicas[replica].certificate_der)
     await tls.send_all(framed(encode_inspect(directory.group.epoch)))
     splitter = FrameSplitter(INSPECTION_BYTES_MAX)
     frames: list[bytes] = []
@@ -61,11 +93,31 @@ async def _ask(tls: trio.SSLStream[trio.SocketStream], directory: GroupDirectory
     if report is None:
         msg = "the replica answered something else than its report"
         raise MalformedMessage(msg)
-    parsed = json.loads(report)
-    if not isinstance(parsed, dict):
-        msg = "the replica's report is no object"
-        raise MalformedMessage(msg)
-    return parsed
+    return checked_report(report, replica)
+
+
+def checked_report(report: bytes, replica: ReplicaId) -> Report:
+    """A report as `_Report` has it, its texts harmless. Raises MalformedMessage."""
+    try:
+        checked = msgspec.json.decode(report, type=_Report)
+    except (msgspec.DecodeError, RecursionError) as error:
+        msg = f"the replica's report is not what a replica reports: {error}"
+        raise MalformedMessage(msg) from error
+    # What it calls itself does not matter: the certificate says who was asked.
+    return {name: _harmless(value) for name, value in msgspec.to_builtins(checked).items()} | {"replica": replica}
+
+
+def _harmless(value: Any) -> Any:
+    """Texts without control characters: a report is shown on terminals."""
+    match value:
+        case str():
+            return "".join(char if char.isprintable() else "?" for char in value)
+        case list():
+            return [_harmless(item) for item in value]
+        case dict():
+            return {_harmless(key): _harmless(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 async def inspect_all(directory: GroupDirectory, *, timeout_s: float) -> list[Report | str]:

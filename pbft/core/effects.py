@@ -170,7 +170,7 @@ class IgnoreReason(Enum):
     WRONG_DEVICE = "request of another device than the connection's"
     STALE_NAME = "client sequence or session was forgotten after it was acknowledged"
     OUT_OF_WINDOW = "client sequence beyond the session's window"
-    TOO_FAR_AHEAD = "a read of a state far beyond this replica's"
+    TOO_FAR_AHEAD = "too far ahead of what this replica has executed"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
     DIVERGED = "this replica's state differs from a certified one: it answers nobody out of it"

@@ -30,6 +30,9 @@ from pbft.core.voting_rules import VotingRules
 BUSY_BATCH_DIVISOR = 4
 """While slots are in flight, a further one is proposed only when a quarter of a full batch waits."""
 
+PROPOSALS_AHEAD_MAX = 64
+"""Batches that a primary may have under way at a backup, in memory; what was refused comes back as certificates."""
+
 V = TypeVar("V", Prepare, Commit)
 
 
@@ -102,6 +105,8 @@ class Ordering:
             return outside
         if proposal.pre_prepare.signer != self._group.primary(vote.view):
             return IgnoreReason.NOT_THE_PRIMARY
+        if vote.sequence > self._log.last_executed + PROPOSALS_AHEAD_MAX:
+            return IgnoreReason.TOO_FAR_AHEAD
         slot = self._log.get(vote.sequence)
         if slot is not None and slot.proposal is not None:
             same = slot.proposal.batch.digest == vote.batch_digest

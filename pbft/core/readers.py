@@ -136,7 +136,11 @@ class Readers:
             return
         mine = self._subscriptions.setdefault(device, {})
         if subscribe.subscription not in mine:
-            if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX or self._subscription_count >= SUBSCRIPTIONS_MAX:
+            if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX:
+                # Its client may have left without a word, over one of several connections: the oldest makes room.
+                del mine[next(iter(mine))]
+                self._subscription_count -= 1
+            if self._subscription_count >= SUBSCRIPTIONS_MAX:
                 out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
                 return
             self._subscription_count += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -174,10 +174,21 @@ class Ledger:
         return last, link
 
     def records(self) -> tuple[Record, ...]:
-        """Everything, oldest first."""
+        """Everything that is kept, oldest first."""
         with self._guard():
             rows = self._database.execute("SELECT kind, sequence, data FROM records ORDER BY id").fetchall()
-        return tuple(Record(RecordKind(kind), SequenceNumber(sequence), data) for kind, sequence, data in rows)
+        return _records(rows)
+
+    def records_to_resume(self) -> tuple[Record, ...]:
+        """What a restart needs, oldest first: certificates of checkpoints, and all above the last stable one."""
+        checkpoints = (RecordKind.STABLE.value, RecordKind.DIVERGED.value)
+        with self._guard():
+            rows = self._database.execute(
+                "SELECT kind, sequence, data FROM records WHERE kind IN (?, ?) OR sequence > "
+                "(SELECT coalesce(max(sequence), 0) FROM records WHERE kind = ?) ORDER BY id",
+                (*checkpoints, RecordKind.STABLE.value),
+            ).fetchall()
+        return _records(rows)
 
     def append(self, records: Sequence[Record]) -> None:
         """Make records durable: one transaction, one fsync.
@@ -284,3 +295,7 @@ def _parse_witness(data: bytes) -> tuple[int, bytes] | None:
     if len(data) != WITNESS_BYTES:
         return None
     return int.from_bytes(data[:8], "big"), data[8:]
+
+
+def _records(rows: Iterable[tuple[str, int, bytes]]) -> tuple[Record, ...]:
+    return tuple(Record(RecordKind(kind), SequenceNumber(sequence), data) for kind, sequence, data in rows)

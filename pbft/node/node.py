@@ -53,6 +53,7 @@ from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
+from pbft.transport import keep_alive
 
 TICK_S = 0.05
 READS_PER_STEP = 4
@@ -179,6 +180,7 @@ class Node:
                 await trio.aclose_forcefully(socket)
                 return
             open_now[host] += 1
+            keep_alive(socket)
             try:
                 await handler(socket)
             except LINK_FAILURES as error:
@@ -257,7 +259,7 @@ class Node:
         last = self._executor.checkpoint
         return Recovered(
             now=self._clock.now(),
-            records=self._ledger.records(),
+            records=self._ledger.records_to_resume(),
             last_executed=self._executor.position.last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
         )
@@ -345,6 +347,7 @@ class Node:
             "ignored": dict(sorted(self._ignored.items())),
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
+            "evidence_dropped": self._evidence.dropped,
             "alarms": list(self._alarms),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cpu_s": round(time.process_time(), 4),

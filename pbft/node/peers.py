@@ -28,6 +28,7 @@ from pbft.core.types import ReplicaId
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 BACKOFF_FIRST_S = 0.05
@@ -87,6 +88,10 @@ class OutgoingLink:
                 failure = "closed by the peer"
             except LINK_FAILURES as error:
                 failure = reason_of(error)
+            except Exception as error:
+                # As for accepted connections: whatever goes wrong here concerns this link only.
+                failure = reason_of(error)
+                log.exception("link failed", peer=self.peer)
             was_up, self.is_up = self.is_up, False
             self._queue.clear()
             if was_up or failure != self.last_failure:
@@ -99,6 +104,7 @@ class OutgoingLink:
         endpoint = self._contact.endpoint
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
             socket = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        keep_alive(socket)
         tls = trio.SSLStream(socket, self._context, https_compatible=True)
         try:
             stream = FrameStream(tls, frame_bytes_max=0)

@@ -23,6 +23,7 @@ from pbft.core.messages import Commit, CommitCertificate, Prepare, PrePrepare, P
 from pbft.core.types import ReplicaId
 from pbft.node.ledger import Ledger
 from tests.chatsvc_process.processes import PATIENCE_S, Running, node
+from tests.node.ledgers import all_records
 from tests.node.network import Customer, client
 
 BACKUP, PRIMARY = 2, 0
@@ -54,7 +55,7 @@ def votes_of(file: GroupFile, directory: Path, *, ledger_of: int, signer: int) -
     ledger = Ledger(directory / f"replica-{ledger_of}", identity, retained_sequences=1024)
     opener = Opener(file.group, Ed25519Verifier())
     votes = Votes()
-    for record in ledger.records():
+    for record in all_records(ledger):
         if record.kind is RecordKind.BODY:
             continue
         if record.kind is RecordKind.PREPARED:

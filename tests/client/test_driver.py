@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pbft.client.driver import next_session
+from pbft.client.driver import SESSION_RANDOM_BITS, next_session
 from pbft.client.errors import (
     OutcomeUnknown,
     ReplicasDisagree,
@@ -351,5 +351,10 @@ async def test_a_cancelled_caller_is_cancelled(world: World, autojump_clock: Moc
 
 def test_session_numbers_grow() -> None:
     first = next_session()
-    assert next_session(SessionNumber(first + 1000)) == first + 1001
-    assert next_session(SessionNumber(5)) >= first
+    later = SessionNumber(first + (1 << 40))
+    assert next_session(later) == later + 1
+    assert next_session(SessionNumber(5)) >> SESSION_RANDOM_BITS >= first >> SESSION_RANDOM_BITS
+
+
+def test_two_programs_that_start_together_have_different_sessions() -> None:
+    assert len({next_session() for _ in range(200)}) == 200

@@ -9,7 +9,12 @@ import pytest
 
 from pbft.core.effects import IgnoreReason
 from pbft.core.messages import Body, Credit, Query, Subscribe, Unsubscribe
-from pbft.core.readers import QUERIES_PER_DEVICE_MAX, QUERY_AHEAD_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX
+from pbft.core.readers import (
+    QUERIES_PER_DEVICE_MAX,
+    QUERY_AHEAD_MAX,
+    SUBSCRIPTIONS_MAX,
+    SUBSCRIPTIONS_PER_DEVICE_MAX,
+)
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, View
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import Craft, digest
@@ -141,9 +146,11 @@ def read_of_a_damaged_state(world: World) -> None:
 
 
 def too_many_subscriptions(world: World) -> None:
-    device = world.cluster.members.device("a")
-    for number in range(SUBSCRIPTIONS_PER_DEVICE_MAX + 1):
-        subscribe = Subscribe(subscription=number, topic=b"log", start=EventIndex(0), bodies=True)
+    for number in range(SUBSCRIPTIONS_MAX + 1):
+        device = world.cluster.members.device(f"d{number // SUBSCRIPTIONS_PER_DEVICE_MAX}")
+        subscribe = Subscribe(
+            subscription=number % SUBSCRIPTIONS_PER_DEVICE_MAX, topic=b"log", start=EventIndex(0), bodies=True
+        )
         world.cluster.from_client(device, ME, subscribe)
 
 

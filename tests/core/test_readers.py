@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crypto.digest import digest_of
-from pbft.core.effects import IgnoreReason
+from crypto.signing import PublicKey
+from pbft.core.effects import IgnoreReason, QueryDone, RunQuery
 from pbft.core.messages import Answer, ClientMessage, Credit, Events, Query, Subscribe, Unsubscribe
-from pbft.core.readers import CREDIT_EVENTS, EVENTS_PER_FRAME_MAX, QUERIES_PER_DEVICE_MAX
-from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
+from pbft.core.output import Output
+from pbft.core.readers import (
+    CREDIT_EVENTS,
+    EVENTS_PER_FRAME_MAX,
+    QUERIES_AT_ONCE,
+    QUERIES_PER_DEVICE_MAX,
+    SUBSCRIPTIONS_PER_DEVICE_MAX,
+    Readers,
+)
+from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber
+from pbft.core.voting_rules import VotingRules
 from tests.harness.cluster import Cluster
 from tests.harness.executor import TOPIC
+from tests.harness.keys import make_group
 
 ME = ReplicaId(1)
+GROUP = make_group(4)
+NOW = Now(Milliseconds(0), Milliseconds(0))
 
 
 class Client:
@@ -235,3 +248,60 @@ def test_large_events_come_in_frames_that_a_client_can_open() -> None:
     assert [frame.first for frame in whole] == [sum(len(f.items) for f in whole[:i]) for i in range(len(whole))]
     assert len(whole) < 20
     assert [len(frame.items) for frame in client.events if not frame.bodies] == [256, 64]
+
+
+# -- taking turns
+
+
+def test_reads_of_many_questions_take_turns_and_few_are_under_way_at_once() -> None:
+    rules = VotingRules(GROUP.group, ReplicaId(1), GROUP.signers[1])
+    readers = Readers(rules)
+    out = Output()
+    greedy, modest = GROUP.device("greedy").public_key, GROUP.device("modest").public_key
+    for number in range(QUERIES_PER_DEVICE_MAX):
+        readers.on_query(out, greedy, query(number, 0), SequenceNumber(0))
+    readers.on_query(out, modest, query(0, 0), SequenceNumber(0))
+    assert len(out.read) == QUERIES_AT_ONCE
+    served: list[PublicKey] = []
+    while out.read:
+        read = out.read.pop(0)
+        assert isinstance(read, RunQuery)
+        served.append(read.device)
+        done = QueryDone(now=NOW, device=read.device, query_id=read.query_id, sequence=SequenceNumber(0), result=b"")
+        readers.on_query_done(out, done)
+        assert len(out.read) <= QUERIES_AT_ONCE
+    assert len(served) == QUERIES_PER_DEVICE_MAX + 1
+    assert served.index(modest) <= QUERIES_AT_ONCE + 1, "the other device did not wait for the whole queue"
+
+
+def test_a_device_that_left_leaves_no_place_taken() -> None:
+    rules = VotingRules(GROUP.group, ReplicaId(1), GROUP.signers[1])
+    readers = Readers(rules)
+    device = GROUP.device("a").public_key
+    for _ in range(3):
+        out = Output()
+        for number in range(QUERIES_PER_DEVICE_MAX):
+            readers.on_query(out, device, query(number, number % 2), SequenceNumber(0))
+        assert out.ignored == []
+        readers.on_client_gone(device)
+        for read in out.read:
+            assert isinstance(read, RunQuery)
+            readers.on_query_done(
+                Output(),
+                QueryDone(now=NOW, device=device, query_id=read.query_id, sequence=SequenceNumber(0), result=b""),
+            )
+
+
+def test_a_device_with_too_many_subscriptions_loses_its_oldest() -> None:
+    rules = VotingRules(GROUP.group, ReplicaId(1), GROUP.signers[1])
+    readers = Readers(rules)
+    out = Output()
+    device = GROUP.device("a").public_key
+    for number in range(SUBSCRIPTIONS_PER_DEVICE_MAX + 1):
+        readers.on_subscribe(
+            out, device, Subscribe(subscription=number, topic=b"t", start=EventIndex(0), bodies=True)
+        )
+    assert out.ignored == []
+    readers.on_unsubscribe(out, device, Unsubscribe(subscription=0))
+    readers.on_unsubscribe(out, device, Unsubscribe(subscription=1))
+    assert [ignored.reason for ignored in out.ignored] == [IgnoreReason.NO_SUBSCRIPTION]

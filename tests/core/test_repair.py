@@ -238,3 +238,20 @@ def test_a_straggler_catches_up_in_time(missed: int) -> None:
     start = cluster.now_ms
     cluster.settle(cluster.executed_everywhere(missed))
     assert cluster.now_ms - start <= 5000
+
+
+def test_a_body_is_asked_of_everybody_when_the_one_who_boasts_does_not_send_it() -> None:
+    """A Byzantine primary commits to 3 alone, withholds the body, and claims to be far ahead."""
+    cluster = Cluster(byzantine=(0,))
+    craft = Craft(cluster.members)
+    batch = craft.batch(craft.request("a"))
+    for to in (1, 2):
+        cluster.inject(0, to, craft.proposal(0, 1, batch))
+    cluster.on_send = lambda flight: flight.source != 3 or flight.to != 0
+    cluster.deliver_all()
+    cluster.inject(0, 3, craft.commit_certificate(1, batch.digest, (0, 1, 2)))
+    boast = Status(view=View(0), stable_checkpoint=SequenceNumber(0), last_executed=SequenceNumber(99), slots=())
+    cluster.inject(0, 3, boast)
+    cluster.deliver_all()
+    honest = [cluster.nodes[ReplicaId(me)].executor.state for me in (1, 2, 3)]
+    cluster.settle(lambda: all(state.last_executed == 1 for state in honest))

@@ -87,7 +87,7 @@ async def test_errors_are_one_line_and_have_their_exit_code(tmp_path: Path) -> N
             (("send", "ubuntu", "bell \x07"), 4, "U+0007"),
             (("send", "ubuntu", "x", "--reply-to", "7"), 4, "replied to"),
             (("create", "ubuntu"), 4, "of this name already"),
-            (("join", "ubuntu"), 4, "member"),
+            (("join", "ubuntu"), 4, "joined this room already"),
             (("register", "bob"), 4, "alice"),
             (("search", '"never closed'), 4, "quot"),
             (("history", "nosuch"), 4, "room"),

@@ -17,6 +17,7 @@ from tests.node.ledgers import (
     IDENTITY,
     WAL_NAME,
     Image,
+    all_records,
     fill,
     flipped,
     image_of,
@@ -64,6 +65,14 @@ def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_a_restart_gets_all_votes_above_the_last_stable_checkpoint_and_its_certificates(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for transaction in (slot(7), slot(9), [stable(4)], slot(8), [stable(8)], slot(10)):
+        ledger.append(transaction)
+    assert ledger.records_to_resume() == (*slot(9), stable(4), stable(8), *slot(10))
+    ledger.close()
+
+
 # -- serving peers
 
 
@@ -101,7 +110,7 @@ def test_nothing_is_dropped_while_an_earlier_record_of_a_kept_sequence_stands_be
     late, early = [record(1), record(2)], [record(9)]
     for transaction in (early, late, [stable(8)]):
         ledger.append(transaction)
-    assert ledger.records() == (*early, *late, stable(8))
+    assert all_records(ledger) == (*early, *late, stable(8))
     ledger.close()
 
 
@@ -112,7 +121,7 @@ def test_pruning_keeps_the_certificate_it_is_done_for_and_all_votes_above_it(tmp
         ledger.append([record(sequence)])
         if sequence % 4 == 0:
             ledger.append([record(sequence + 1, RecordKind.COMMITTED), stable(sequence), record(sequence + 2)])
-        records = ledger.records()
+        records = all_records(ledger)
         low = max((each.sequence for each in records if each.kind is RecordKind.STABLE), default=0)
         assert low == sequence - sequence % 4
         votes = {each.sequence for each in records if each.kind is RecordKind.PREPARE}
@@ -137,7 +146,7 @@ def test_a_crash_between_commit_and_witness_while_pruning_is_survived(
     monkeypatch.setattr(os, "pwrite", crash_then_write)
     ledger.append([*slot(2), *slot(3), stable(4), record(5)])
     monkeypatch.setattr(os, "pwrite", real)
-    everything = ledger.records()
+    everything = all_records(ledger)
     ledger.close()
     assert [verdict(lay_out(image, tmp_path / "crashed")) for image in images] == [everything]
 

@@ -1,0 +1,67 @@
+"""A replica that forgot what it said, or whose state is known to be damaged, must not go on as if nothing were."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbft.core.effects import IgnoreReason
+from pbft.core.errors import InvariantViolation
+from pbft.core.messages import Query
+from pbft.core.types import ReplicaId, SequenceNumber
+from tests.harness.cluster import Cluster
+from tests.harness.craft import Craft, digest
+
+ME = ReplicaId(1)
+K = 4
+
+
+@pytest.mark.parametrize("kind", ["prepare", "commit"])
+def test_pitfall_08_a_vote_of_its_own_that_its_ledger_does_not_know_stops_the_replica(kind: str) -> None:
+    """It lost its whole directory, and a peer shows it what it had said: it must not say otherwise now."""
+    cluster = Cluster()
+    craft = Craft(cluster.members)
+    vote = craft.prepare(ME, 1, digest("x")) if kind == "prepare" else craft.commit(ME, 1, digest("x"))
+    cluster.inject(3, ME, vote)
+    with pytest.raises(InvariantViolation, match="must not vote again"):
+        cluster.deliver_all()
+
+
+def test_its_own_votes_that_it_does_know_are_duplicates() -> None:
+    cluster = Cluster()
+    cluster.request("a")
+    cluster.deliver_all()
+    slot = cluster.replicas[ME].log.get(SequenceNumber(1))
+    assert slot is not None
+    cluster.inject(3, ME, slot.prepares[ME])
+    cluster.inject(3, ME, slot.commits[ME])
+    cluster.deliver_all()
+    assert cluster.nodes[ME].ignored[IgnoreReason.DUPLICATE] == 2
+
+
+def test_a_damaged_state_is_remembered_over_a_restart_and_answers_nobody() -> None:
+    cluster = Cluster(checkpoint_interval=K, pipeline_depth=2)
+    cluster.on_send = lambda flight: flight.to != ME or flight.source != 3
+    craft = Craft(cluster.members)
+    # Certified before it gets there: it does not even sign its own root.
+    cluster.inject(3, ME, craft.checkpoint_certificate(K, digest("theirs"), (0, 2, 3)))
+    for first in range(K):
+        cluster.request("a", first=first, ack=first)
+        cluster.deliver_all()
+    assert cluster.replicas[ME].checkpoints.diverged_at == K
+    assert cluster.replicas[ME].checkpoints.own_vote(SequenceNumber(K)) is None
+    assert cluster.nodes[ME].alarms
+    cluster.crash(ME)
+    cluster.restart(ME)
+    for first in range(K, 2 * K):
+        cluster.request("a", first=first, ack=first)
+        cluster.deliver_all()
+    replica = cluster.replicas[ME]
+    assert replica.checkpoints.diverged_at == K
+    assert replica.log.last_executed == K, "nothing is executed on top of it"
+    assert replica.describe()["role"] == "diverged"
+    before = len(cluster.replies)
+    query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
+    cluster.from_client(cluster.members.device("a"), ME, query)
+    cluster.deliver_all()
+    assert cluster.nodes[ME].ignored[IgnoreReason.DIVERGED] == 1
+    assert [reply for reply in cluster.replies[before:] if reply[0] == ME] == []
