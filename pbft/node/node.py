@@ -252,6 +252,8 @@ class Node:
                 if at <= now.steady:
                     del self._timers[timer]
                     self._inbox.post(TimerExpired(now=now, timer=timer))
+            # Executed batches are committed here, out of the way of replies; checkpoints are at once.
+            self._executor.settle()
             if self._archive and now.steady - self._stored_at >= ARCHIVE_FLUSH_MS:
                 self._store(())
 

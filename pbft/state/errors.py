@@ -30,6 +30,10 @@ class StorageGuard:
         self.path = path
         self._first: StorageFailure | None = None
 
+    @property
+    def failed(self) -> bool:
+        return self._first is not None
+
     def check(self) -> None:
         if self._first is not None:
             raise self._first

@@ -171,6 +171,10 @@ class Executor:
             events = None
         return self._position.last_executed, events
 
+    def settle(self) -> None:
+        """Commit the batches executed since the last time: to be called now and then, not for each."""
+        self._store.settle()
+
     def close(self) -> None:
         self._store.close()
 

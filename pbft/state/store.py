@@ -160,27 +160,41 @@ class StateStore:
 
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[None]:
-        """One batch: all of it is committed, or nothing. `durable`: on disk before this returns.
+        """One batch: all of it is kept, or nothing. `durable`: on disk before this returns.
+
+        Otherwise it is seen at once and committed with the next `settle`: a process that dies before has executed
+        less, which the ledger makes good.
 
         SQLite ignores a change of `synchronous` inside a transaction, hence before it. In WAL mode FULL syncs the log
         at each commit, and with it all earlier commits; NORMAL leaves that to checkpoints of the log.
         """
         with self.guard:
             if durable is not self._durable:
+                self.settle()
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
-            self._connection.execute("BEGIN IMMEDIATE")
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("SAVEPOINT batch")
         try:
             yield
             self.guard.check()
             with self.guard:
-                self._connection.execute("COMMIT")
+                self._connection.execute("RELEASE batch")
         except BaseException:
             self._roll_back()
             raise
+        if durable:
+            self.settle()
         for held in self._tables.values():
             held.pending.clear()
             held.shrink(self._cache_rows)
+
+    def settle(self) -> None:
+        """Commit the batches that were kept since the last time."""
+        with self.guard:
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
 
     def changes(self, tables: Sequence[str]) -> list[RowChange]:
         """What the batch changed in these tables so far."""
@@ -218,7 +232,12 @@ class StateStore:
             self._connection.executemany(_WRITE_META, values.items())
 
     def close(self) -> None:
-        self._connection.close()
+        """Commit what was kept, unless the database failed before, and close. Raises StorageFailure."""
+        try:
+            if not self.guard.failed:
+                self.settle()
+        finally:
+            self._connection.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -250,7 +269,8 @@ class StateStore:
             held.forget()
         if self._connection.in_transaction:
             with self.guard:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK TO batch")
+                self._connection.execute("RELEASE batch")
         with self.guard:
             self.digests.load()
 

@@ -23,7 +23,6 @@ from pbft.core.messages import Commit, CommitCertificate, Prepare, PrePrepare, P
 from pbft.core.types import ReplicaId
 from pbft.node.ledger import Ledger
 from tests.chatsvc_process.processes import PATIENCE_S, Running, node
-from tests.node.ledgers import all_records
 from tests.node.network import Customer, client
 
 BACKUP, PRIMARY = 2, 0
@@ -55,7 +54,7 @@ def votes_of(file: GroupFile, directory: Path, *, ledger_of: int, signer: int) -
     ledger = Ledger(directory / f"replica-{ledger_of}", identity, retained_sequences=1024)
     opener = Opener(file.group, Ed25519Verifier())
     votes = Votes()
-    for record in all_records(ledger):
+    for record in ledger.records():
         if record.kind is RecordKind.BODY:
             continue
         if record.kind is RecordKind.PREPARED:

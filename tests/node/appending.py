@@ -17,7 +17,7 @@ from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
 from pbft.node.ledger import Ledger
 from pbft.state.errors import StorageFailure
-from tests.node.ledgers import IDENTITY, all_records, slot, stable
+from tests.node.ledgers import IDENTITY, slot, stable
 
 INTERVAL = 8
 RETAINED = 16
@@ -39,7 +39,7 @@ def main(directory: Path, file_bytes_max: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, hard))  # Python ignores SIGXFSZ
     try:
         ledger = Ledger(directory, IDENTITY, retained_sequences=RETAINED)
-        done = max((record.sequence for record in all_records(ledger)), default=0)
+        done = max((record.sequence for record in ledger.records()), default=0)
         for number in count(done + 1):
             ledger.append(transaction(number))
             say("stored", number)

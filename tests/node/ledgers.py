@@ -39,17 +39,11 @@ def open_ledger(directory: Path, *, identity: bytes = IDENTITY, retained: int = 
     return Ledger(directory, identity, retained_sequences=retained)
 
 
-def all_records(ledger: Ledger) -> tuple[Record, ...]:
-    """The whole chain, oldest first; a restart needs less of it."""
-    rows = ledger._database.execute("SELECT kind, sequence, data FROM records ORDER BY id")
-    return tuple(Record(RecordKind(kind), SequenceNumber(sequence), data) for kind, sequence, data in rows)
-
-
 def records_in(directory: Path) -> tuple[Record, ...]:
     """What a new process finds. Raises LedgerDamaged."""
     ledger = open_ledger(directory)
     try:
-        return all_records(ledger)
+        return ledger.records()
     finally:
         ledger.close()
 

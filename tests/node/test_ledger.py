@@ -17,7 +17,6 @@ from tests.node.ledgers import (
     IDENTITY,
     WAL_NAME,
     Image,
-    all_records,
     fill,
     flipped,
     image_of,
@@ -110,7 +109,7 @@ def test_nothing_is_dropped_while_an_earlier_record_of_a_kept_sequence_stands_be
     late, early = [record(1), record(2)], [record(9)]
     for transaction in (early, late, [stable(8)]):
         ledger.append(transaction)
-    assert all_records(ledger) == (*early, *late, stable(8))
+    assert ledger.records() == (*early, *late, stable(8))
     ledger.close()
 
 
@@ -121,7 +120,7 @@ def test_pruning_keeps_the_certificate_it_is_done_for_and_all_votes_above_it(tmp
         ledger.append([record(sequence)])
         if sequence % 4 == 0:
             ledger.append([record(sequence + 1, RecordKind.COMMITTED), stable(sequence), record(sequence + 2)])
-        records = all_records(ledger)
+        records = ledger.records()
         low = max((each.sequence for each in records if each.kind is RecordKind.STABLE), default=0)
         assert low == sequence - sequence % 4
         votes = {each.sequence for each in records if each.kind is RecordKind.PREPARE}
@@ -146,7 +145,7 @@ def test_a_crash_between_commit_and_witness_while_pruning_is_survived(
     monkeypatch.setattr(os, "pwrite", crash_then_write)
     ledger.append([*slot(2), *slot(3), stable(4), record(5)])
     monkeypatch.setattr(os, "pwrite", real)
-    everything = all_records(ledger)
+    everything = ledger.records()
     ledger.close()
     assert [verdict(lay_out(image, tmp_path / "crashed")) for image in images] == [everything]
 

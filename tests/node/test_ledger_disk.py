@@ -17,7 +17,7 @@ from pbft.core.types import SequenceNumber
 from pbft.node.ledger import WITNESS_NAME, Ledger
 from pbft.state.errors import StorageFailure
 from tests.node.appending import INTERVAL, RETAINED, transaction
-from tests.node.ledgers import IDENTITY, all_records, image_of, open_ledger, record, records_in, slot, stable
+from tests.node.ledgers import IDENTITY, image_of, open_ledger, record, records_in, slot, stable
 
 REMEDY = "free the disk or replace it, then start the node again"
 
@@ -88,7 +88,7 @@ def test_sqlite_out_of_pages_stores_nothing(tmp_path: Path) -> None:
     before = image_of(tmp_path)[WITNESS_NAME]
     with pytest.raises(StorageFailure, match=f"ledger.sqlite: database or disk is full. .*{REMEDY}"):
         ledger.append([record(2), record(3, size=100_000)])
-    assert all_records(ledger) == tuple(slot(1))
+    assert ledger.records() == tuple(slot(1))
     assert image_of(tmp_path)[WITNESS_NAME] == before
     ledger.close()
     assert records_in(tmp_path) == tuple(slot(1))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,7 @@ def test_table_names_are_lower_case_identifiers(name: str) -> None:
 def test_a_full_disk_stops_the_store_with_the_file_and_the_reason(tmp_path: Path) -> None:
     store = open_store(tmp_path / "state.sqlite")
     commit(store, {KEY: (1,)})
+    store.settle()
     (pages,) = store.connection.execute("PRAGMA page_count").fetchone()
     store.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageFailure, match=r"state\.sqlite: database or disk is full \(SQLITE_FULL\).*space"):
@@ -293,6 +295,25 @@ def test_a_full_disk_stops_the_store_with_the_file_and_the_reason(tmp_path: Path
     assert store.get("range", KEY) == (1,)
     with pytest.raises(StorageFailure, match="full"):
         commit(store, {KEY: (2,)})
+    store.close()
+
+
+def test_batches_are_kept_before_they_are_committed_and_committed_by_settling(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    store = open_store(path)
+    commit(store, {KEY: (1,)})
+    assert store.get("range", KEY) == (1,)
+    assert list(store.scan("range", limit=5)) == [(KEY, (1,))]
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT count(*) FROM rows_range").fetchone() == (0,)
+    store.settle()
+    assert other.execute("SELECT count(*) FROM rows_range").fetchone() == (1,)
+    with suppress(ArithmeticError), store.transaction(durable=False):
+        store.put("range", KEY, (2,))
+        store.flush()
+        raise ArithmeticError
+    assert store.get("range", KEY) == (1,)
+    other.close()
     store.close()
 
 
@@ -330,6 +351,8 @@ def test_a_durable_transaction_syncs_the_log_at_its_commit(tmp_path: Path) -> No
         statement.removeprefix("PRAGMA synchronous = ") for statement in statements if statement.startswith(kept)
     ]
     begin, end = "BEGIN IMMEDIATE", "COMMIT"
-    assert outer == [begin, end, "FULL", begin, end, begin, end, "NORMAL", begin, end]
+    assert outer == [begin, end, "FULL", begin, end, begin, end, "NORMAL", begin]
+    store.settle()
+    assert statements[-1] == end
     assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()

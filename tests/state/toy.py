@@ -182,12 +182,13 @@ def sample_batches() -> Iterable[Batch]:
 
 
 def roots(executor: Executor, batches: Iterable[Batch]) -> list[Digest]:
-    """Execute all, and return the state root after each."""
+    """Execute all, commit each, and return the state root after each."""
     found = []
     for each in batches:
         sequence = SequenceNumber(executor.position.last_executed + 1)
         executor.execute(Execute(sequence=sequence, batch=each), NOW)
         found.append(executor.state_root())
+        executor.settle()
     return found
 
 
