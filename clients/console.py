@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. With --json stdout has one JSON
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -113,6 +114,8 @@ def _passphrase() -> str:
 
 def run(body: Callable[[], Awaitable[int | None]]) -> int:
     """Run a command's body and turn what it raises into one line and an exit code."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 50)  # a command lives for seconds, or answers thousands of times: look less often
     try:
         return int(trio.run(body) or 0)
     except BaseExceptionGroup as group:

@@ -51,11 +51,12 @@ class Processes:
     async def start(self, replica: int, *, behaviour: str | None = None) -> None:
         module = ["chatsvc", "node"] if behaviour is None else ["adversary.node"]
         command = [sys.executable, "-m", *module, str(self.directory), "--replica", str(replica)]
+        command.append("--until-stdin-closes")  # if this process is killed, nobody is left behind
         if behaviour is not None:
             command += ["--behaviour", behaviour]
         with (self.directory / f"replica-{replica}.log").open("ab") as log:
             self.running[replica] = await trio.lowlevel.open_process(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     async def stop(self, replica: int, number: signal.Signals) -> None:

@@ -51,9 +51,10 @@ class RunningGroup:
             module = ["chatsvc", "node"] if behaviour is None else ["adversary.node"]
             more = [] if behaviour is None else ["--behaviour", behaviour]
             command = [sys.executable, "-m", *module, str(self.path), "--replica", str(number), *more]
+            command.append("--until-stdin-closes")
             with (self.path / f"replica-{number}.log").open("ab") as log:
                 self.processes[number] = await trio.lowlevel.open_process(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=log
                 )
 
     async def end(self, replica: int, number: signal.Signals) -> int:
