@@ -10,5 +10,5 @@ from chatsvc.commands import add_commands
 
 if __name__ == "__main__":
     app = App(name="python -m chatsvc")
-    add_commands(app)
+    add_commands(app, App.command)
     sys.exit(app())

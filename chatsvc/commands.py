@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cyclopts import App
 
 OPERATING = "Running a group"
 
 
-def add_commands(app: App) -> None:
-    app.command(
+def add_commands(app: App, add: Callable[..., None]) -> None:
+    """`add(app, path, name=, help=, group=)` registers a command by import path."""
+    add(
+        app,
         "chatsvc.operating:init",
         name="init",
         group=OPERATING,
         help="Found a group: make keys, certificates and the group file in a directory.",
     )
-    app.command("chatsvc.operating:up", name="up", group=OPERATING, help="Run all replicas of a group until Ctrl-C.")
-    app.command("chatsvc.operating:node", name="node", group=OPERATING, help="Run one replica of a group.")
+    add(app, "chatsvc.operating:up", name="up", group=OPERATING, help="Run all replicas of a group until Ctrl-C.")
+    add(app, "chatsvc.operating:node", name="node", group=OPERATING, help="Run one replica of a group.")

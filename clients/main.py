@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points, version
+from typing import Any
 
 from cyclopts import App
 
 COMMANDS = "quorate.commands"
+
+
+def add_lazily(app: App, path: str, *, name: str, help: str, **options: Any) -> None:  # noqa: A002 - cyclopts' own word
+    """Register a command by import path. `help` stands in listings; the command asked for speaks for itself."""
+    if name not in sys.argv[1:3]:
+        options["help"] = help
+    app.command(path, name=name, **options)
 
 
 def make_app() -> App:
@@ -16,9 +24,10 @@ def make_app() -> App:
         name="quorate",
         help="A chat that no f machines can silence, forge, reorder or lose.",
         version=lambda: version("quorate"),
+        help_format="plaintext",  # the formatted kinds load a Markdown parser and a highlighter first
     )
     for point in sorted(entry_points(group=COMMANDS), key=lambda point: point.name):
-        point.load()(app)
+        point.load()(app, add_lazily)
     return app
 
 
