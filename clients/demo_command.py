@@ -85,6 +85,7 @@ def _print(output: Output, summary: dict[str, Any]) -> None:
     output.out.print(
         f"{summary['messages_accepted']} accepted, {summary['messages_followed_in_order']} read in order, "
         f"{summary['lies_detected']} lies detected, {summary['replicas_restarted']} replicas restarted, "
-        f"{summary['search_hits']} search hits; state {verdict}. {summary['seconds']} s",
+        f"{summary['search_hits']} search hits",
         markup=False,
     )
+    output.out.print(f"state {verdict}, after {summary['seconds']} s", markup=False)

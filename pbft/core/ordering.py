@@ -68,6 +68,8 @@ class Ordering:
 
     def resume(self, out: Output, highest_proposed: SequenceNumber) -> None:
         """Go on after a restart: the log holds what the ledger had."""
+        for sequence in range(self._log.low_watermark + 1, self._log.last_executed + 1):
+            self._release(sequence)
         self._last_issued = self._log.last_executed
         self._next_sequence = SequenceNumber(max(highest_proposed, self._log.last_executed) + 1)
         for slot in self._log.unexecuted():
@@ -281,8 +283,14 @@ class Ordering:
             self._last_issued = SequenceNumber(self._last_issued + 1)
             out.execute.append(Execute(sequence=self._last_issued, batch=batch))
 
+    def _release(self, sequence: int) -> None:
+        slot = self._log.get(sequence)
+        if slot is not None:
+            slot.release_bodies()
+
     def on_executed(self, sequence: SequenceNumber) -> None:
         invariant(sequence == self._log.last_executed + 1, "batches executed out of order")
         invariant(sequence <= self._last_issued, "a batch was executed that was not handed out")
         self._log.last_executed = sequence
+        self._release(sequence)
         self._next_sequence = max(self._next_sequence, SequenceNumber(sequence + 1))

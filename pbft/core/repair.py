@@ -176,7 +176,7 @@ class Repair:
             )
             proposal = slot.proposal
             mine = proposal is not None and proposal.pre_prepare.signer == self._me
-            if proposal is not None and mine and not has.has_proposal and size < SERVE_BYTES_MAX:
+            if proposal is not None and proposal.wire and mine and not has.has_proposal and size < SERVE_BYTES_MAX:
                 out.send_to((peer,), proposal)
                 size += len(proposal.wire)
             prepare = slot.prepares.get(self._me)
@@ -199,7 +199,7 @@ class Repair:
             if batch is not None:
                 out.send_to((peer,), Body(sequence=sequence, batch=batch))
                 size += len(batch.wire)
-            elif sequence <= self._log.low_watermark:
+            elif sequence <= self._log.last_executed:
                 self._serve(out, peer, Archived.BODIES, sequence, sequence)
                 size += ARCHIVED_BODY_BYTES
         known.fetch_from = Milliseconds(max(known.fetch_from, now - SERVE_BURST_MS) + size // SERVE_BYTES_PER_MS)

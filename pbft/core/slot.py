@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from crypto.digest import Digest
@@ -52,6 +52,13 @@ class Slot:
             return self.body
         return None
 
+    def release_bodies(self) -> None:
+        """The batch is executed: the ledger has it for those who ask, memory keeps its digest."""
+        self.body = None
+        if self.proposal is not None:
+            batch = replace(self.proposal.batch, requests=(), wire=b"")
+            self.proposal = replace(self.proposal, batch=batch, wire=b"")
+
     @property
     def missing_body(self) -> Digest | None:
         """Digest of the batch to fetch, if the certificate is here and the body is not."""
@@ -61,7 +68,7 @@ class Slot:
 
     def holds(self, digest: Digest) -> Batch | None:
         for batch in (self.proposal.batch if self.proposal else None, self.body):
-            if batch is not None and batch.digest == digest:
+            if batch is not None and batch.digest == digest and batch.wire:
                 return batch
         return None
 

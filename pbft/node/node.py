@@ -284,6 +284,8 @@ class Node:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
         results: list[Input] = [self._execute(execute) for execute in effects.execute]
         self._reads.extend(effects.read)
+        if effects.serve and self._archive:
+            self._store(())  # what is asked for may be among it
         for serve in effects.serve:
             for frame in archived_frames(self._ledger, self._opener, serve):
                 self._links[serve.to].send_nowait(framed(frame))

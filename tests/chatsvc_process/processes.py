@@ -57,7 +57,7 @@ class Finished:
 def run(*arguments: object) -> Finished:
     """A command that ends by itself, in this process: as the real one, without the time that one takes to start."""
     app = App(name="quorate")
-    add_commands(app)
+    add_commands(app, App.command)
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), structlog.contextvars.bound_contextvars():
         try:

@@ -255,3 +255,24 @@ def test_a_body_is_asked_of_everybody_when_the_one_who_boasts_does_not_send_it()
     cluster.deliver_all()
     honest = [cluster.nodes[ReplicaId(me)].executor.state for me in (1, 2, 3)]
     cluster.settle(lambda: all(state.last_executed == 1 for state in honest))
+
+
+def test_executed_bodies_are_not_kept_in_memory_and_come_out_of_the_ledger() -> None:
+    cluster = Cluster()
+    cluster.on_send = lambda flight: flight.to != 3
+    cluster.request("a")
+    cluster.deliver_all()
+    for me in (0, 1, 2):
+        slot = cluster.replicas[ReplicaId(me)].log.get(SequenceNumber(1))
+        assert slot is not None
+        assert slot.proposal is not None
+        assert not (slot.proposal.wire or slot.proposal.batch.wire or slot.proposal.batch.requests)
+    cluster.crash(1)
+    cluster.restart(1)
+    slot = cluster.replicas[ReplicaId(1)].log.get(SequenceNumber(1))
+    assert slot is not None
+    assert slot.proposal is not None
+    assert slot.proposal.wire == b""
+    cluster.on_send = None
+    cluster.settle(cluster.executed_everywhere(1))
+    cluster.assert_same_state()
