@@ -5,7 +5,6 @@ A body never carries its type, group, epoch or signer: the envelope binds those 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from crypto.canonical import Value, decode, encode, expect_bytes, expect_int, expect_list
@@ -292,14 +291,3 @@ def encode_unsubscribe(unsubscribe: Unsubscribe) -> bytes:
 def decode_unsubscribe(body: bytes) -> Unsubscribe:
     (subscription,) = _fields(body, 1, 64)
     return Unsubscribe(subscription=expect_int(subscription))
-
-
-LinkMessage = Status | Fetch | Query | Subscribe | Credit | Unsubscribe
-LINK_DECODERS: Final[dict[str, Callable[[bytes], LinkMessage]]] = {
-    STATUS: decode_status,
-    FETCH: decode_fetch,
-    QUERY: decode_query,
-    SUBSCRIBE: decode_subscribe,
-    CREDIT: decode_credit,
-    UNSUBSCRIBE: decode_unsubscribe,
-}
