@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from random import Random
+from struct import Struct
 
 FACES = 2**32
 PER_ROLL = 8
+_FACES = Struct(f">{PER_ROLL}I")
 
 
 class Streams:
@@ -21,8 +23,7 @@ class Streams:
 
     def roll(self, *name: str | int) -> tuple[int, ...]:
         """PER_ROLL numbers below FACES, for what happens to one message."""
-        digest = self._digest(name)
-        return tuple(int.from_bytes(digest[4 * i : 4 * i + 4], "big") for i in range(PER_ROLL))
+        return _FACES.unpack(self._digest(name))
 
     def _digest(self, name: tuple[str | int, ...]) -> bytes:
         return blake2b(repr(name).encode(), key=self._key, digest_size=4 * PER_ROLL).digest()

@@ -33,9 +33,8 @@ def why_no_progress(run: Simulation) -> str:
     for host in run.hosts:
         if host.is_up:
             log = host.replica.log
-            stands.append(
-                f"{host.me} executed {host.executed}, h {log.low_watermark}, view {log.view}, pool {len(host.replica.pool)}"
-            )
+            pool = len(host.replica.pool)
+            stands.append(f"{host.me} executed {host.executed}, h {log.low_watermark}, view {log.view}, pool {pool}")
         else:
             stands.append(f"{host.me} {host.mode} {host.stopped_by[:80]}".rstrip())
     faulty = len(run.scenario.faulty)

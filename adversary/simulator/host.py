@@ -1,4 +1,4 @@
-"""One simulated node: a real replica with its disk, carrying effects out as `pbft.node.node.Node` does, in their order.
+"""One simulated node: a real replica with its disk, which carries effects out as `pbft.node.node.Node` does.
 
 A crash may come between any two effects. What the node does in tasks and threads, the host does in events.
 """
@@ -96,6 +96,8 @@ class Surroundings(Protocol):
     def reply(self, host: Host, device: PublicKey, message: ToClient) -> None: ...
 
     def lost(self, host: Host) -> None: ...
+
+    def note(self, what: str, source: int = -1) -> None: ...
 
     def stopped(self, host: Host, reason: str) -> None: ...
 
@@ -220,6 +222,7 @@ class Host:
         self._archive = []
         self.timers = {}
         self._awake = self._ticking = False
+        self._around.note("dies", self.number)
         self._around.lost(self)
         return image
 
@@ -436,6 +439,7 @@ class Host:
     def _note(self, effects: Effects) -> None:
         around = self._around
         for evidence in effects.evidence:
+            around.note(f"evidence {evidence.code}", self.number)
             around.checker.on_evidence(self, evidence)
         for alarm in effects.alarms:
             around.marks.reach("divergence noticed")
@@ -459,6 +463,8 @@ class Host:
         if self._archive and self._around.group.is_checkpoint(execute.sequence):
             self._store(())
         done = self.disk.execute(execute, self.now())
+        root = "" if done.state_root is None else f", root {done.state_root.hex()[:16]}"
+        self._around.note(f"execute {done.sequence}: {done.batch.digest.hex()[:16]}{root}", self.number)
         self._around.checker.on_executed(self, done)
         self._tick_soon()
         return done

@@ -227,8 +227,8 @@ class Checker:
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest
         self._check_signed(done.batch)
-        operations = {
-            (request.device, request.message.session, request.message.first_client_sequence + offset): operation
+        operations: dict[Name, bytes] = {
+            (request.device, int(request.message.session), request.message.first_client_sequence + offset): operation
             for request in done.batch.requests
             for offset, operation in enumerate(request.message.operations)
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from chatsvc.application.operations import Create, Join, Leave, Post, Read, Register, decode_operation
 from crypto.canonical import decode
@@ -29,13 +29,14 @@ class ChatModel:
         except MalformedEncoding:
             return ["error", "MALFORMED"]
         name = self.devices.get(device)
-        match decoded:
-            case Register(wanted):
-                return self._register(device, name, wanted)
-            case Read():
-                return None
-            case _ if name is None:
-                return ["error", "NOT_REGISTERED"]
+        if isinstance(decoded, Read):
+            return None
+        if isinstance(decoded, Register):
+            return self._register(device, name, decoded.name)
+        return ["error", "NOT_REGISTERED"] if name is None else self._in_rooms(name, decoded)
+
+    def _in_rooms(self, name: str, operation: Create | Join | Leave | Post) -> list[Any]:
+        match operation:
             case Create(room):
                 if room in self.members:
                     return ["error", "ROOM_EXISTS"]
@@ -56,7 +57,8 @@ class ChatModel:
             case Post(room=room, body=body):
                 self.messages[room].append((name, body))
                 return ["ok", "posted", room, len(self.messages[room]) - 1]
-        return None
+            case _:
+                assert_never(operation)
 
     def _register(self, device: PublicKey, name: str | None, wanted: str) -> list[Any]:
         if name is not None:

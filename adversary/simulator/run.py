@@ -8,9 +8,10 @@ from functools import lru_cache
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from adversary.craft import Craft
+from adversary.describe import Describe
 from adversary.keys import Members, make_group
 from adversary.simulator.byzantine import make_strategy
 from adversary.simulator.clients import SimulatedClient
@@ -28,6 +29,7 @@ from adversary.simulator.storage import Disk
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Timer
+from pbft.core.errors import ProtocolViolation
 from pbft.core.messages import ToClient
 from pbft.core.types import Milliseconds, ReplicaId
 
@@ -66,6 +68,14 @@ class Result:
     marks: frozenset[str]
 
 
+class _Source(NamedTuple):
+    """Who sends over a link, from where, and what kind of frame."""
+
+    name: ReplicaId | PublicKey
+    address: int
+    kind: str
+
+
 @lru_cache(maxsize=256)
 def _members(replicas: int, real: bool, parameters: tuple[tuple[str, int], ...]) -> Members:  # noqa: FBT001 - a key
     return make_group(replicas, real=real, name=GROUP_NAME, **dict(parameters))
@@ -80,9 +90,9 @@ class Simulation:
         directory: Path,
         *,
         trace: Trace | None = None,
-        prepare: Callable[[Host], None] | None = None,
     ) -> None:
         self.scenario = scenario
+        self._directory = f"{directory}/"
         parameters = tuple(sorted(scenario.parameters.items()))
         self.members = _members(scenario.replicas, scenario.real_signatures, parameters)
         self.group = self.members.group
@@ -95,9 +105,9 @@ class Simulation:
         self.steps = 0
         self.deliveries = 0
         self.healed = False
-        self._prepare = prepare
         self._trace = trace
         self._digest = sha256()
+        self._describe = Describe(self.members)
         self._heap: list[tuple[int, int, int, int, Callable[[], None]]] = []
         self._count = 0
         self.hosts = self._make_hosts(directory)
@@ -150,11 +160,11 @@ class Simulation:
         except Broken as broken:
             failure = Failure(
                 invariant=broken.invariant,
-                text=broken.text,
+                text=broken.text.replace(self._directory, ""),
                 at_ms=self.now_us // 1000,
                 recoverable=len(self.scenario.faulty) <= self.group.faulty_max,
             )
-            self.note(f"BROKEN {broken}")
+            self.note(f"broken: {broken}".replace(self._directory, ""))
         finally:
             for host in self.hosts:
                 host.close()
@@ -216,8 +226,6 @@ class Simulation:
     def start(self, host: Host) -> None:
         """Start or restart a host, and let its links come up."""
         self.note("start", host.number)
-        if self._prepare is not None:
-            self._prepare(host)
         host.start()
         if not host.is_up:
             return
@@ -245,7 +253,7 @@ class Simulation:
         self.at(self.now_us + CONNECT_US + delay, LINK, source.number, up)
 
     def stopped(self, host: Host, reason: str) -> None:
-        self.note(f"stopped: {reason}", host.number)
+        self.note(f"stopped: {reason.replace(self._directory, '')}", host.number)
 
     def lost(self, host: Host) -> None:
         """Clients notice that a host's connections are gone."""
@@ -279,24 +287,22 @@ class Simulation:
             if not self._meet(host, target):
                 continue
             for time in self.links.arrivals(self.now_us, host.number, target.number, kind):
-                self._deliver(time, host.me, host.number, target, kind, frame)
+                self._deliver(time, _Source(host.me, host.number, kind), target, frame)
 
     def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None:
         for target in self.of_replica[to]:
             if self._meets_client(target, client):
                 for time in self.links.arrivals(self.now_us, client.address, target.number, "client"):
-                    self._deliver(time, client.device, client.address, target, "client", frame)
+                    self._deliver(time, _Source(client.device, client.address, "client"), target, frame)
 
-    def _deliver(
-        self, time: int, source: ReplicaId | PublicKey, address: int, target: Host, kind: str, frame: bytes
-    ) -> None:
+    def _deliver(self, time: int, source: _Source, target: Host, frame: bytes) -> None:
         incarnation = target.incarnation
 
         def arrive() -> None:
             if target.incarnation == incarnation:  # else its connection is gone, and the frame with it
                 self.deliveries += 1
-                self.note(kind, address, target.number, frame)
-                target.receive(source, frame)
+                self.note(source.kind, source.address, target.number, frame)
+                target.receive(source.name, frame)
 
         self.at(time, DELIVER, target.number, arrive)
 
@@ -344,7 +350,16 @@ class Simulation:
         return "" if source < 0 else names[0] if to < 0 else f"{names[0]}->{names[1]}"
 
     def _text(self, what: str, frame: bytes) -> str:
-        return f" ({len(frame)} bytes)" if frame and what else ""
+        if not frame:
+            return ""
+        try:
+            if what == "reply":
+                return ": " + self._describe.message(self.frames.from_replica(frame))
+            if what == "client":
+                return ": " + self._describe.message(self.frames.from_client(frame))
+            return ": " + self._describe.message(self.frames.from_peer(frame))
+        except ProtocolViolation as error:
+            return f": {error}"
 
 
 def simulate(
@@ -352,7 +367,6 @@ def simulate(
     directory: Path,
     *,
     trace: Trace | None = None,
-    prepare: Callable[[Host], None] | None = None,
 ) -> Result:
-    """Run a scenario in an empty directory. `prepare`: called before each start of a host, to plant bugs in it."""
-    return Simulation(scenario, directory, trace=trace, prepare=prepare).run()
+    """Run a scenario in an empty directory."""
+    return Simulation(scenario, directory, trace=trace).run()

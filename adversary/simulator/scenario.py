@@ -1,4 +1,4 @@
-"""A scenario: all that a run depends on, as frozen data with one JSON form. `at_ms` is virtual time since the start."""
+"""A scenario: all that a run depends on, as frozen data with one JSON form. Times count from the start of the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Network(_Frozen):
+class Network(_Frozen, frozen=True):
     """What every link does to every frame while faults last. Probabilities in thousandths, times in microseconds."""
 
     delay_us: int = 300
@@ -40,7 +40,7 @@ class Network(_Frozen):
     queue_frames: int = 256
 
 
-class Action(_Frozen):
+class Action(_Frozen, frozen=True):
     """What a client does: register, create, join, leave, post, read (ordered), history or search (asked of all)."""
 
     id: int
@@ -50,12 +50,12 @@ class Action(_Frozen):
     text: str = ""
 
 
-class Client(_Frozen):
+class Client(_Frozen, frozen=True):
     name: str
     actions: tuple[Action, ...]
 
 
-class Crash(_Frozen, tag="crash", tag_field="kind"):
+class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):
     """The process dies after `fuse` more effects; `power`: the machine loses power, and what was not synced."""
 
     id: int
@@ -66,7 +66,7 @@ class Crash(_Frozen, tag="crash", tag_field="kind"):
     power: bool = False
 
 
-class Pause(_Frozen, tag="pause", tag_field="kind"):
+class Pause(_Frozen, frozen=True, tag="pause", tag_field="kind"):
     """As SIGSTOP and SIGCONT: inputs pile up, within the bounds of their queues."""
 
     id: int
@@ -75,8 +75,11 @@ class Pause(_Frozen, tag="pause", tag_field="kind"):
     replica: int
 
 
-class Partition(_Frozen, tag="partition", tag_field="kind"):
-    """Nothing passes between replicas of different sides. Clients reach everybody. `one_way`: only side 0 is not heard."""
+class Partition(_Frozen, frozen=True, tag="partition", tag_field="kind"):
+    """Replicas that share no side do not hear each other; clients reach everybody.
+
+    `one_way`: only side 0 is not heard.
+    """
 
     id: int
     at_ms: int
@@ -85,7 +88,7 @@ class Partition(_Frozen, tag="partition", tag_field="kind"):
     one_way: bool = False
 
 
-class Route(_Frozen, tag="route", tag_field="kind"):
+class Route(_Frozen, frozen=True, tag="route", tag_field="kind"):
     """One direction of one link loses frames: all, or those of one message type."""
 
     id: int
@@ -97,7 +100,7 @@ class Route(_Frozen, tag="route", tag_field="kind"):
     loss: int = 1000
 
 
-class Slow(_Frozen, tag="slow", tag_field="kind"):
+class Slow(_Frozen, frozen=True, tag="slow", tag_field="kind"):
     """A replica whose steps take longer: a failing disk, a busy machine."""
 
     id: int
@@ -107,7 +110,7 @@ class Slow(_Frozen, tag="slow", tag_field="kind"):
     service_us: int
 
 
-class ClockStep(_Frozen, tag="clock_step", tag_field="kind"):
+class ClockStep(_Frozen, frozen=True, tag="clock_step", tag_field="kind"):
     """The wall clock of a replica jumps, and is put right again later."""
 
     id: int
@@ -117,7 +120,7 @@ class ClockStep(_Frozen, tag="clock_step", tag_field="kind"):
     step_ms: int
 
 
-class DiskFull(_Frozen, tag="disk_full", tag_field="kind"):
+class DiskFull(_Frozen, frozen=True, tag="disk_full", tag_field="kind"):
     """No more space for ledger and state. The node stops at its next write; it is started again afterwards."""
 
     id: int
@@ -126,7 +129,7 @@ class DiskFull(_Frozen, tag="disk_full", tag_field="kind"):
     replica: int
 
 
-class SyncFails(_Frozen, tag="sync_fails", tag_field="kind"):
+class SyncFails(_Frozen, frozen=True, tag="sync_fails", tag_field="kind"):
     """The next fsync of the ledger fails; `kept` says whether the records reached the disk all the same."""
 
     id: int
@@ -136,7 +139,7 @@ class SyncFails(_Frozen, tag="sync_fails", tag_field="kind"):
     kept: bool
 
 
-class Damage(_Frozen, tag="damage", tag_field="kind"):
+class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
     """The process dies, and its files are not what they were when it starts again: see `storage.DAMAGES`.
 
     `amount`: where, for those that need it. `stale`: the files as they were at `image_ms`.
@@ -156,14 +159,14 @@ Fault: TypeAlias = Crash | Pause | Partition | Route | Slow | ClockStep | DiskFu
 DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "stale")
 
 
-class Liar(_Frozen):
+class Liar(_Frozen, frozen=True):
     """A replica that follows a strategy of `byzantine.STRATEGIES` from the start."""
 
     replica: int
     strategy: str
 
 
-class Scenario(_Frozen, kw_only=True):
+class Scenario(_Frozen, frozen=True, kw_only=True):
     """`parameters`: fields of pbft.core.group.Parameters. Every replica outside `core` is gone for good at `heal_ms`.
 
     `progress`: whether the run must end well, within `bound_ms` after `heal_ms`; else only safety is checked.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crypto.digest import Digest
 from pbft.core.effects import Effects, FromClient, FromPeer
 from pbft.core.messages import Commit, Prepare, Proposal, Signed
+from pbft.core.types import ReplicaId
 
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
@@ -75,5 +76,6 @@ def _is_held(host: Host, slot: Slot, digest: Digest) -> bool:
         return False
     if kind == "Proposal":
         return held.proposal is not None and held.proposal.batch.digest == digest
-    vote = (held.prepares if kind == "Prepare" else held.commits).get(signer)  # type: ignore[arg-type,attr-defined]
+    votes: Mapping[ReplicaId, Signed[Prepare] | Signed[Commit]] = held.prepares if kind == "Prepare" else held.commits
+    vote = votes.get(ReplicaId(signer))
     return vote is not None and vote.message.batch_digest == digest
