@@ -16,7 +16,7 @@ from adversary.simulator.dice import Streams
 from crypto.digest import Digest
 from pbft.core.effects import Effects, FromPeer, Input, Received, Send
 from pbft.core.frames import make_batch, wire_of
-from pbft.core.messages import Commit, Prepare, Proposal, Signed
+from pbft.core.messages import Checkpoint, Commit, Prepare, Proposal, Signed
 from pbft.core.types import Milliseconds, ReplicaId
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class DoubleVotes:
         for item in effects.send:
             send.append(item)
             match item.message:
+                case Signed(message=Checkpoint() as vouched, signer=self._me):
+                    false = Digest(bytes(reversed(vouched.state_root)))
+                    lie = self._craft.checkpoint(self._me, vouched.sequence, false)
+                    send.append(Send(to=item.to, message=lie))
                 case Signed(message=Prepare() | Commit() as vote, signer=self._me):
                     self._digests = [*self._digests[-7:], vote.batch_digest]
                     digest = self._random.choice(self._digests)

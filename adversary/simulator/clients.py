@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from adversary.simulator.frames import FrameCache
-from adversary.simulator.invariants import Checker, Place
-from adversary.simulator.marks import Marks
+from adversary.simulator.invariants import Place
 from adversary.simulator.scenario import Action
+from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
 from pbft.client.quorums import Accepted, Answered, ClientCore, Rejected, Settings, Ticket
-from pbft.core.group import Group
 from pbft.core.messages import SignedRequest
 from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
 
@@ -22,20 +18,6 @@ SETTINGS = Settings(
 )
 SESSION = SessionNumber(1)
 HISTORY_ROWS = 50
-
-
-class Surroundings(Protocol):
-    """What a client sees of the simulation."""
-
-    now_us: int
-    group: Group
-    frames: FrameCache
-    checker: Checker
-    marks: Marks
-
-    def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None: ...
-
-    def wake_client(self, client: SimulatedClient, at_ms: int) -> None: ...
 
 
 class SimulatedClient:

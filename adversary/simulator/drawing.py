@@ -176,7 +176,8 @@ class _Draw:
     def _crash(self, random: Random) -> Fault:
         fuse = random.choice((0, random.randint(1, 4), random.randint(1, 24)))
         who = random.randrange(self._size)
-        return Crash(**self._common(random, (50, 3_000)), replica=who, fuse=fuse, power=random.random() < 0.4)
+        again, power = random.choice((0, 0, 0, 1, 3)), random.random() < 0.4
+        return Crash(**self._common(random, (50, 3_000)), replica=who, fuse=fuse, power=power, again=again)
 
     def _pause(self, random: Random) -> Fault:
         return Pause(**self._common(random, (100, 4_000)), replica=random.randrange(self._size))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
+
 from adversary.simulator.scenario import (
     ClockStep,
     Crash,
@@ -118,11 +120,20 @@ class Faults:
                 host = run.hosts[fault.replica]
                 if isinstance(fault, DiskFull):
                     host.disk.mend()
+                again = isinstance(fault, Crash) and fault.again > 0 and fault.fuse > 0
                 host.fuse = None
                 if host.mode in {"down", "stopped"}:
-                    run.start(host)
+                    self._restart(host, fault if again else None)
             case _:
                 assert_never(fault)
+
+    def _restart(self, host: Host, crash_again: Fault | None) -> None:
+        run = self._run
+        if isinstance(crash_again, Crash):
+            host.fuse, host.power_fuse = crash_again.fuse, crash_again.power
+            later = msgspec.structs.replace(crash_again, again=crash_again.again - 1)
+            run.at(run.now_us + crash_again.for_ms * 1000, FAULT, crash_again.id, lambda: self._end(later))
+        run.start(host)
 
     def _kill(self, host: Host, *, power: bool = False) -> None:
         if host.mode in {"up", "paused"}:

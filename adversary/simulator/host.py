@@ -5,68 +5,39 @@ A crash may come between any two effects. What the node does in tasks and thread
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Protocol
 
 from adversary.simulator.byzantine import Strategy
 from adversary.simulator.clock import HostClock
-from adversary.simulator.frames import FrameCache, message_type
-from adversary.simulator.invariants import Broken, Checker
-from adversary.simulator.marks import Marks
+from adversary.simulator.hands import Hands
+from adversary.simulator.invariants import Broken
 from adversary.simulator.storage import Disk, Image
+from adversary.simulator.surroundings import Surroundings
 from crypto.signing import PublicKey, Signer
 from pbft.core.effects import (
-    BatchExecuted,
     Effects,
-    EventsDone,
-    Execute,
     FromClient,
     FromPeer,
-    IgnoreReason,
     Input,
     LinkUp,
-    QueryDone,
-    ReadEvents,
     Received,
-    Record,
     RecordKind,
     Recovered,
-    RunQuery,
     Timer,
     TimerExpired,
     merge_effects,
 )
 from pbft.core.errors import InvariantViolation, ProtocolViolation
-from pbft.core.frames import wire_of
-from pbft.core.group import Group
-from pbft.core.messages import Checkpoint, ToClient
+from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
-from pbft.node.archive import archived_frames
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StateError, StorageFailure
 
-CARRIED: Final = (
-    "persist",
-    "archive",
-    "send",
-    "reply",
-    "execute",
-    "read",
-    "serve",
-    "timers",
-    "evidence",
-    "alarms",
-    "ignored",
-)
-"""Effects that hosts carry out. A test compares them with those that there are."""
-
 TICK_US = 50_000
-READS_PER_STEP = 4
-ARCHIVE_FLUSH_MS = 500
-PENDING_MAX = 512
+PENDING_MAX = 48
 """Frames that wait for a host from one source, in the buffers of the connection."""
 
 FATAL = (InvariantViolation, StateError, LedgerDamaged)
@@ -74,32 +45,6 @@ FATAL = (InvariantViolation, StateError, LedgerDamaged)
 
 class Crashed(Exception):  # noqa: N818 - what happened
     """The process dies here."""
-
-
-class Surroundings(Protocol):
-    """What a host sees of the simulation."""
-
-    now_us: int
-    group: Group
-    frames: FrameCache
-    checker: Checker
-    marks: Marks
-
-    def wake(self, host: Host, delay_us: int) -> None: ...
-
-    def tick(self, host: Host, delay_us: int) -> None: ...
-
-    def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None: ...
-
-    def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None: ...
-
-    def reply(self, host: Host, device: PublicKey, message: ToClient) -> None: ...
-
-    def lost(self, host: Host) -> None: ...
-
-    def note(self, what: str, source: int = -1) -> None: ...
-
-    def stopped(self, host: Host, reason: str) -> None: ...
 
 
 class Host:
@@ -133,13 +78,13 @@ class Host:
         self.power_fuse = False
         self.timers: dict[Timer, Milliseconds] = {}
         self.stopped_by = ""
+        self.had_trouble = False
+        """Whether its disk was in trouble since the start: then it may stop."""
         self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired] = []
         self._messages: list[FromPeer | FromClient] = []
         self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
-        self._reads: deque[RunQuery | ReadEvents] = deque()
-        self._archive: list[Record] = []
-        self._stored_at = 0
+        self._hands = Hands(self, around)
         self._awake = False
         self._ticking = False
 
@@ -160,20 +105,19 @@ class Host:
     def start(self) -> None:
         """Open the disk and take up where the ledger ends. A disk that cannot be opened keeps the host down."""
         around = self._around
+        self.had_trouble = self.disk.is_full
         try:
             self.disk.open()
-        except LedgerDamaged as error:
-            around.marks.reach("damaged ledger refused")
-            self._refuse(str(error))
-            return
-        except StateError as error:
-            self._refuse(str(error))
+        except FATAL as error:
+            if isinstance(error, LedgerDamaged):
+                around.marks.reach("damaged ledger refused")
+            self._refuse(error)
             return
         self.incarnation += 1
         self.clock.boot(around.now_us, self.incarnation)
         self.mode = "up"
         self.stopped_by = ""
-        self._stored_at = self.now().steady
+        self._hands.stored_at = self.now().steady
         self.replica = Replica(
             group=around.group,
             me=self.me,
@@ -185,10 +129,12 @@ class Host:
         around.checker.on_start(self, recovered)
         self._guarded([recovered])
 
-    def _refuse(self, reason: str) -> None:
-        self.mode = "gone"
-        self.stopped_by = reason
-        self._around.stopped(self, reason)
+    def _refuse(self, error: Exception) -> None:
+        """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
+        self.mode = "stopped" if self.disk.is_full else "gone"
+        self.stopped_by = str(error)
+        self._around.checker.on_stop(self, error)
+        self._around.stopped(self, str(error))
 
     def _recovered(self) -> Recovered:
         executor, last = self.disk.executor, self.disk.executor.checkpoint
@@ -218,8 +164,7 @@ class Host:
         self.fuse = None
         self._entries, self._messages, self._frozen = [], [], []
         self._waiting.clear()
-        self._reads.clear()
-        self._archive = []
+        self._hands.drop()
         self.timers = {}
         self._awake = self._ticking = False
         self._around.note("dies", self.number)
@@ -257,15 +202,16 @@ class Host:
             self._take_in(source, frame)
         for timer, at in sorted(self.timers.items(), key=lambda item: item[0].value):
             self._around.set_timer(self, timer, at)
-        self._wake()
+        self.wake()
 
     def fill_disk(self) -> None:
-        self.disk.is_full = True
+        self.disk.is_full = self.had_trouble = True
         if self.mode in {"up", "paused"}:
             self.disk.fill()
 
     def fail_sync(self, *, kept: bool) -> None:
         if self.mode in {"up", "paused"}:
+            self.had_trouble = True
             self.disk.fail_sync(kept=kept)
 
     # -- what comes in
@@ -294,7 +240,7 @@ class Host:
             self._around.checker.on_malformed(source, error)
             self._around.marks.reach("malformed frame refused")
             return
-        self._wake()
+        self.wake()
 
     def link_up(self, peer: ReplicaId) -> None:
         if self.is_up:
@@ -309,14 +255,14 @@ class Host:
     def _post(self, notice: LinkUp | TimerExpired) -> None:
         self._close_entry()
         self._entries.append(notice)
-        self._wake()
+        self.wake()
 
     def _close_entry(self) -> None:
         if self._messages:
             self._entries.append(tuple(self._messages))
             self._messages = []
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         if not self._awake:
             self._awake = True
             self._around.wake(self, self.service_us)
@@ -335,8 +281,8 @@ class Host:
             Received(now=now, messages=entry) if isinstance(entry, tuple) else entry for entry in entries
         ]
         self._guarded(inputs)
-        if self.is_up and self._reads:
-            self._wake()
+        if self.is_up and self._hands.has_reads:
+            self.wake()
 
     def tick(self) -> None:
         self._ticking = False
@@ -344,23 +290,21 @@ class Host:
             return
         try:
             self.disk.executor.settle()
-            if self._archive and self.now().steady - self._stored_at >= ARCHIVE_FLUSH_MS:
-                self._store(())
+            self._hands.flush_if_due()
         except FATAL as error:
             self._stop(error)
             return
-        if self._archive:
-            self._tick_soon()
+        if self._hands.has_archive:
+            self.tick_soon()
 
-    def _tick_soon(self) -> None:
+    def tick_soon(self) -> None:
         if not self._ticking:
             self._ticking = True
             self._around.tick(self, TICK_US)
 
     def _guarded(self, inputs: list[Input]) -> None:
         try:
-            reads = [self._reads.popleft() for _ in range(min(READS_PER_STEP, len(self._reads)))]
-            self._perform([*inputs, *(self._read(read) for read in reads)])
+            self._perform([*inputs, *self._hands.read_some()])
         except Crashed:
             recovering = any(isinstance(given, Recovered) for given in inputs)
             self._around.marks.reach("crash during recovery" if recovering else "crash between two effects")
@@ -374,7 +318,7 @@ class Host:
         while inputs:
             effects = merge_effects([self._step(given) for given in inputs])
             self._around.checker.on_step(self, inputs, effects)
-            inputs = self._carry_out(effects)
+            inputs = self._hands.carry_out(effects)
         self._around.checker.after_step(self)
 
     def _step(self, given: Input) -> Effects:
@@ -385,102 +329,9 @@ class Host:
         """For strategies: send something that the core knows nothing of."""
         self._around.transmit(self, to, "said", frame)
 
-    def _between(self) -> None:
+    def between(self) -> None:
         """Between two effects."""
         if self.fuse is not None:
             if self.fuse == 0:
                 raise Crashed
             self.fuse -= 1
-
-    def _carry_out(self, effects: Effects) -> list[Input]:
-        around = self._around
-        self._archive.extend(effects.archive)
-        if effects.persist:
-            self._between()
-            self._store(effects.persist)
-            if self.fuse == 0:
-                around.marks.reach("crash right after storing a vote")
-        if self._archive:
-            self._tick_soon()
-        for send in effects.send:
-            around.checker.on_send(self, send.message)
-            kind, frame = message_type(send.message), wire_of(around.group.epoch, send.message)
-            for peer in send.to:
-                self._between()
-                around.transmit(self, peer, kind, frame)
-        for reply in effects.reply:
-            self._between()
-            around.reply(self, reply.device, reply.message)
-        results: list[Input] = []
-        for execute in effects.execute:
-            self._between()
-            results.append(self._execute(execute))
-        self._reads.extend(effects.read)
-        if effects.read:
-            self._wake()
-        if effects.serve:
-            self._between()
-            self._serve(effects)
-        for timer in effects.timers:
-            self.timers[timer.timer] = timer.at
-            around.set_timer(self, timer.timer, timer.at)
-        self._note(effects)
-        return results
-
-    def _serve(self, effects: Effects) -> None:
-        around = self._around
-        if self._archive:
-            self._store(())
-        for serve in effects.serve:
-            for frame in archived_frames(self.disk.ledger, around.frames.opener, serve):
-                around.marks.reach("archive served")
-                around.transmit(self, serve.to, "archive", frame)
-
-    def _note(self, effects: Effects) -> None:
-        around = self._around
-        for evidence in effects.evidence:
-            around.note(f"evidence {evidence.code}", self.number)
-            around.checker.on_evidence(self, evidence)
-        for alarm in effects.alarms:
-            around.marks.reach("divergence noticed")
-            around.checker.on_alarm(self, alarm.text)
-        for ignored in effects.ignored:
-            if ignored.reason is IgnoreReason.TIMESTAMP_OUT_OF_RANGE:
-                around.marks.reach("proposal from the future refused")
-            elif ignored.reason is IgnoreReason.CONFLICTING_PROPOSAL:
-                around.marks.reach("two proposals for one slot")
-            elif ignored.reason is IgnoreReason.ALREADY_EXECUTED and ignored.message_type == "REQUEST":
-                around.marks.reach("duplicate request answered from the cache")
-
-    def _store(self, records: Sequence[Record]) -> None:
-        waiting, self._archive = self._archive, []
-        together = [*waiting, *records]
-        self.disk.ledger.append(together)
-        self._around.checker.on_stored(self, together)
-        self._stored_at = self.now().steady
-
-    def _execute(self, execute: Execute) -> BatchExecuted:
-        if self._archive and self._around.group.is_checkpoint(execute.sequence):
-            self._store(())
-        done = self.disk.execute(execute, self.now())
-        root = "" if done.state_root is None else f", root {done.state_root.hex()[:16]}"
-        self._around.note(f"execute {done.sequence}: {done.batch.digest.hex()[:16]}{root}", self.number)
-        self._around.checker.on_executed(self, done)
-        self._tick_soon()
-        return done
-
-    def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:
-        now, executor = self.now(), self.disk.executor
-        if isinstance(read, RunQuery):
-            sequence, result = executor.query(read.device, read.query)
-            self._around.checker.on_answer(self, read, sequence, result)
-            return QueryDone(now=now, device=read.device, query_id=read.query_id, sequence=sequence, result=result)
-        sequence, events = executor.events(read.device, read.topic, read.start, read.limit)
-        return EventsDone(
-            now=now,
-            device=read.device,
-            subscription=read.subscription,
-            sequence=sequence,
-            start=read.start,
-            events=events,
-        )

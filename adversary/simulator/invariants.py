@@ -23,6 +23,7 @@ from pbft.core.effects import (
     Input,
     Received,
     Record,
+    RecordKind,
     Recovered,
     RunQuery,
     Timer,
@@ -32,6 +33,7 @@ from pbft.core.group import Group
 from pbft.core.messages import (
     Batch,
     Checkpoint,
+    CheckpointCertificate,
     Commit,
     OperationResult,
     PeerMessage,
@@ -41,7 +43,8 @@ from pbft.core.messages import (
     Signed,
 )
 from pbft.core.types import ReplicaId, SequenceNumber
-from pbft.state.errors import StorageFailure
+from pbft.node.ledger import LedgerDamaged
+from pbft.state.errors import StateError, StorageFailure
 
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
@@ -131,11 +134,11 @@ class Checker:
 
     def on_stop(self, host: Host, error: Exception) -> None:
         if not self.is_correct(host):
-            if "its ledger does not know" in str(error):
-                self._marks.reach("forgotten votes noticed")
             return
-        if isinstance(error, StorageFailure):
-            return  # of a disk in trouble; others are not made here
+        if isinstance(error, StorageFailure) and host.had_trouble:
+            return
+        if isinstance(error, StateError | LedgerDamaged):
+            raise Broken("storage", f"{host.me} stopped: {error}")
         raise Broken("internal", f"{host.me} stopped: {type(error).__name__}: {error}")
 
     def on_alarm(self, host: Host, text: str) -> None:
@@ -152,7 +155,11 @@ class Checker:
         """Before the effects are carried out."""
         if not self.is_correct(host):
             return
+        stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
         received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
+        for item in received:
+            if isinstance(item.message, CheckpointCertificate) and item.message.wire in stable:
+                self._marks.reach("checkpoint certificate of others adopted")
         missed = self._witnesses.missed(host, received, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
@@ -223,6 +230,8 @@ class Checker:
         slot = host.replica.log.get(done.sequence)
         if slot is not None and slot.body is not None:
             self._marks.reach("body fetched by digest")
+        if slot is not None and slot.prepared is None:
+            self._marks.reach("late commit certificate executed")
 
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest

@@ -28,7 +28,6 @@ MARKS: Final[dict[str, bool]] = {
     "failed fsync stopped a node": True,
     "damaged ledger refused": True,
     "divergence noticed": True,
-    "forgotten votes noticed": True,
     "proposal from the future refused": True,
     "two proposals for one slot": True,
     "evidence against a liar": True,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from adversary.simulator.capabilities import CHANGES_VIEW
 from pbft.client.quorums.requests import RequestTracker
 from pbft.core import ordering as ordering_module
+from pbft.core import recovery
 from pbft.core import replica as replica_module
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.dedupe import SessionWindow, Standing
@@ -117,7 +118,7 @@ def _votes_not_stored() -> tuple[Patch, ...]:
 
 
 def _restart_forgets_votes() -> tuple[Patch, ...]:
-    original = replica_module.restore
+    original = recovery.restore
     kept = (RecordKind.STABLE, RecordKind.DIVERGED)
 
     def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:

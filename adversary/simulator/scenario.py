@@ -56,7 +56,10 @@ class Client(_Frozen, frozen=True):
 
 
 class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):
-    """The process dies after `fuse` more effects; `power`: the machine loses power, and what was not synced."""
+    """The process dies after `fuse` more effects; `power`: the machine loses power, and what was not synced.
+
+    `again`: how often it dies so again, each time after having been restarted.
+    """
 
     id: int
     at_ms: int
@@ -64,6 +67,7 @@ class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):
     replica: int
     fuse: int = 0
     power: bool = False
+    again: int = 0
 
 
 class Pause(_Frozen, frozen=True, tag="pause", tag_field="kind"):
