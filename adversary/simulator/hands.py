@@ -1,4 +1,4 @@
-"""Carries out what a host's replica asks for, in the order of the fields of Effects, as `pbft.node.node.Node` does."""
+"""Carries out what a replica asks for, in the order of the fields of Effects, as `pbft.node.node.Node` does."""
 
 from __future__ import annotations
 

@@ -37,9 +37,16 @@ def why_no_progress(run: Simulation) -> str:
             stands.append(f"{host.me} executed {host.executed}, h {log.low_watermark}, view {log.view}, pool {pool}")
         else:
             stands.append(f"{host.me} {host.mode} {host.stopped_by[:80]}".rstrip())
-    faulty = len(run.scenario.faulty)
-    could = "could" if faulty <= run.group.faulty_max else f"could not ({faulty} faulty, more than f)"
-    return f"waiting: {', '.join(waiting) or 'nobody'}; {'; '.join(stands)}. The group {could} recover"
+    could = "could" if is_recoverable(run) else "could not"
+    faulty, core = len(run.scenario.faulty), len(run.scenario.core)
+    said = f"waiting: {', '.join(waiting) or 'nobody'}; {'; '.join(stands)}"
+    return f"{said}. With {faulty} faulty replicas and {core} in the core the group {could} recover"
+
+
+def is_recoverable(run: Simulation) -> bool:
+    """Whether the protocol promises a good end: at most f replicas ever lied or forgot, and a quorum is healed."""
+    group, scenario = run.group, run.scenario
+    return len(scenario.faulty) <= group.faulty_max and len(scenario.core) >= group.quorum
 
 
 def final_checks(run: Simulation) -> None:

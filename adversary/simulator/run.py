@@ -19,7 +19,7 @@ from adversary.simulator.clock import HostClock
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
-from adversary.simulator.health import final_checks, is_settled, why_no_progress
+from adversary.simulator.health import final_checks, is_recoverable, is_settled, why_no_progress
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Broken, Checker
 from adversary.simulator.marks import Marks
@@ -162,7 +162,7 @@ class Simulation:
                 invariant=broken.invariant,
                 text=broken.text.replace(self._directory, ""),
                 at_ms=self.now_us // 1000,
-                recoverable=len(self.scenario.faulty) <= self.group.faulty_max,
+                recoverable=is_recoverable(self),
             )
             self.note(f"broken: {broken}".replace(self._directory, ""))
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +36,8 @@ Image = dict[str, bytes]
 
 _templates: dict[Digest, bytes] = {}
 TEMPLATES_MAX = 64
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a name of its own in it
 
 
 class TroubledLedger(Ledger):
@@ -237,11 +238,4 @@ def _template(group: Group) -> bytes:
 
 def workspace() -> TemporaryDirectory[str]:
     """A directory in memory where there is one. Gone with its context, whatever happens in it."""
-    memory = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a name of its own in it
-    return TemporaryDirectory(prefix="quorate-simulation-", dir=memory if memory.is_dir() else None)
-
-
-def clear(directory: Path) -> None:
-    """Remove what a run left."""
-    for child in directory.iterdir():
-        shutil.rmtree(child)
+    return TemporaryDirectory(prefix="quorate-simulation-", dir=MEMORY if MEMORY.is_dir() else None)

@@ -18,7 +18,7 @@ from adversary.simulator.run import Result, simulate
 from adversary.simulator.scenario import Scenario
 from adversary.simulator.storage import workspace
 
-CHUNK = 10
+CHUNK = 4
 """Seeds that a process takes at once."""
 SEEDS_FOR_ALL_MARKS = 1000
 """A sweep of so many seeds must have come by every mark."""
