@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -10,9 +10,13 @@ from typing import TypeVar
 import msgspec
 
 from adversary.simulator.run import simulate
-from adversary.simulator.scenario import Action, Client, Fault, Network, Scenario
+from adversary.simulator.scenario import Action, Client, Network, Scenario
 
 T = TypeVar("T")
+
+SHORT_MS = 100
+SERVICE_US = 500
+"""What a fault's duration is not halved below, and an ordinary machine's time for a step."""
 
 replace = msgspec.structs.replace
 
@@ -44,8 +48,8 @@ class _Shrinker:
             self._remove(self.best.faults, lambda faults: replace(self.best, faults=faults))
             self._remove(_actions(self.best), lambda actions: _with_actions(self.best, actions))
             self._remove(self.best.liars, lambda liars: replace(self.best, liars=liars))
-            for simpler in _simpler(self.best):
-                self._try(simpler)
+            for step in (*_STEPS, *(_halved(index) for index in range(len(self.best.faults)))):
+                self._try(step(self.best))
 
     def _broken(self, scenario: Scenario) -> str | None:
         self._left -= 1
@@ -107,23 +111,38 @@ def _with_actions(scenario: Scenario, actions: Sequence[Owned]) -> Scenario:
     return replace(scenario, clients=tuple(client for client in clients if client.actions))
 
 
-def _simpler(scenario: Scenario) -> Iterator[Scenario]:
-    """Each a little plainer than the scenario; the caller keeps those that still fail."""
-    yield replace(scenario, network=Network())
-    for field in ("loss", "duplicate", "reorder", "spike", "frame_us"):
-        yield replace(scenario, network=replace(scenario.network, **{field: 0}))
-    yield replace(scenario, drift_ppm=())
-    yield replace(scenario, real_signatures=False)
-    yield replace(scenario, service_us=500)
-    last = max((fault.at_ms + fault.for_ms for fault in scenario.faults), default=0)
-    last = max(last, *(action.at_ms for _, action in _actions(scenario)), 1) if _actions(scenario) else max(last, 1)
-    if last < scenario.heal_ms:
-        yield replace(scenario, heal_ms=last)
-    for index, fault in enumerate(scenario.faults):
-        for simpler in _simpler_fault(fault):
-            yield replace(scenario, faults=(*scenario.faults[:index], simpler, *scenario.faults[index + 1 :]))
+Step = Callable[[Scenario], Scenario]
+"""From a scenario to one a little plainer, or to itself."""
 
 
-def _simpler_fault(fault: Fault) -> Iterator[Fault]:
-    if fault.for_ms > 100:
-        yield replace(fault, for_ms=fault.for_ms // 2)
+def _without(field: str) -> Step:
+    return lambda scenario: replace(scenario, network=replace(scenario.network, **{field: 0}))
+
+
+def _ends_early(scenario: Scenario) -> Scenario:
+    """Faults are over as soon as there are none to come."""
+    times = [fault.at_ms + fault.for_ms for fault in scenario.faults]
+    times += [action.at_ms for _, action in _actions(scenario)]
+    return replace(scenario, heal_ms=min(scenario.heal_ms, max(times, default=0)))
+
+
+def _halved(index: int) -> Step:
+    """The fault of that index lasts half as long."""
+
+    def step(scenario: Scenario) -> Scenario:
+        faults = list(scenario.faults)
+        if index < len(faults) and faults[index].for_ms > SHORT_MS:
+            faults[index] = replace(faults[index], for_ms=faults[index].for_ms // 2)
+        return replace(scenario, faults=tuple(faults))
+
+    return step
+
+
+_STEPS: tuple[Step, ...] = (
+    lambda scenario: replace(scenario, network=Network()),
+    *(_without(field) for field in ("loss", "duplicate", "reorder", "spike", "frame_us")),
+    lambda scenario: replace(scenario, drift_ppm=()),
+    lambda scenario: replace(scenario, real_signatures=False),
+    lambda scenario: replace(scenario, service_us=SERVICE_US),
+    _ends_early,
+)
