@@ -104,6 +104,28 @@ class DoubleVotes:
         return replace(effects, send=tuple(send))
 
 
+class Accomplice:
+    """Tells everybody what it wants to hear: votes for whatever others vote for, whom it tells nothing else."""
+
+    def __init__(self, craft: Craft, me: ReplicaId) -> None:
+        self._craft = craft
+        self._me = me
+
+    def rewrite(self, _host: Host, given: Input, effects: Effects) -> Effects:
+        send = [item for item in effects.send if not _is_vote(item)]
+        for item in given.messages if isinstance(given, Received) else ():
+            match item.message:
+                case Signed(message=Prepare() | Commit() as vote, signer=other) if other != self._me:
+                    primary = self._craft.group.primary(vote.view)
+                    to = tuple(sorted({other, primary} - {self._me}))
+                    for sign in (self._craft.prepare, self._craft.commit):
+                        message = sign(self._me, vote.sequence, vote.batch_digest, view=vote.view)
+                        send.append(Send(to=to, message=message))
+                case _:
+                    pass
+        return replace(effects, send=tuple(send))
+
+
 class Lies:
     """Tells clients what is not so."""
 
@@ -132,6 +154,10 @@ class Fuzz:
         return effects
 
 
+def _is_vote(item: Send) -> bool:
+    return isinstance(item.message, Signed) and isinstance(item.message.message, Prepare | Commit)
+
+
 def make_strategy(name: str, craft: Craft, me: ReplicaId, streams: Streams) -> Strategy | None:
     """None for twins, who are honest one by one."""
     random = streams.random("strategy", me)
@@ -140,6 +166,8 @@ def make_strategy(name: str, craft: Craft, me: ReplicaId, streams: Streams) -> S
             return Silent()
         case "split_primary":
             return SplitPrimary(craft, me, random)
+        case "accomplice":
+            return Accomplice(craft, me)
         case "double_votes":
             return DoubleVotes(craft, me, random)
         case "reply_lie":

@@ -14,5 +14,5 @@ TRANSFERS_STATE: Final = "install" in EFFECT_FIELDS
 REJOINS: Final = hasattr(Ledger, "begin_again")
 """A replica without its votes comes back mute, and votes when it is safe."""
 
-STRATEGIES: Final = ("silent", "split_primary", "double_votes", "reply_lie", "fuzz", "twin")
+STRATEGIES: Final = ("silent", "split_primary", "accomplice", "double_votes", "reply_lie", "fuzz", "twin")
 """What `byzantine` knows how to do."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from adversary.simulator.invariants import Place
 from adversary.simulator.scenario import Action
 from adversary.simulator.surroundings import Surroundings
@@ -9,8 +11,9 @@ from chatsvc.application.operations import Create, Join, Leave, Operation, Post,
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
 from pbft.client.quorums import Accepted, Answered, ClientCore, Rejected, Settings, Ticket
-from pbft.core.messages import SignedRequest
-from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
+from pbft.core.frames import sign_request
+from pbft.core.messages import Request, SignedRequest
+from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
 
 FOR_EVER_MS = 24 * 3600 * 1000
 SETTINGS = Settings(
@@ -28,6 +31,7 @@ class SimulatedClient:
         self.address = address
         self.name = name
         self.device = signer.public_key
+        self._signer = signer
         self._core = ClientCore(around.group, signer, SESSION, SETTINGS)
         self._sent_after: dict[Ticket, tuple[Place, bool]] = {}
         self._sent: dict[bytes, int] = {}
@@ -118,6 +122,31 @@ class SimulatedClient:
                 self._around.checker.on_request(self.device, message.digest)
         else:
             self._around.marks.reach("client asked all replicas")
+
+
+class EquivocatingClient(SimulatedClient):
+    """Signs two operations under each name, and sends each of them to a part of the replicas first."""
+
+    _next = 0
+
+    def act(self, action: Action) -> None:
+        around = self._around
+        for twist in (0, 1):
+            operation = _operation(msgspec.structs.replace(action, text=action.text + "x" * twist))
+            request = Request(
+                session=SESSION,
+                first_client_sequence=ClientSequence(self._next),
+                ack_below=ClientSequence(0),
+                operations=(operation,),
+            )
+            wire = sign_request(around.group, self._signer, request).wire
+            for replica in around.group.replicas:
+                if replica % 2 == twist or action.id % 2:
+                    around.transmit_from_client(self, replica, wire)
+        self._next += 1
+
+    def receive(self, _frame: bytes) -> None:
+        """It knows what it did."""
 
 
 def _operation(action: Action) -> bytes:

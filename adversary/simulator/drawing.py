@@ -28,6 +28,7 @@ from adversary.simulator.scenario import (
 
 GROUP_SIZES = (4, 4, 4, 4, 4, 4, 7, 7, 10)
 REAL_SIGNATURES_ONE_IN = 24
+EQUIVOCATION = 0.15
 FAULT_MS = (4_000, 12_000)
 HEAL_BOUND_MS = 60_000
 WORDS = ("ubuntu", "boot", "kernel", "mount", "the", "disk", "wifi", "help")
@@ -107,6 +108,18 @@ def _clients(streams: Streams, heal_ms: int) -> Iterator[Client]:
             actions.append(Action(id=number, at_ms=at_ms, kind=kind, room="main", text=text))
             number += 1
         yield Client(name=name, actions=tuple(sorted(actions, key=lambda action: (action.at_ms, action.id))))
+    if random.random() < EQUIVOCATION:
+        yield _equivocator(random, number, heal_ms)
+
+
+def _equivocator(random: Random, number: int, heal_ms: int) -> Client:
+    actions = [Action(id=number, at_ms=200, kind="register", text="mallory")]
+    for offset, kind in enumerate(("join", "post", "post", "leave", "post"), start=1):
+        at_ms = random.randint(500, heal_ms)
+        actions.append(Action(id=number + offset, at_ms=at_ms, kind=kind, room="main", text=f"mallory {offset}"))
+    return Client(
+        name="mallory", equivocates=True, actions=tuple(sorted(actions, key=lambda action: (action.at_ms, action.id)))
+    )
 
 
 class _Draw:

@@ -71,6 +71,15 @@ INVARIANTS: Final = {
     "progress": "after faults are over, every operation is accepted and all replicas of the core agree",
 }
 
+PROVEN: Final = {
+    "E1": "two proposals proven (E1)",
+    "E2": "two PREPAREs proven (E2)",
+    "E3": "two COMMITs proven (E3)",
+    "E4": "two CHECKPOINTs proven (E4)",
+    "CLIENT-EQUIVOCATION": "client equivocation proven",
+}
+"""Marks by code of evidence."""
+
 MEMORY_CHECK_STEPS = 32
 
 
@@ -285,7 +294,8 @@ class Checker:
         honest = culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._faulty
         if honest:
             raise Broken("honest evidence", f"{host.me} has {evidence.code} against {culprit!r}")
-        self._marks.reach("evidence against a liar")
+        if evidence.code in PROVEN:
+            self._marks.reach(PROVEN[evidence.code])
 
     def on_answer(self, host: Host, read: RunQuery, sequence: SequenceNumber, result: bytes) -> None:
         if self.is_correct(host):

@@ -14,7 +14,7 @@ from adversary.craft import Craft
 from adversary.describe import Describe
 from adversary.keys import Members, make_group
 from adversary.simulator.byzantine import make_strategy
-from adversary.simulator.clients import SimulatedClient
+from adversary.simulator.clients import EquivocatingClient, SimulatedClient
 from adversary.simulator.clock import HostClock
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
@@ -113,7 +113,7 @@ class Simulation:
         self.hosts = self._make_hosts(directory)
         self.of_replica = {me: [host for host in self.hosts if host.me == me] for me in self.group.replicas}
         self.clients = [
-            SimulatedClient(
+            (EquivocatingClient if client.equivocates else SimulatedClient)(
                 self, address=REPLICA_ADDRESSES + number, name=client.name, signer=self.members.device(client.name)
             )
             for number, client in enumerate(scenario.clients)

@@ -51,8 +51,11 @@ class Action(_Frozen, frozen=True):
 
 
 class Client(_Frozen, frozen=True):
+    """`equivocates`: asks for two different things under each name, and expects no answer."""
+
     name: str
     actions: tuple[Action, ...]
+    equivocates: bool = False
 
 
 class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):

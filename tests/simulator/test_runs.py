@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adversary.simulator.hands import CARRIED
 from adversary.simulator.run import Result, Simulation, simulate
 from adversary.simulator.scenario import (
+    Action,
+    Client,
     ClockStep,
     Crash,
     Damage,
@@ -18,6 +21,7 @@ from adversary.simulator.scenario import (
     Partition,
     Pause,
     Route,
+    Scenario,
     Slow,
     SyncFails,
 )
@@ -105,7 +109,7 @@ def test_a_network_at_its_worst(memory: Path) -> None:
     survives(memory, network=worst)
 
 
-@pytest.mark.parametrize("strategy", ["silent", "double_votes", "reply_lie", "fuzz", "twin"])
+@pytest.mark.parametrize("strategy", ["silent", "accomplice", "double_votes", "reply_lie", "fuzz", "twin"])
 def test_one_liar_among_four(memory: Path, strategy: str) -> None:
     survives(memory, liars=[(3, strategy)], without=(3,))
 
@@ -116,7 +120,8 @@ def test_two_liars_among_seven(memory: Path) -> None:
 
 def test_a_double_voter_is_proven_and_a_liar_caught(memory: Path) -> None:
     (memory / "a").mkdir()
-    assert "evidence against a liar" in survives(memory / "a", liars=[(3, "double_votes")], without=(3,)).marks
+    marks = survives(memory / "a", liars=[(3, "double_votes")], without=(3,)).marks
+    assert {"two PREPAREs proven (E2)", "two COMMITs proven (E3)"} <= marks
     (memory / "b").mkdir()
     assert "client caught a liar" in survives(memory / "b", liars=[(3, "reply_lie")], without=(3,)).marks
 
@@ -125,7 +130,39 @@ def test_a_split_primary_forks_nobody(memory: Path) -> None:
     scenario = story(liars=[(0, "split_primary")], without=(0,), progress=False)
     result = simulate(scenario, memory)
     assert result.failure is None
-    assert {"two proposals for one slot", "evidence against a liar"} & result.marks
+    assert "two proposals for one slot" in result.marks or "two COMMITs proven (E3)" in result.marks
+
+
+def two_generals(replicas: int) -> Scenario:
+    """The primary and a backup collude."""
+    return story(replicas=replicas, liars=[(0, "split_primary"), (1, "accomplice")], without=(0, 1), progress=False)
+
+
+def test_two_generals_fork_a_group_of_four_and_it_is_noticed(memory: Path) -> None:
+    """One more than it can bear: a checker that is silent here would prove nothing elsewhere."""
+    failure = simulate(two_generals(4), memory).failure
+    assert failure is not None
+    assert failure.invariant == "agreement"
+    assert not failure.recoverable
+
+
+def test_two_generals_fork_no_group_of_seven(memory: Path) -> None:
+    result = simulate(two_generals(7), memory)
+    assert result.failure is None
+    assert "late commit certificate executed" in result.marks
+
+
+def test_a_client_that_asks_for_two_things_under_one_name_gets_one(memory: Path) -> None:
+    actions = [
+        Action(id=50, at_ms=250, kind="register", text="mallory"),
+        Action(id=51, at_ms=500, kind="join", room="main"),
+        *(Action(id=52 + i, at_ms=700 + 200 * i, kind="post", room="main", text=f"fork {i}") for i in range(4)),
+    ]
+    honest = story()
+    mallory = Client(name="mallory", actions=tuple(actions), equivocates=True)
+    result = simulate(msgspec.structs.replace(honest, clients=(*honest.clients, mallory)), memory)
+    assert result.failure is None
+    assert "client equivocation proven" in result.marks
 
 
 def test_real_signatures_make_the_same_story(memory: Path) -> None:

@@ -28,7 +28,7 @@ COMMON = {
     "damaged ledger refused",
     "full disk stopped a node",
     "failed fsync stopped a node",
-    "evidence against a liar",
+    "two COMMITs proven (E3)",
     "client caught a liar",
     "duplicate request answered from the cache",
 }
