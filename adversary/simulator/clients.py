@@ -10,7 +10,7 @@ from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
-from pbft.client.quorums import Accepted, Answered, ClientCore, Rejected, Settings, Ticket
+from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
 from pbft.core.frames import sign_request
 from pbft.core.messages import Request, SignedRequest
 from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
@@ -35,6 +35,8 @@ class SimulatedClient:
         self._core = ClientCore(around.group, signer, SESSION, SETTINGS)
         self._sent_after: dict[Ticket, tuple[Place, bool]] = {}
         self._sent: dict[bytes, int] = {}
+        self._seen = 0
+        self._seen_when_asked: dict[QueryId, int] = {}
         self._woken_at = -1
         self._registering: Ticket | None = None
         self._held_back: list[Action] = []
@@ -56,7 +58,7 @@ class SimulatedClient:
         now = self._now()
         if action.kind in {"history", "search"}:
             self.asked += 1
-            self._core.ask(now, _query(action))
+            self._seen_when_asked[self._core.ask(now, _query(action))] = self._seen
         else:
             if self._registering is not None:
                 self._held_back.append(action)
@@ -94,6 +96,7 @@ class SimulatedClient:
             sent_after, repeatable = self._sent_after.pop(ticket)
             if isinstance(outcome, Accepted):
                 self.accepted += 1
+                self._seen = max(self._seen, outcome.sequence)
                 name = (self.device, int(SESSION), int(outcome.client_sequence))
                 around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
             else:
@@ -103,8 +106,10 @@ class SimulatedClient:
                 held_back, self._held_back = self._held_back, []
                 for action in held_back:
                     self.act(action)
-        for _, answer in out.answers:
+        for number, answer in out.answers:
+            seen = self._seen_when_asked.pop(number)
             if isinstance(answer, Answered):
+                around.checker.on_answered(self.name, answer.sequence, seen)
                 self.answered += 1
                 around.marks.reach("query answered")
         for contradiction in out.contradictions:

@@ -74,6 +74,7 @@ class Host:
         self.mode = "down"
         """up, paused, down (crashed), stopped (by itself, to be started again), or gone for good."""
         self.incarnation = 0
+        self.highest_view = 0
         self.fuse: int | None = None
         self.power_fuse = False
         self.timers: dict[Timer, Milliseconds] = {}
@@ -319,6 +320,7 @@ class Host:
             effects = merge_effects([self._step(given) for given in inputs])
             self._around.checker.on_step(self, inputs, effects)
             inputs = self._hands.carry_out(effects)
+        self.highest_view = max(self.highest_view, self.replica.log.view)
         self._around.checker.after_step(self)
 
     def _step(self, given: Input) -> Effects:

@@ -116,6 +116,8 @@ class Checker:
         self._position: dict[int, int] = {}
         self._durable: dict[int, int] = {}
         self._stored: dict[int, set[bytes]] = {}
+        self._prepared: dict[int, set[int]] = {}
+        """Sequence numbers of stored prepared certificates, by host."""
         self._votes: dict[tuple[str, int, int, int], bytes] = {}
         self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
         self._latest: Place = (0, 0)
@@ -128,8 +130,9 @@ class Checker:
     # -- starting, stopping
 
     def on_start(self, host: Host, recovered: Recovered) -> None:
-        stored = self._stored.setdefault(host.number, set())
-        stored.update(record.data for record in recovered.records)
+        self._stored.setdefault(host.number, set())
+        self._prepared.setdefault(host.number, set())
+        self.on_stored(host, recovered.records)
         before, durable = self._position.get(host.number, 0), self._durable.get(host.number, 0)
         if self.is_correct(host) and not durable <= recovered.last_executed <= before:
             raise Broken("order", f"{host.me} starts at {recovered.last_executed}, after {durable}..{before}")
@@ -186,6 +189,8 @@ class Checker:
 
     def on_stored(self, host: Host, records: Sequence[Record]) -> None:
         self._stored[host.number].update(record.data for record in records)
+        prepared = (record.sequence for record in records if record.kind is RecordKind.PREPARED)
+        self._prepared[host.number].update(prepared)
 
     def on_send(self, host: Host, message: PeerMessage) -> None:
         if not self.is_correct(host):
@@ -197,6 +202,8 @@ class Checker:
             raise Broken("stored first", f"{host.me} sends {statement.message} before it is stored")
         self._one_vote(statement)
         vote = statement.message
+        if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
+            raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
         if isinstance(vote, Checkpoint) and self._durable.get(host.number, 0) < vote.sequence:
             raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
 
@@ -321,6 +328,11 @@ class Checker:
         if place <= sent_after and not repeatable:
             raise Broken("real time", f"an operation sent after {sent_after} was accepted stands at {place}")
         self._latest = max(self._latest, place)
+
+    def on_answered(self, client: str, sequence: int, seen: int) -> None:
+        """A query asked after the client had seen `seen` was answered out of the state after `sequence`."""
+        if sequence < seen:
+            raise Broken("real time", f"{client} saw {seen}, and is answered out of the state at {sequence}")
 
     def on_lost_outcome(self, client: str, rejected: bool) -> None:  # noqa: FBT001 - which of two
         """No client of a run is so impatient, or so forgetful, that this may happen."""

@@ -104,6 +104,7 @@ class Simulation:
         self.checker = Checker(self.group, scenario.faulty, self.marks)
         self.steps = 0
         self.deliveries = 0
+        self.transfers = 0
         self.healed = False
         self._trace = trace
         self._digest = sha256()
@@ -173,8 +174,8 @@ class Simulation:
             digest=self._digest.hexdigest(),
             steps=self.steps,
             deliveries=self.deliveries,
-            view_changes=0,
-            transfers=0,
+            view_changes=max((host.highest_view for host in self.hosts if self.checker.is_correct(host)), default=0),
+            transfers=self.transfers,
             virtual_ms=self.now_us // 1000,
             accepted=sum(client.accepted for client in self.clients),
             marks=frozenset(self.marks.reached),

@@ -20,6 +20,8 @@ from adversary.simulator.storage import workspace
 
 CHUNK = 4
 """Seeds that a process takes at once."""
+STOP = "stop"
+"""A file of this name tells the processes that nobody waits for more."""
 SEEDS_FOR_ALL_MARKS = 1000
 """A sweep of so many seeds must have come by every mark."""
 
@@ -108,6 +110,7 @@ def sweep(seeds: range, *, replicas: int | None = None, jobs: int = 1) -> Genera
                 for results in pool.map(run, chunks):
                     yield from results
             finally:
+                (Path(directory) / STOP).touch()
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -119,7 +122,8 @@ def _begin_worker() -> None:
 def _run_chunk(replicas: int | None, directory: str, seeds: Iterable[int]) -> list[tuple[int, Result]]:
     gc.disable()  # a run is a hundred milliseconds; what it leaves is collected after it
     try:
-        return [(seed, simulate_alone(draw(seed, replicas), directory)) for seed in seeds]
+        stop = Path(directory) / STOP
+        return [(seed, simulate_alone(draw(seed, replicas), directory)) for seed in seeds if not stop.exists()]
     finally:
         gc.enable()
         gc.collect()

@@ -169,10 +169,16 @@ def an_undurable_checkpoint(b: Bench) -> None:
     b.checker.on_send(b.one, vote)
 
 
+def a_commit_without_its_certificate(b: Bench) -> None:
+    vote = b.craft.commit(1, 1, digest("batch"))
+    b.checker.on_stored(b.one, [Record(RecordKind.COMMIT, SequenceNumber(1), vote.wire)])
+    b.checker.on_send(b.one, vote)
+
+
 def two_votes(b: Bench) -> None:
     for text in ("batch", "another"):
-        vote = b.craft.commit(1, 1, digest(text))
-        b.checker.on_stored(b.one, [Record(RecordKind.COMMIT, SequenceNumber(1), vote.wire)])
+        vote = b.craft.prepare(1, 1, digest(text))
+        b.checker.on_stored(b.one, [Record(RecordKind.PREPARE, SequenceNumber(1), vote.wire)])
         b.checker.on_send(b.one, vote)
 
 
@@ -198,6 +204,10 @@ def an_order_against_time(b: Bench) -> None:
     name = (b.register("alice").device, 1, 0)
     accepted = b.accepted(1, encode(["ok", "registered", "alice"]))
     b.checker.on_accepted(name, accepted, (1, 5), repeatable=False)
+
+
+def an_answer_out_of_the_past(b: Bench) -> None:
+    b.checker.on_answered("alice", 3, 4)
 
 
 def a_result_that_never_was(b: Bench) -> None:
@@ -264,12 +274,12 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "exactly once": (a_second_effect,),
     "equal roots": (two_roots, two_results, an_alarm),
     "model": (a_wrong_result,),
-    "stored first": (an_unstored_vote, an_undurable_checkpoint),
+    "stored first": (an_unstored_vote, an_undurable_checkpoint, a_commit_without_its_certificate),
     "one vote": (two_votes,),
     "well-formed": (garbage_of_an_honest_replica,),
     "bounded memory": (a_log_without_end,),
     "timer": (no_timer,),
-    "real time": (an_order_against_time,),
+    "real time": (an_order_against_time, an_answer_out_of_the_past),
     "replies": (a_result_that_never_was, a_result_before_its_time, a_forgotten_operation),
     "answers": (two_answers,),
     "honest evidence": (a_false_accusation, a_slandered_client, a_client_that_accuses_the_honest),
