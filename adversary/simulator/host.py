@@ -5,8 +5,10 @@ A crash may come between any two effects. What the node does in tasks and thread
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from adversary.simulator.byzantine import Strategy
 from adversary.simulator.clock import HostClock
@@ -312,7 +314,10 @@ class Host:
             self.die(power=self.power_fuse)
         except Broken:
             raise
-        except Exception as error:  # noqa: BLE001 - what is not FATAL ends a real node too, less politely
+        except Exception as error:
+            # What is not FATAL ends a real node too, less politely. A fault of the simulator itself is no result.
+            if not isinstance(error, FATAL) and _is_of_the_simulator(error):
+                raise
             self._stop(error)
 
     def _perform(self, inputs: Sequence[Input]) -> None:
@@ -337,3 +342,9 @@ class Host:
             if self.fuse == 0:
                 raise Crashed
             self.fuse -= 1
+
+
+def _is_of_the_simulator(error: Exception) -> bool:
+    """Whether it was raised in this package, and not in the code that is simulated."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).parent == Path(__file__).parent
