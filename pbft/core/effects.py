@@ -15,9 +15,10 @@ from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNu
 
 
 class Timer(Enum):
-    """Timers a replica may set; setting one again moves it."""
+    """Timers a replica may set; setting one again moves it. One that expired before it was moved may still come."""
 
     STATUS = "status"
+    VIEW_CHANGE = "view change"
 
 
 class RecordKind(Enum):
@@ -32,6 +33,11 @@ class RecordKind(Enum):
     BODY = "body"
     STABLE = "stable"
     DIVERGED = "diverged"
+    REPAIRED = "repaired"
+    VIEW_CHANGE = "view-change"
+    NEW_VIEW = "new-view"
+    AMNESIA = "amnesia"
+    REJOINED = "rejoined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,7 @@ class IgnoreReason(Enum):
     FUTURE_VIEW = "future view"
     BELOW_LOW_WATERMARK = "below the low watermark"
     ABOVE_HIGH_WATERMARK = "above the high watermark"
+    VIEW_CHANGE_UNDER_WAY = "no NEW-VIEW of this view yet"
     NOT_THE_PRIMARY = "proposal by a replica that is not the primary"
     PRIMARY_DOES_NOT_PREPARE = "prepare by the primary"
     CONFLICTING_PROPOSAL = "another digest was accepted for this slot"
@@ -165,6 +172,7 @@ class IgnoreReason(Enum):
     ALREADY_EXECUTED = "already executed"
     NOT_A_CHECKPOINT = "not a checkpoint sequence"
     NOT_WANTED = "not asked for"
+    NOT_OWN = "signed with this replica's key, but unknown to its ledger"
     NAME_IN_USE = "another request with this name waits already"
     POOL_FULL = "no room for more waiting requests"
     WRONG_DEVICE = "request of another device than the connection's"
@@ -244,6 +252,8 @@ class ServeArchive:
     what: Archived
     first: SequenceNumber
     last: SequenceNumber
+    digest: Digest | None = None
+    """Of the one body that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

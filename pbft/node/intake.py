@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import trio
 
-from pbft.core.codec import Claim, Opener, Unverified, check_claims
+from pbft.core.claims import Claim, Unverified, check_claims
+from pbft.core.codec import Opener
 from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, TimerExpired
 from pbft.core.errors import ProtocolViolation
 

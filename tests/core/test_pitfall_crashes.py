@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from crypto.digest import Digest
-from pbft.core.messages import Checkpoint, Commit, Prepare, PrePrepare, Proposal, Signed
 from pbft.core.types import ReplicaId
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft
-from tests.harness.simnode import Flight
-
-
-class Votes:
-    """Everything that replicas ever said in one run: two different votes in one place are a failure."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.seen: dict[tuple[object, ...], Digest] = {}
-        cluster.on_send = self
-
-    def __call__(self, flight: Flight) -> bool:
-        message = self.cluster.openers[flight.to].parse_peer(flight.frame).value
-        vote = message.pre_prepare if isinstance(message, Proposal) else message
-        if isinstance(vote, Signed):
-            for place, said in self._places(vote):
-                first = self.seen.setdefault(place, said)
-                assert first == said, self.cluster.report(f"a second, different vote: {place}")
-        return True
-
-    def _places(self, vote: Signed[object]) -> Iterator[tuple[tuple[object, ...], Digest]]:
-        match vote.message:
-            case PrePrepare() | Prepare() as message:
-                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
-            case Commit() as message:
-                yield (vote.signer, "committed", message.view, message.sequence), message.batch_digest
-                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
-            case Checkpoint() as message:
-                yield (vote.signer, "checkpoint", message.sequence), message.state_root
+from tests.harness.votes import Votes
 
 
 def effects_of_a_run(replica: int) -> int:

@@ -39,6 +39,7 @@ from pbft.core.messages import (
     Checkpoint,
     ClientMessage,
     Commit,
+    NewView,
     OperationResult,
     PeerMessage,
     Proposal,
@@ -299,15 +300,27 @@ class Cluster:
 
     def _persist(self, node: SimNode, records: tuple[Record, ...]) -> None:
         node.ledger += [*node.archive, *records]
-        node.stored.update(record.data for record in [*node.archive, *records])
+        for record in [*node.archive, *records]:
+            node.stored.update(self._statements_in(record))
         node.archive.clear()
+
+    def _statements_in(self, record: Record) -> Iterator[bytes]:
+        yield record.data
+        if record.kind not in (RecordKind.PROPOSAL, RecordKind.NEW_VIEW):
+            return
+        match Opener(self.group, self.members.verifier).parse_peer(record.data).value:
+            case Proposal(pre_prepare=pre_prepare):
+                yield pre_prepare.wire
+            case Signed(message=NewView(pre_prepares=pre_prepares)):
+                yield from (each.wire for each in pre_prepares)
 
     def _send(self, node: SimNode, send: Send, peer: ReplicaId) -> None:
         assert peer != node.me, "a replica sent to itself"
         message = send.message
         signer = message.pre_prepare.signer if isinstance(message, Proposal) else getattr(message, "signer", None)
         if signer == node.me and not isinstance(message, Body):
-            assert message.wire in node.stored, self.report(f"{node.me} sent {message} before it was stored")  # type: ignore[union-attr]
+            wire = message.pre_prepare.wire if isinstance(message, Proposal) else message.wire  # type: ignore[union-attr]
+            assert wire in node.stored, self.report(f"{node.me} sent {message} before it was stored")
         if isinstance(message, Signed) and signer == node.me:
             vote = message.message
             if isinstance(vote, Commit):
@@ -335,7 +348,11 @@ class Cluster:
             self._persist(node, ())
         if execute.sequence > 1 and self.group.is_checkpoint(SequenceNumber(execute.sequence - 1)):
             vouched = {record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT}
-            assert execute.sequence - 1 in vouched, self.report("executed beyond a checkpoint without a stored vote")
+            stable = max((record.sequence for record in node.ledger if record.kind is RecordKind.STABLE), default=0)
+            mute = self.replicas[node.me].rules.is_mute
+            assert execute.sequence - 1 in vouched or execute.sequence - 1 <= stable or mute, self.report(
+                "executed beyond a checkpoint without a stored vote"
+            )
         node.inputs.append(node.executor.execute(execute, self.now(node.me)))
         agreed = self.order.setdefault(execute.sequence, execute.batch.digest)
         assert agreed == execute.batch.digest, self.report(f"two batches were executed at {execute.sequence}")
