@@ -44,6 +44,7 @@ from pbft.core.messages import (
     SignedRequest,
     ToClient,
 )
+from pbft.core.state_bodies import FETCH_STATE, STATE, decode_fetch_state, decode_state
 from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 
 VERIFIED_REQUESTS_MAX = 16_384
@@ -137,6 +138,8 @@ class Opener:
             bodies.CHECKPOINT: self._signed_with(bodies.decode_checkpoint),
             bodies.STATUS: self._link_with(bodies.decode_status),
             bodies.FETCH: self._link_with(bodies.decode_fetch),
+            FETCH_STATE: self._link_with(decode_fetch_state),
+            STATE: self._link_with(partial(decode_state, bytes_max=self.frame_bytes_max)),
         }
         self._client_parsers: dict[str, Parser[ClientMessage]] = {
             bodies.REQUEST: self._request,

@@ -9,6 +9,7 @@ from enum import Enum
 from crypto.digest import Digest
 from crypto.signing import PublicKey
 from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult, PeerMessage, ToClient
+from pbft.core.state_messages import FetchState, KeyedRow
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 
 # -- inputs ----------------------------------------------------------------------------------------------------
@@ -18,6 +19,8 @@ class Timer(Enum):
     """Timers a replica may set; setting one again moves it."""
 
     STATUS = "status"
+    TRANSFER = "transfer"
+    SERVE_STATE = "serve state"
 
 
 class RecordKind(Enum):
@@ -32,6 +35,11 @@ class RecordKind(Enum):
     BODY = "body"
     STABLE = "stable"
     DIVERGED = "diverged"
+    VIEW_CHANGE = "view-change"
+    NEW_VIEW = "new-view"
+    AMNESIA = "amnesia"
+    REJOINED = "rejoined"
+    REPAIRED = "repaired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,27 @@ class ClientGone:
     device: PublicKey
 
 
-Input = Received | TimerExpired | Recovered | BatchExecuted | QueryDone | EventsDone | LinkUp | ClientGone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateInstalled:
+    """An InstallState was carried out. `state_root` is what the state came to; it stands only if that is the one
+    expected."""
+
+    now: Now
+    sequence: SequenceNumber
+    state_root: Digest
+
+
+Input = (
+    Received
+    | TimerExpired
+    | Recovered
+    | BatchExecuted
+    | QueryDone
+    | EventsDone
+    | LinkUp
+    | ClientGone
+    | StateInstalled
+)
 
 
 # -- effects ---------------------------------------------------------------------------------------------------
@@ -244,6 +272,40 @@ class ServeArchive:
     what: Archived
     first: SequenceNumber
     last: SequenceNumber
+    digest: Digest | None = None
+    """Of bodies: the batch with this digest, whether it was committed or not. Without it, the one committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeState:
+    """Answer `to` out of the state of the last checkpoint."""
+
+    to: ReplicaId
+    fetch: FetchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPages:
+    """Replace pages of a table, each by (page key, its rows); a page without rows is removed. Durable at once.
+
+    From the first one on the state is whole no more, also after a restart, until an InstallState succeeds.
+    """
+
+    table: str
+    pages: tuple[tuple[bytes, tuple[KeyedRow, ...]], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallState:
+    """The pages are those of this checkpoint: if the state root agrees, the state is whole and stands there.
+
+    Sequence 0 is the beginning: the state is emptied. Answered by StateInstalled.
+    """
+
+    sequence: SequenceNumber
+    history_head: Digest
+    agreed_time: Milliseconds
+    state_root: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +343,11 @@ class Effects:
     archive: tuple[Record, ...] = ()
     send: tuple[Send, ...] = ()
     reply: tuple[ReplyTo, ...] = ()
+    install: tuple[InstallPages | InstallState, ...] = ()
     execute: tuple[Execute, ...] = ()
     read: tuple[RunQuery | ReadEvents, ...] = ()
     serve: tuple[ServeArchive, ...] = ()
+    serve_state: tuple[ServeState, ...] = ()
     timers: tuple[SetTimer, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     alarms: tuple[Alarm, ...] = ()

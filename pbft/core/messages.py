@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from crypto.digest import Digest
 from crypto.signing import PublicKey, Signature
+from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.types import (
     ClientSequence,
     EventIndex,
@@ -288,4 +289,6 @@ PeerMessage = (
     | Fetch
     | Body
     | SignedRequest
+    | FetchState
+    | StateAnswer
 )

@@ -28,9 +28,11 @@ from pbft.core.effects import (
     QueryDone,
     Received,
     Recovered,
+    StateInstalled,
     Timer,
     TimerExpired,
 )
+from pbft.core.errors import InvariantViolation
 from pbft.core.frames import (
     CHECKPOINT_CERTIFICATE,
 )
@@ -62,6 +64,9 @@ from pbft.core.recovery import restore
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed, reply_again
 from pbft.core.request_pool import RequestPool
+from pbft.core.state_bodies import STATE
+from pbft.core.state_messages import FetchState, StateAnswer
+from pbft.core.state_serving import StateServing
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
 
@@ -108,6 +113,7 @@ class Replica:
             repair=self.repair,
         )
         self.readers = Readers(rules)
+        self.state_serving = StateServing(group, me)
         self._executed = executed
 
     def step(self, given: Input) -> Effects:
@@ -128,6 +134,8 @@ class Replica:
                 self.on_link_up(out, given.peer)
             case Recovered():
                 self.on_recovered(out, given)
+            case StateInstalled():
+                raise InvariantViolation("a state was installed that nobody asked for")
             case _:
                 assert_never(given)
         return out.effects()
@@ -167,8 +175,19 @@ class Replica:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
                 self.on_request(out, item.peer, request)
+            case FetchState() | StateAnswer() as message:
+                self._on_state_message(out, now, item.peer, message)
             case _:
                 assert_never(item.message)
+
+    def _on_state_message(self, out: Output, now: Now, peer: ReplicaId, message: FetchState | StateAnswer) -> None:
+        match message:
+            case FetchState():
+                self.state_serving.on_fetch(out, now.steady, peer, message)
+            case StateAnswer():
+                out.ignore(IgnoreReason.NOT_WANTED, peer, STATE)
+            case _:
+                assert_never(message)
 
     def _on_vote(self, out: Output, now: Now, vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint]) -> None:
         match vote.message:
@@ -250,6 +269,10 @@ class Replica:
                 self.repair.ask(out, expired.now.steady)
                 self._refresh_pool(out)
                 self._arm_status(out, expired.now)
+            case Timer.SERVE_STATE:
+                self.state_serving.on_timer(out, expired.now.steady)
+            case Timer.TRANSFER:
+                pass
             case _:
                 assert_never(expired.timer)
 

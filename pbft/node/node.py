@@ -11,7 +11,7 @@ import json
 import resource
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ from pbft.core.effects import (
     EventsDone,
     Execute,
     Input,
+    InstallPages,
+    InstallState,
     LinkUp,
     QueryDone,
     ReadEvents,
@@ -34,6 +36,7 @@ from pbft.core.effects import (
     Record,
     Recovered,
     RunQuery,
+    StateInstalled,
     Timer,
     TimerExpired,
     merge_effects,
@@ -282,13 +285,10 @@ class Node:
                 self._links[peer].send_nowait(data)
         for reply in effects.reply:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
-        results: list[Input] = [self._execute(execute) for execute in effects.execute]
+        results: list[Input] = [*self._install(effects.install)]
+        results += [self._execute(execute) for execute in effects.execute]
         self._reads.extend(effects.read)
-        if effects.serve and self._archive:
-            self._store(())  # what is asked for may be among it
-        for serve in effects.serve:
-            for frame in archived_frames(self._ledger, self._opener, serve):
-                self._links[serve.to].send_nowait(framed(frame))
+        self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
         for evidence in effects.evidence:
@@ -300,10 +300,30 @@ class Node:
             self._ignored[ignored.reason.name] += 1
         return results
 
+    def _serve_peers(self, effects: Effects) -> None:
+        if effects.serve and self._archive:
+            self._store(())  # what is asked for may be among it
+        for serve in effects.serve:
+            for frame in archived_frames(self._ledger, self._opener, serve):
+                self._links[serve.to].send_nowait(framed(frame))
+        for serve_state in effects.serve_state:
+            answer = self._executor.serve_state(serve_state.fetch)
+            self._links[serve_state.to].send_nowait(framed(wire_of(self._epoch, answer)))
+
     def _store(self, records: Sequence[Record]) -> None:
         waiting, self._archive = self._archive, []
         self._ledger.append([*waiting, *records])
         self._stored_at = self._clock.now().steady
+
+    def _install(self, installs: Sequence[InstallPages | InstallState]) -> Iterator[StateInstalled]:
+        """Fetched pages take the place of the rows that are here; whoever reads them must ask again."""
+        for install in installs:
+            self._reads.clear()
+            match install:
+                case InstallPages():
+                    self._executor.install_pages(install)
+                case InstallState():
+                    yield self._executor.install_state(install, self._clock.now())
 
     def _execute(self, execute: Execute) -> BatchExecuted:
         if self._archive and self._config.group.is_checkpoint(execute.sequence):
@@ -331,7 +351,7 @@ class Node:
         """JSON for INSPECT. What one replica says of itself: for operating it, never proof of anything."""
         position = self._executor.position
         if self._root[0] != position.last_executed:
-            self._root = (position.last_executed, self._executor.state_root().hex())
+            self._root = (position.last_executed, self._executor.state_root().hex() if position.is_whole else "")
         peers = {
             str(peer): {
                 "up": link.is_up,
