@@ -22,8 +22,10 @@ from pbft.core.state_walk import FalseState, Held, LocalState, Taken, Walk
 from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 
 ANSWER_TIMEOUT_MS = 2000
-BYTES_PER_MS_MIN = 64
-"""A page in many parts has to come at this rate: a peer that lets bytes drip is passed over like a silent one."""
+PARTS_PATIENCE_MS = 8000
+"""How long a page in many parts may take at first, and twice as long each time that this was too short: a peer may
+make up rows without end, and only the end of a page shows it."""
+PARTS_PATIENCE_MAX_MS = 600_000
 FRUITLESS_WALKS_MAX = 3
 
 BEGINNING = SequenceNumber(0)
@@ -75,6 +77,7 @@ class Transfer:
         self._pages_before = 0
         """Pages fetched or removed before this walk."""
         self._fruitless = 0
+        self._parts_patience_ms = PARTS_PATIENCE_MS
 
     @property
     def sequence(self) -> SequenceNumber:
@@ -133,6 +136,8 @@ class Transfer:
             if question.deadline <= now:
                 del self._open[number]
                 self._sources.silent(question.peer, now)
+                if now >= question.since + self._parts_patience_ms:
+                    self._parts_patience_ms = min(2 * self._parts_patience_ms, PARTS_PATIENCE_MAX_MS)
                 self._give_back(question)
         self._go_on(out, now)
 
@@ -196,12 +201,8 @@ class Transfer:
         self._count(taken)
         out.install.extend(taken.installs)
         if taken.rest is not None and taken.held is not None:
-            size = taken.held.size
-            deadline = min(now, question.since + size // BYTES_PER_MS_MIN) + ANSWER_TIMEOUT_MS
-            self._ask(
-                out,
-                _Question(peer, taken.rest, question.since, Milliseconds(deadline), taken.held),
-            )
+            deadline = min(now + ANSWER_TIMEOUT_MS, question.since + self._parts_patience_ms)
+            self._ask(out, _Question(peer, taken.rest, question.since, Milliseconds(deadline), taken.held))
 
     def _count(self, taken: Taken) -> None:
         self._bytes_fetched += taken.size
