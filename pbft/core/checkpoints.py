@@ -73,8 +73,8 @@ class Checkpoints:
         if self._log.why_outside(sequence) is not None:
             return
         self._own_roots[sequence] = state_root
-        if self._rules.is_mute:
-            return
+        if self._rules.is_mute or self.own_vote(sequence) is not None:
+            return  # executed a second time, after a repair: what was signed the first time is signed
         vote, record = self._rules.sign_checkpoint(sequence, state_root)
         out.persist.append(record)
         out.send_to(self._group.others(self._me), vote)
@@ -107,6 +107,22 @@ class Checkpoints:
         highest, reach = max(self._ahead), self._log.last_executed + self._group.parameters.window
         for sequence in [sequence for sequence in self._ahead if reach < sequence < highest]:
             del self._ahead[sequence]
+
+    def on_damage(self, out: Output, what: str) -> None:
+        """The state is not what this replica executed; the last certified one has to take its place."""
+        if self.diverged_at is None:
+            self.diverged_at = self._log.low_watermark
+            out.alarm(f"{what}: the state of checkpoint {self.diverged_at} is fetched from the other replicas")
+
+    def on_installed(self, out: Output, sequence: SequenceNumber) -> None:
+        """The certified state at `sequence` is in place."""
+        if self.diverged_at is not None:
+            out.persist.append(Record(RecordKind.REPAIRED, max(sequence, self.diverged_at), b""))
+        self.diverged_at = None
+        for passed in [old for old in self._ahead if old <= sequence]:
+            del self._ahead[passed]
+        for replaced in [old for old in self._own_roots if old > sequence]:
+            del self._own_roots[replaced]
 
     def restore_divergence(self, sequence: SequenceNumber) -> None:
         """A certified root once differed from this replica's own: a restart does not mend that."""
@@ -152,6 +168,6 @@ class Checkpoints:
             self.diverged_at = sequence
             out.persist.append(Record(RecordKind.DIVERGED, sequence, certificate.wire))
             out.alarm(
-                f"the state at {sequence} differs from the one that a quorum certified: execution stopped. "
-                "The state database of this replica is damaged, or it runs other code than its peers"
+                f"the state at {sequence} differs from the one that a quorum certified, which is fetched now. The "
+                "state database of this replica was damaged, or it runs other code than its peers"
             )

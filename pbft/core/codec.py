@@ -44,6 +44,7 @@ from pbft.core.messages import (
     ToClient,
     ViewChange,
 )
+from pbft.core.state_bodies import FETCH_STATE, STATE, decode_fetch_state, decode_state
 from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 
 STATEMENT_BYTES_MAX = 512 * 1024
@@ -79,6 +80,8 @@ class Opener:
             bodies.NEW_VIEW: self._new_view,
             bodies.STATUS: self._link_with(bodies.decode_status),
             bodies.FETCH: self._link_with(bodies.decode_fetch),
+            FETCH_STATE: self._link_with(decode_fetch_state),
+            STATE: self._link_with(partial(decode_state, bytes_max=self.frame_bytes_max)),
         }
         self._client_parsers: dict[str, Parser[ClientMessage]] = {
             bodies.REQUEST: self._request,

@@ -20,6 +20,7 @@ def describe(replica: Replica) -> dict[str, object]:
         "last_executed": log.last_executed,
         "stable_checkpoint": log.low_watermark,
         "role": _role(replica),
+        "transfer": replica.state_repair.progress(),
         "pending_requests": len(replica.pool),
         "waiting_for": _waiting_for(replica),
         "open_slots": [
@@ -35,7 +36,9 @@ def describe(replica: Replica) -> dict[str, object]:
 
 
 def _role(replica: Replica) -> str:
-    if replica.checkpoints.diverged_at is not None:
+    if replica.state_repair.is_transferring:
+        return "transferring"
+    if not replica.state_repair.is_whole:
         return "diverged"
     return "mute" if replica.rules.is_mute else "voting"
 

@@ -9,6 +9,7 @@ from enum import Enum
 from crypto.digest import Digest
 from crypto.signing import PublicKey
 from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult, PeerMessage, ToClient
+from pbft.core.state_messages import FetchState, KeyedRow
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 
 # -- inputs ----------------------------------------------------------------------------------------------------
@@ -19,6 +20,8 @@ class Timer(Enum):
 
     STATUS = "status"
     VIEW_CHANGE = "view change"
+    TRANSFER = "transfer"
+    SERVE_STATE = "serve state"
 
 
 class RecordKind(Enum):
@@ -33,11 +36,11 @@ class RecordKind(Enum):
     BODY = "body"
     STABLE = "stable"
     DIVERGED = "diverged"
-    REPAIRED = "repaired"
     VIEW_CHANGE = "view-change"
     NEW_VIEW = "new-view"
     AMNESIA = "amnesia"
     REJOINED = "rejoined"
+    REPAIRED = "repaired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Recovered:
     last_executed: SequenceNumber
     checkpoint: Checkpoint | None
     """The last checkpoint executed: the crash may have come before the vote for it was stored."""
+    is_whole: bool = True
+    """False if the state was being fetched when the node stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +153,36 @@ class ClientGone:
     device: PublicKey
 
 
-Input = Received | TimerExpired | Recovered | BatchExecuted | QueryDone | EventsDone | LinkUp | ClientGone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateInstalled:
+    """An InstallState was carried out. `state_root` is what the state came to; it stands only if that is the one
+    expected."""
+
+    now: Now
+    sequence: SequenceNumber
+    state_root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDamaged:
+    """Rows of the state are not what was written. `what` says which, for the operator."""
+
+    now: Now
+    what: str
+
+
+Input = (
+    Received
+    | TimerExpired
+    | Recovered
+    | BatchExecuted
+    | QueryDone
+    | EventsDone
+    | LinkUp
+    | ClientGone
+    | StateDamaged
+    | StateInstalled
+)
 
 
 # -- effects ---------------------------------------------------------------------------------------------------
@@ -181,7 +215,7 @@ class IgnoreReason(Enum):
     TOO_FAR_AHEAD = "too far ahead of what this replica has executed"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
-    DIVERGED = "this replica's state differs from a certified one: it answers nobody out of it"
+    STATE_NOT_WHOLE = "this replica's state is damaged or being fetched: it answers nobody out of it"
     NO_SUBSCRIPTION = "no such subscription"
 
 
@@ -253,7 +287,39 @@ class ServeArchive:
     first: SequenceNumber
     last: SequenceNumber
     digest: Digest | None = None
-    """Of the one body that is wanted."""
+    """Of the one body that is wanted, whether it was committed or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeState:
+    """Answer `to` out of the state of the last checkpoint."""
+
+    to: ReplicaId
+    fetch: FetchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPages:
+    """Replace pages of a table, each by (page key, its rows); a page without rows is removed. Durable at once.
+
+    From the first one on the state is whole no more, also after a restart, until an InstallState succeeds.
+    """
+
+    table: str
+    pages: tuple[tuple[bytes, tuple[KeyedRow, ...]], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallState:
+    """The pages are those of this checkpoint: if the state root agrees, the state is whole and stands there.
+
+    Sequence 0 is the beginning: the state is emptied. Answered by StateInstalled.
+    """
+
+    sequence: SequenceNumber
+    history_head: Digest
+    agreed_time: Milliseconds
+    state_root: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +357,11 @@ class Effects:
     archive: tuple[Record, ...] = ()
     send: tuple[Send, ...] = ()
     reply: tuple[ReplyTo, ...] = ()
+    install: tuple[InstallPages | InstallState, ...] = ()
     execute: tuple[Execute, ...] = ()
     read: tuple[RunQuery | ReadEvents, ...] = ()
     serve: tuple[ServeArchive, ...] = ()
+    serve_state: tuple[ServeState, ...] = ()
     timers: tuple[SetTimer, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     alarms: tuple[Alarm, ...] = ()

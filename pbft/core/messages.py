@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from crypto.digest import Digest
 from crypto.signing import PublicKey, Signature
+from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.types import (
     ClientSequence,
     EventIndex,
@@ -333,4 +334,6 @@ PeerMessage = (
     | Fetch
     | Body
     | SignedRequest
+    | FetchState
+    | StateAnswer
 )

@@ -77,6 +77,18 @@ class Ordering:
         self._last_issued = SequenceNumber(0)
         """Highest batch handed out for execution; equals last_executed unless one is under way."""
         self._highest_accepted = SequenceNumber(0)
+        self.is_halted = False
+        """Nothing is handed out for execution: the state is about to be replaced."""
+
+    @property
+    def is_executing(self) -> bool:
+        return self._last_issued > self._log.last_executed
+
+    def stand_at(self, out: Output, sequence: SequenceNumber) -> None:
+        """Another state is in place, which has executed up to `sequence`: go on from there."""
+        self._last_issued = sequence
+        self._propose_above(self._highest_accepted)
+        self.execute_ready(out)
 
     @property
     def has_open_proposal(self) -> bool:
@@ -350,7 +362,7 @@ class Ordering:
 
     def execute_ready(self, out: Output) -> None:
         """Hand out committed batches in order, without gaps; none beyond a checkpoint whose vote is not stored."""
-        while self._checkpoints.diverged_at is None:
+        while self._checkpoints.diverged_at is None and not self.is_halted:
             if self._group.is_checkpoint(self._last_issued) and self._log.last_executed < self._last_issued:
                 return
             slot = self._log.get(self._last_issued + 1)

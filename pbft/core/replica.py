@@ -29,6 +29,8 @@ from pbft.core.effects import (
     QueryDone,
     Received,
     Recovered,
+    StateDamaged,
+    StateInstalled,
     Timer,
     TimerExpired,
 )
@@ -64,6 +66,10 @@ from pbft.core.rejoin import Rejoin, RejoinHelp
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed, reply_again
 from pbft.core.request_pool import RequestPool
+from pbft.core.state_messages import FetchState, StateAnswer
+from pbft.core.state_repair import StateRepair
+from pbft.core.state_serving import StateServing
+from pbft.core.state_walk import LocalState
 from pbft.core.supervision import Supervision
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.view_changes import ViewChanges
@@ -77,8 +83,8 @@ REFRESH_MAX = 16
 """Waiting requests that are looked at again with each STATUS."""
 
 
-class ExecutedOperations(Protocol):
-    """What the executed state knows of an operation's name (`pbft.core.dedupe`)."""
+class ExecutedState(LocalState, Protocol):
+    """What the executed state knows of an operation's name (`pbft.core.dedupe`), and of its own pages."""
 
     def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
         """One verdict for each operation of the request."""
@@ -93,7 +99,7 @@ class Replica:
     """One replica of a group. Owned by one task; every input goes through `step`."""
 
     def __init__(
-        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedOperations
+        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedState
     ) -> None:
         self.group = group
         self.me = me
@@ -145,6 +151,15 @@ class Replica:
             views=self.views,
             rejoin_help=self.rejoin_help,
         )
+        self.state_repair = StateRepair(
+            group=group,
+            me=me,
+            log=self.log,
+            checkpoints=self.checkpoints,
+            ordering=self.ordering,
+            local=executed,
+        )
+        self.state_serving = StateServing(group, me)
         self.readers = Readers(rules)
         self._executed = executed
 
@@ -163,9 +178,13 @@ class Replica:
             case TimerExpired():
                 self.on_timer(out, given)
             case LinkUp():
-                self.on_link_up(out, given.peer)
+                self.on_link_up(out, given)
             case Recovered():
                 self.on_recovered(out, given)
+            case StateDamaged():
+                self.on_state_damaged(out, given)
+            case StateInstalled():
+                self.on_state_installed(out, given)
             case _:
                 assert_never(given)
         return out.effects()
@@ -207,8 +226,21 @@ class Replica:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
                 self.on_request(out, now, item.peer, request)
+            case FetchState() | StateAnswer() as message:
+                self._on_state_message(out, now.steady, item.peer, message)
             case _:
                 assert_never(item.message)
+
+    def _on_state_message(
+        self, out: Output, now: Milliseconds, peer: ReplicaId, message: FetchState | StateAnswer
+    ) -> None:
+        match message:
+            case FetchState():
+                self.state_serving.on_fetch(out, now, peer, message)
+            case StateAnswer():
+                self.state_repair.on_answer(out, now, peer, message)
+            case _:
+                assert_never(message)
 
     def _on_signed(
         self,
@@ -231,8 +263,8 @@ class Replica:
                 assert_never(vote.message)
 
     def _on_client_message(self, out: Output, now: Now, item: FromClient) -> None:
-        if self.checkpoints.diverged_at is not None:
-            out.ignore(IgnoreReason.DIVERGED, item.device, type(item.message).__name__.upper())
+        if not self.state_repair.is_whole:
+            out.ignore(IgnoreReason.STATE_NOT_WHOLE, item.device, type(item.message).__name__.upper())
             return
         match item.message:
             case SignedRequest():
@@ -289,9 +321,38 @@ class Replica:
         """What the inputs made possible: order what waits, ask for what is missing, time the primary."""
         self.rejoin.check(out)
         self.ordering.propose(out, now)
+        self._mend_state(out, now.steady)
         if self.repair.is_behind or self.repair.lacks_body:
             self.repair.ask(out, now.steady)
         self.supervision.time_primary(out, now)
+
+    # -- the state is fetched from others
+
+    def _mend_state(self, out: Output, now: Milliseconds) -> None:
+        was_whole = self.state_repair.is_whole
+        self.state_repair.consider(out, now)
+        if was_whole and not self.state_repair.is_whole:
+            self.readers.suspend()
+
+    def on_state_damaged(self, out: Output, damaged: StateDamaged) -> None:
+        self.checkpoints.on_damage(out, damaged.what)
+        self.readers.suspend()
+        self._go_on(out, damaged.now)
+
+    def on_state_installed(self, out: Output, installed: StateInstalled) -> None:
+        if self.state_repair.on_installed(out, installed):
+            for request in tuple(self.pool.oldest()):
+                self._drop_if_executed(request, installed.now.steady)
+            self.readers.resume(out, self.log.last_executed)
+        self._go_on(out, installed.now)
+
+    def _drop_if_executed(self, request: SignedRequest, now: Milliseconds) -> bool:
+        """A request of which nothing can run any more need not wait."""
+        verdicts = self._executed.judge(request.device, request.message)
+        done = Standing.NEW not in verdicts and Standing.OUT_OF_WINDOW not in verdicts
+        if done:
+            self.pool.remove(request, now)
+        return done
 
     # -- time, links, restart
 
@@ -306,18 +367,18 @@ class Replica:
                 self._arm_status(out, expired.now)
             case Timer.VIEW_CHANGE:
                 self.supervision.on_view_timer(out, expired.now)
+            case Timer.SERVE_STATE:
+                self.state_serving.on_timer(out, expired.now.steady)
+            case Timer.TRANSFER:
+                self.state_repair.on_timer(out, expired.now.steady)
             case _:
                 assert_never(expired.timer)
         self._go_on(out, expired.now)
 
     def _refresh_pool(self, out: Output, now: Milliseconds) -> None:
         """Pass the oldest requests on again, for a forward may be lost; drop those that can run no more."""
-        oldest = tuple(itertools.islice(self.pool.oldest(), REFRESH_MAX))
-        for request in oldest:
-            verdicts = self._executed.judge(request.device, request.message)
-            if Standing.NEW not in verdicts and Standing.OUT_OF_WINDOW not in verdicts:
-                self.pool.remove(request, now)
-            elif not self.ordering.is_primary:
+        for request in tuple(itertools.islice(self.pool.oldest(), REFRESH_MAX)):
+            if not self._drop_if_executed(request, now) and not self.ordering.is_primary:
                 out.send_to((self.group.primary(self.log.view),), request)
 
     def _arm_status(self, out: Output, now: Now) -> None:
@@ -330,8 +391,10 @@ class Replica:
         pause = STATUS_INTERVAL_INCOMPLETE_MS if incomplete else STATUS_INTERVAL_MS
         out.set_timer(Timer.STATUS, Milliseconds(now.steady + pause))
 
-    def on_link_up(self, out: Output, peer: ReplicaId) -> None:
+    def on_link_up(self, out: Output, link: LinkUp) -> None:
         """Say again what the peer may have missed: where this replica stands, its open votes, waiting requests."""
+        peer = link.peer
+        self.state_repair.on_link_up(out, link.now.steady, peer)
         out.send_to((peer,), self.repair.status())
         lacks = self.votes.new_view if self.log.in_view else self.votes.of(self.me)
         if lacks is not None:
@@ -352,6 +415,7 @@ class Replica:
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
         restore(self, recovered)
+        self.state_repair.on_recovered(recovered.now.steady, is_whole=recovered.is_whole)
         last = recovered.checkpoint
         if last is not None and self.checkpoints.own_vote(last.sequence) is None:
             self.checkpoints.on_own_root(out, last.sequence, last.state_root)

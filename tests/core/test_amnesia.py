@@ -79,10 +79,10 @@ def test_a_damaged_state_is_remembered_over_a_restart_and_answers_nobody() -> No
     replica = cluster.replicas[ME]
     assert replica.checkpoints.diverged_at == K
     assert replica.log.last_executed == K, "nothing is executed on top of it"
-    assert replica.describe()["role"] == "diverged"
+    assert replica.describe()["role"] == "transferring"
     before = len(cluster.replies)
     query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
     cluster.from_client(cluster.members.device("a"), ME, query)
     cluster.deliver_all()
-    assert cluster.nodes[ME].ignored[IgnoreReason.DIVERGED] == 1
+    assert cluster.nodes[ME].ignored[IgnoreReason.STATE_NOT_WHOLE] == 1
     assert [reply for reply in cluster.replies[before:] if reply[0] == ME] == []

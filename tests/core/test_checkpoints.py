@@ -11,7 +11,7 @@ from pbft.core.messages import CheckpointCertificate, Signed, SlotStatus
 from pbft.core.types import ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
-from tests.harness.simnode import Flight
+from tests.harness.simnode import Flight, SimNode
 
 K = 4
 
@@ -95,9 +95,16 @@ def test_a_replica_that_meets_a_stable_checkpoint_on_its_way_compares_its_state_
     run(cluster, 2 * K + 1)
     cluster.nodes[ReplicaId(3)].executor.state.rows["log", (99,)] = (b"rot",)
     cluster.on_send = lambda flight: flight.source != 3 or flight.to in (0, 1, 2)
-    cluster.settle(lambda: cluster.replicas[ReplicaId(3)].checkpoints.diverged_at is not None)
-    assert cluster.replicas[ReplicaId(3)].checkpoints.diverged_at == 2 * K
-    assert cluster.nodes[ReplicaId(3)].executed == 2 * K
+    damaged = cluster.nodes[ReplicaId(3)]
+    cluster.settle(lambda: bool(damaged.alarms))
+    assert of_kind(damaged, RecordKind.DIVERGED) == [2 * K]
+    cluster.settle(cluster.executed_everywhere(2 * K + 1))
+    assert of_kind(damaged, RecordKind.REPAIRED)
+    cluster.assert_same_state()
+
+
+def of_kind(node: SimNode, kind: RecordKind) -> list[int]:
+    return [record.sequence for record in node.ledger if record.kind is kind]
 
 
 def test_certificates_ahead_take_constant_memory() -> None:
@@ -111,6 +118,7 @@ def test_certificates_ahead_take_constant_memory() -> None:
 
 def test_a_replica_whose_state_differs_says_so_stops_executing_and_does_not_vouch() -> None:
     cluster = cluster_of()
+    cluster.on_send = lambda flight: b"STATE" not in flight.frame[:16]
     run(cluster, 2)
     damaged = cluster.nodes[ReplicaId(3)]
     damaged.executor.state.rows["log", (0,)] = (b"rot",)
@@ -122,7 +130,24 @@ def test_a_replica_whose_state_differs_says_so_stops_executing_and_does_not_vouc
     cluster.advance(3000)
     cluster.deliver_all()
     assert len(damaged.alarms) == 1
-    assert [record.sequence for record in damaged.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+    assert of_kind(damaged, RecordKind.CHECKPOINT) == [K]
+
+
+def test_pitfall_14_a_rotted_row_is_noticed_at_the_next_checkpoint_repaired_and_never_voted_over() -> None:
+    cluster = cluster_of()
+    run(cluster, 2)
+    damaged = cluster.nodes[ReplicaId(3)]
+    damaged.executor.state.rows["log", (0,)] = (b"rot",)
+    run(cluster, 6, start=2)
+    cluster.settle(cluster.executed_everywhere(8))
+    cluster.assert_same_state()
+    assert of_kind(damaged, RecordKind.CHECKPOINT).count(K) == 1, "signed once, and not again after the repair"
+    assert of_kind(damaged, RecordKind.REPAIRED)
+    cluster.crash(3)
+    cluster.restart(3)
+    run(cluster, K, start=8)
+    cluster.settle(cluster.executed_everywhere(8 + K))
+    assert of_kind(damaged, RecordKind.CHECKPOINT)[-1] == 3 * K, "it vouches again"
 
 
 def test_a_replica_that_knows_that_its_state_differs_does_not_vouch_for_what_was_under_way() -> None:
@@ -154,6 +179,7 @@ def test_a_replica_that_knows_that_its_state_differs_does_not_vouch_for_what_was
 
 def test_a_damaged_replica_learns_it_again_after_a_restart() -> None:
     cluster = cluster_of()
+    cluster.on_send = lambda flight: b"STATE" not in flight.frame[:16]
     run(cluster, 2)
     cluster.nodes[ReplicaId(3)].executor.state.rows["log", (0,)] = (b"rot",)
     run(cluster, 4, start=2)

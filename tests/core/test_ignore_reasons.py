@@ -305,7 +305,7 @@ CASES = (
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
-    Case("a query to a damaged replica", IgnoreReason.DIVERGED, read_of_a_damaged_state),
+    Case("a query to a damaged replica", IgnoreReason.STATE_NOT_WHOLE, read_of_a_damaged_state),
     Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),
     Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),
     Case(

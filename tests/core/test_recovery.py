@@ -227,7 +227,7 @@ def test_a_record_of_another_kind_than_it_says_stops_the_node(kind: RecordKind) 
 
 
 def test_a_stable_checkpoint_that_the_state_has_not_reached_moves_the_window_and_the_rest_comes_from_peers() -> None:
-    """A loss of power can take the state back: it executes again what the ledger has, and asks for what it has not."""
+    """A loss of power can take the state back: it executes again what the ledger has, and asks for the rest."""
     stable = record(RecordKind.STABLE, K, CRAFT.checkpoint_certificate(K, digest("r"), (0, 1, 2)).wire)
     committed = record(RecordKind.COMMITTED, K, CRAFT.commit_certificate(K, X.digest, (0, 2, 3)).wire)
     replica, effects = start(stable, committed, record(RecordKind.BODY, K, X.wire), last_executed=K - 1)

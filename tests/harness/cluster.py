@@ -21,6 +21,8 @@ from pbft.core.effects import (
     FromClient,
     FromPeer,
     Input,
+    InstallPages,
+    InstallState,
     LinkUp,
     QueryDone,
     Received,
@@ -132,6 +134,7 @@ class Cluster:
             records=tuple(node.ledger),
             last_executed=node.executor.state.last_executed,
             checkpoint=node.executor.state.checkpoint,
+            is_whole=node.executor.state.is_whole,
         )
         self.step(node.me, recovered)
         if link_up:
@@ -286,6 +289,8 @@ class Cluster:
                 yield lambda send=send, peer=peer: self._send(node, send, peer)  # type: ignore[misc]
         for reply in effects.reply:
             yield lambda reply=reply: self._reply(node, reply)  # type: ignore[misc]
+        for install in effects.install:
+            yield lambda install=install: self._install(node, install)  # type: ignore[misc]
         for execute in effects.execute:
             yield lambda execute=execute: self._execute(node, execute)  # type: ignore[misc]
         for read in effects.read:
@@ -293,6 +298,9 @@ class Cluster:
         for serve in effects.serve:
             frames = archived_frames(node, serve, Opener(self.group, self.members.verifier))
             yield lambda serve=serve, frames=frames: self._serve(node, serve, frames)  # type: ignore[misc]
+        for ask in effects.serve_state:
+            answer = node.executor.serve_state(ask.fetch)
+            yield lambda ask=ask, answer=answer: self.inject(node.me, ask.to, answer)  # type: ignore[misc]
         yield lambda: node.timers.update({timer.timer: timer.at for timer in effects.timers})
         node.evidence.extend(effects.evidence)
         node.alarms.extend(alarm.text for alarm in effects.alarms)
@@ -342,6 +350,13 @@ class Cluster:
             for result in message.results:
                 key = (reply.device, message.session, result.client_sequence)
                 self.results.setdefault(key, {})[node.me] = result
+
+    def _install(self, node: SimNode, install: InstallPages | InstallState) -> None:
+        node.inputs = deque(each for each in node.inputs if not isinstance(each, QueryDone | EventsDone))
+        if isinstance(install, InstallPages):
+            node.executor.install_pages(install)
+        else:
+            node.inputs.append(node.executor.install_state(install, self.now(node.me)))
 
     def _execute(self, node: SimNode, execute: Execute) -> None:
         if self.group.is_checkpoint(execute.sequence):

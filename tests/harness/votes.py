@@ -1,4 +1,4 @@
-"""Everything that correct replicas ever signed in one run: what no correct replica says twice, and never takes back."""
+"""All that correct replicas sign in one run: what none of them says twice, nor ever takes back."""
 
 from __future__ import annotations
 
