@@ -67,6 +67,8 @@ class Checkpoints:
         if self.diverged_at is not None:
             return
         certificate = self._ahead.pop(sequence, None)
+        if certificate is None and self.stable is not None and self.stable.checkpoint.sequence == sequence:
+            certificate = self.stable
         if certificate is not None and certificate.checkpoint.state_root != state_root:
             self._diverge(out, certificate)
             return

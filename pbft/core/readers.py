@@ -228,6 +228,8 @@ class Readers:
 
     def suspend(self) -> None:
         """The state is damaged, or replaced: nothing is read out of it. Clients ask their queries again."""
+        if self._is_suspended:
+            return
         self._is_suspended = True
         for queries in (self._early, self._ready):
             queries.clear()

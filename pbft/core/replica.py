@@ -6,15 +6,13 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
-from crypto.signing import PublicKey
 from pbft.core import bodies
+from pbft.core.admission import Admission, ExecutedOperations
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.codec import Opener
-from pbft.core.dedupe import Standing, Verdict
 from pbft.core.description import describe
 from pbft.core.effects import (
     BatchExecuted,
@@ -50,7 +48,6 @@ from pbft.core.messages import (
     Prepare,
     Proposal,
     Query,
-    Request,
     Signed,
     SignedRequest,
     Status,
@@ -64,7 +61,7 @@ from pbft.core.readers import Readers
 from pbft.core.recovery import restore
 from pbft.core.rejoin import Rejoin, RejoinHelp
 from pbft.core.repair import Repair
-from pbft.core.replies import replies_to_executed, reply_again
+from pbft.core.replies import replies_to_executed
 from pbft.core.request_pool import RequestPool
 from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.state_repair import StateRepair
@@ -78,21 +75,10 @@ from pbft.core.voting_rules import VotingRules
 
 STATUS_INTERVAL_MS = 1000
 STATUS_INTERVAL_INCOMPLETE_MS = 250
-FORWARD_MAX = 256
-REFRESH_MAX = 16
-"""Waiting requests that are looked at again with each STATUS."""
 
 
-class ExecutedState(LocalState, Protocol):
-    """What the executed state knows of an operation's name (`pbft.core.dedupe`), and of its own pages."""
-
-    def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
-        """One verdict for each operation of the request."""
-        ...
-
-    def knows(self, device: PublicKey) -> bool:
-        """Whether the application knows the device: strangers share a small part of the pool."""
-        ...
+class ExecutedState(ExecutedOperations, LocalState, Protocol):
+    """What the core looks up in the executed state."""
 
 
 class Replica:
@@ -107,6 +93,7 @@ class Replica:
         self.opener = opener
         self.log = Log(group)
         self.pool = RequestPool(group.parameters)
+        self.admission = Admission(group=group, me=me, rules=rules, log=self.log, pool=self.pool, executed=executed)
         self.rejoin = Rejoin(group, me, rules, self.log)
         self.rejoin_help = RejoinHelp(group, me, self.log)
         self.votes = ViewVotes(group, me, self.log)
@@ -137,6 +124,7 @@ class Replica:
             pool=self.pool,
             checkpoints=self.checkpoints,
             ordering=self.ordering,
+            admission=self.admission,
             rejoin=self.rejoin,
             votes=self.votes,
         )
@@ -161,7 +149,6 @@ class Replica:
         )
         self.state_serving = StateServing(group, me)
         self.readers = Readers(rules)
-        self._executed = executed
 
     def step(self, given: Input) -> Effects:
         """Everything a replica does. Raises InvariantViolation only: any message may be refused, none may crash."""
@@ -225,7 +212,7 @@ class Replica:
             case Body() as body:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
-                self.on_request(out, now, item.peer, request)
+                self.admission.on_request(out, now.steady, item.peer, request)
             case FetchState() | StateAnswer() as message:
                 self._on_state_message(out, now.steady, item.peer, message)
             case _:
@@ -271,7 +258,7 @@ class Replica:
                 if item.message.device != item.device:
                     out.ignore(IgnoreReason.WRONG_DEVICE, item.device, bodies.REQUEST)
                 else:
-                    self.on_request(out, now, item.device, item.message)
+                    self.admission.on_request(out, now.steady, item.device, item.message)
             case Query():
                 self.readers.on_query(out, item.device, item.message, self.log.last_executed)
             case Subscribe():
@@ -282,26 +269,6 @@ class Replica:
                 self.readers.on_unsubscribe(out, item.device, item.message)
             case _:
                 assert_never(item.message)
-
-    # -- requests
-
-    def on_request(self, out: Output, now: Now, source: ReplicaId | PublicKey, request: SignedRequest) -> None:
-        """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
-        verdicts = self._executed.judge(request.device, request.message)
-        is_stranger = not self._executed.knows(request.device)
-        reason = reply_again(out, self.rules, self.log.view, request, verdicts)
-        if reason is None:
-            reason = self.pool.why_refuse(request, is_stranger=is_stranger)
-        if reason is None:
-            self.pool.add(request, now.steady, is_stranger=is_stranger)
-        else:
-            if reason is IgnoreReason.NAME_IN_USE:
-                held = self.pool.contradicted_by(request)
-                if held is not None:
-                    out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
-            out.ignore(reason, source, bodies.REQUEST)
-        if reason is None and source == request.device and not self.ordering.is_primary:
-            out.send_to((self.group.primary(self.log.view),), request)
 
     # -- execution
 
@@ -329,30 +296,19 @@ class Replica:
     # -- the state is fetched from others
 
     def _mend_state(self, out: Output, now: Milliseconds) -> None:
-        was_whole = self.state_repair.is_whole
         self.state_repair.consider(out, now)
-        if was_whole and not self.state_repair.is_whole:
+        if not self.state_repair.is_whole:
             self.readers.suspend()
 
     def on_state_damaged(self, out: Output, damaged: StateDamaged) -> None:
         self.checkpoints.on_damage(out, damaged.what)
-        self.readers.suspend()
         self._go_on(out, damaged.now)
 
     def on_state_installed(self, out: Output, installed: StateInstalled) -> None:
         if self.state_repair.on_installed(out, installed):
-            for request in tuple(self.pool.oldest()):
-                self._drop_if_executed(request, installed.now.steady)
+            self.admission.drop_executed(installed.now.steady)
             self.readers.resume(out, self.log.last_executed)
         self._go_on(out, installed.now)
-
-    def _drop_if_executed(self, request: SignedRequest, now: Milliseconds) -> bool:
-        """A request of which nothing can run any more need not wait."""
-        verdicts = self._executed.judge(request.device, request.message)
-        done = Standing.NEW not in verdicts and Standing.OUT_OF_WINDOW not in verdicts
-        if done:
-            self.pool.remove(request, now)
-        return done
 
     # -- time, links, restart
 
@@ -361,7 +317,7 @@ class Replica:
             case Timer.STATUS:
                 out.send_to(self.group.others(self.me), self.repair.status())
                 self.repair.ask(out, expired.now.steady)
-                self._refresh_pool(out, expired.now.steady)
+                self.admission.refresh(out, expired.now.steady)
                 self.supervision.judge_primary(out, expired.now)
                 self.supervision.help_mute_peers(out, expired.now)
                 self._arm_status(out, expired.now)
@@ -374,12 +330,6 @@ class Replica:
             case _:
                 assert_never(expired.timer)
         self._go_on(out, expired.now)
-
-    def _refresh_pool(self, out: Output, now: Milliseconds) -> None:
-        """Pass the oldest requests on again, for a forward may be lost; drop those that can run no more."""
-        for request in tuple(itertools.islice(self.pool.oldest(), REFRESH_MAX)):
-            if not self._drop_if_executed(request, now) and not self.ordering.is_primary:
-                out.send_to((self.group.primary(self.log.view),), request)
 
     def _arm_status(self, out: Output, now: Now) -> None:
         incomplete = (
@@ -409,8 +359,7 @@ class Replica:
                 if message is not None:
                     out.send_to((peer,), message)
         if peer == self.group.primary(self.log.view):
-            for _, request in zip(range(FORWARD_MAX), self.pool.oldest(), strict=False):
-                out.send_to((peer,), request)
+            self.admission.pass_all_on(out)
 
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""

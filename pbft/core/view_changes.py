@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-
 from pbft.core import bodies
+from pbft.core.admission import Admission
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.effects import IgnoreReason, Record, RecordKind
 from pbft.core.group import Group
@@ -20,9 +19,6 @@ from pbft.core.view_timer import ViewTimer
 from pbft.core.view_votes import ViewVotes
 from pbft.core.voting_rules import VotingRules
 
-FORWARD_MAX = 256
-"""Waiting requests that are passed on to a new primary at once; the rest follow with time."""
-
 
 class ViewChanges:
     """Gives views up and begins them."""
@@ -37,6 +33,7 @@ class ViewChanges:
         pool: RequestPool,
         checkpoints: Checkpoints,
         ordering: Ordering,
+        admission: Admission,
         rejoin: Rejoin,
         votes: ViewVotes,
     ) -> None:
@@ -47,6 +44,7 @@ class ViewChanges:
         self._pool = pool
         self._checkpoints = checkpoints
         self._ordering = ordering
+        self._admission = admission
         self._rejoin = rejoin
         self._votes = votes
         self.timer = ViewTimer(group)
@@ -182,14 +180,7 @@ class ViewChanges:
         self._rejoin.check(out)
         self.timer.disarm()
         self._ordering.begin_view(out, now, signed.message.pre_prepares)
-        self._forward(out)
-
-    def _forward(self, out: Output) -> None:
-        """What waits here, the new primary may never have seen."""
-        primary = self._group.primary(self._log.view)
-        if primary != self._me:
-            for request in itertools.islice(self._pool.oldest(), FORWARD_MAX):
-                out.send_to((primary,), request)
+        self._admission.pass_all_on(out)
 
     # -- after a restart
 
