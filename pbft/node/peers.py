@@ -143,7 +143,7 @@ class OutgoingLink:
 
 
 class PeerListener:
-    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each that is authenticated."""
+    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated."""
 
     def __init__(
         self,
