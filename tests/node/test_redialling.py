@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import trio
 from trio.testing import MockClock
 
@@ -12,15 +9,8 @@ from chatsvc.groupfile import GroupFile
 from pbft.core.types import ReplicaId
 from pbft.node.node import Node
 from pbft.node.peers import OutgoingLink
-from tests.node.network import PATIENCE_S, link, running
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Trio's clock stands still, so the deadline is the real one: only a failing test meets it."""
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        await trio.lowlevel.checkpoint()
+from tests.harness.waiting import until
+from tests.node.network import link, running
 
 
 def link_of(node: Node, peer: int) -> OutgoingLink:
