@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.resources
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from chatsvc.founding import found_group
 from chatsvc.groupfile import GroupFile, read_group_file
 from clients.irc_import import Importer
 from clients.irc_log import Log, LogLine, parse_log
+from clients.processes import Processes, processes_of
 from clients.sdk import Chat, ClientFailure, ExitCode
 from crypto.digest import digest_of
 from crypto.signing import Ed25519Signer
@@ -33,59 +31,11 @@ SAMPLE = "ubuntu-2009-03-03.txt"
 QUERY = "ubuntu"
 START_SECONDS = 20.0
 CATCH_UP_SECONDS = 20.0
-STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
 NARRATOR = "narrator"
 
 Tell = Callable[[str, dict[str, Any]], None]
 """Called with each thing that happened: in words, and as a record."""
-
-
-@dataclass(slots=True)
-class Processes:
-    """The replicas' processes, by number. Each writes its log to a file."""
-
-    directory: Path
-    running: dict[int, trio.Process] = field(default_factory=dict)
-
-    async def start(self, replica: int, *, behaviour: str | None = None) -> None:
-        module = ["chatsvc", "node"] if behaviour is None else ["adversary.node"]
-        command = [sys.executable, "-m", *module, str(self.directory), "--replica", str(replica)]
-        command.append("--until-stdin-closes")  # if this process is killed, nobody is left behind
-        if behaviour is not None:
-            command += ["--behaviour", behaviour]
-        with (self.directory / f"replica-{replica}.log").open("ab") as log:
-            self.running[replica] = await trio.lowlevel.open_process(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
-
-    async def stop(self, replica: int, number: signal.Signals) -> None:
-        process = self.running.pop(replica)
-        process.send_signal(number)
-        with trio.move_on_after(STOP_SECONDS):
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-    def log_tail(self, replica: int) -> str:
-        lines = (self.directory / f"replica-{replica}.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it wrote nothing"
-
-
-@asynccontextmanager
-async def running_group(directory: Path) -> AsyncIterator[tuple[GroupFile, Processes]]:
-    """Found a group; whatever was started is stopped in the end."""
-    path = found_group(
-        directory, name="demo", replicas=REPLICAS, host="127.0.0.1", base_port=None, parameters=Parameters()
-    )
-    processes = Processes(directory)
-    try:
-        yield read_group_file(path), processes
-    finally:
-        with trio.CancelScope(shield=True):
-            for replica in list(processes.running):
-                await processes.stop(replica, signal.SIGTERM)
 
 
 def sample_log() -> Log:
@@ -109,7 +59,11 @@ class Demo:
 
     async def run(self) -> dict[str, Any]:
         """Gives the summary. Raises ClientFailure."""
-        async with running_group(self.directory) as (file, processes):
+        path = found_group(
+            self.directory, name="demo", replicas=REPLICAS, host="127.0.0.1", base_port=None, parameters=Parameters()
+        )
+        file = read_group_file(path)
+        async with processes_of(self.directory) as processes:
             self.tell(
                 f"{REPLICAS} replicas, each a process of its own; replica {LIAR} is going to lie to clients", {}
             )
