@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,14 @@ VICTIM = 2
 ROOM = "ubuntu"
 SAMPLE = "ubuntu-2009-03-03.txt"
 QUERY = "ubuntu"
+KILLS_PRIMARY = False
+"""Whether the story has a part in which the primary is killed: only where another takes over."""
 START_SECONDS = 20.0
 CATCH_UP_SECONDS = 20.0
 POLL_SECONDS = 0.1
 NARRATOR = "narrator"
 
+Say = Callable[[tuple[LogLine, ...]], Awaitable[None]]
 Tell = Callable[[str, dict[str, Any]], None]
 """Called with each thing that happened: in words, and as a record."""
 
@@ -121,9 +124,14 @@ class Demo:
             self.tell(f"replica {VICTIM} was killed in the middle of it; the others go on", {"killed": VICTIM})
             await say(lines[third + third // 2 : 2 * third])
             await processes.start(VICTIM)
-            await say(lines[2 * third :])
             await self._until_caught_up(file, processes, VICTIM)
             self.tell(f"replica {VICTIM} was started again and has caught up", {"restarted": VICTIM})
+
+            await say(lines[2 * third : 2 * third + third // 2])
+            if KILLS_PRIMARY:
+                await self._replace_primary(file, processes, say, lines[2 * third + third // 2 :])
+            else:
+                await say(lines[2 * third + third // 2 :])
             accepted = importer.done.messages
             refused = importer.done.refused
         if refused:
@@ -132,6 +140,23 @@ class Demo:
         hits = await chat.search(QUERY, limit=1000)
         self.tell(f"a search for {QUERY!r} finds {len(hits)} messages, the same at 2 replicas or more", {})
         return await self._summary(file, processes, chat, accepted, len(hits))
+
+    async def _replace_primary(
+        self, file: GroupFile, processes: Processes, say: Say, lines: tuple[LogLine, ...]
+    ) -> None:
+        before = (await self._until_all(file, processes, _in_one_view, CATCH_UP_SECONDS, "agree on a view"))[0]
+        primary = before["primary"]
+        await processes.stop(primary, signal.SIGKILL)
+        self.tell(f"replica {primary}, the primary, was killed in the middle of it", {"killed": primary})
+        await say(lines)
+        await processes.start(primary)
+        await self._until_caught_up(file, processes, primary)
+        after = (await self._until_all(file, processes, _in_one_view, CATCH_UP_SECONDS, "agree on a view"))[0]
+        self.tell(
+            f"the chat went on in view {after['view']} with replica {after['primary']} as its primary; replica "
+            f"{primary} was started again and follows",
+            {"view": after["view"], "primary": after["primary"], "restarted": primary},
+        )
 
     async def _summary(
         self, file: GroupFile, processes: Processes, chat: Chat, accepted: int, hits: int
@@ -147,7 +172,8 @@ class Demo:
             "messages_accepted": accepted,
             "messages_followed_in_order": self.followed,
             "lies_detected": self.lies,
-            "replicas_restarted": 2,
+            "replicas_restarted": 3 if KILLS_PRIMARY else 2,
+            "view_changes": reports[0]["view"],
             "search_hits": hits,
             "last_executed": [report["last_executed"] for report in reports],
             "state_roots": [report["state_root"] for report in reports],
@@ -185,6 +211,12 @@ class Demo:
             f"{processes.log_tail(missing[0])}"
         )
         raise ClientFailure(msg, exit_code=ExitCode.UNKNOWN)
+
+
+def _in_one_view(reports: list[Report]) -> bool:
+    return len({report["view"] for report in reports}) == 1 and not any(
+        report["in_view_change"] for report in reports
+    )
 
 
 def _all_equal(reports: list[Report]) -> bool:

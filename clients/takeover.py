@@ -92,13 +92,13 @@ async def run_takeover(
     async with open_loops(directory, plan, journal=True) as loops:
         for loop in loops:
             loop.start(plan.window)
-        await _pass(WARM_UP_S + plan.seconds / 2, progress, since=0)
+        await trio.sleep(WARM_UP_S)
+        await _pass(plan.seconds / 2, progress, since=0)
         view, primary = _view_and_primary(await _inspect(directory))
-        await processes.stop(primary, signal.SIGKILL)
         killed_at = time.perf_counter()
-        await _until_resumed(loops, killed_at, primary)
-        passed = time.perf_counter() - killed_at
-        await _pass(plan.seconds / 2 - passed, progress, since=plan.seconds / 2 + passed)
+        await processes.stop(primary, signal.SIGKILL)
+        await until_resumed(loops, killed_at, primary)
+        await _pass(plan.seconds / 2, progress, since=plan.seconds / 2)
         await end_loops(loops)
         after, _ = _view_and_primary(await _inspect(directory))
         moments = sorted(moment for loop in loops for moment, _ in loop.journal or ())
@@ -135,7 +135,8 @@ async def _pass(seconds: float, progress: Callable[[float], None], *, since: flo
         await trio.sleep(min(0.25, seconds - passed))
 
 
-async def _until_resumed(loops: Sequence[Loop], killed_at: float, primary: int) -> None:
+async def until_resumed(loops: Sequence[Loop], killed_at: float, primary: int) -> None:
+    """Until something is accepted that was not under way when the primary was killed. Raises ClientFailure."""
     with trio.move_on_after(RESUME_SECONDS):
         while True:
             if any(loop.journal and loop.journal[-1][0] > killed_at + ECHO_SECONDS for loop in loops):

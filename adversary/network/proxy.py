@@ -50,6 +50,10 @@ class Network:
     def route(self, source: Place, target: Place) -> Route:
         return self._routes[source, target]
 
+    @property
+    def routes(self) -> tuple[tuple[Place, Place], ...]:
+        return tuple(self._routes)
+
     def view(self, place: Place) -> Path:
         """The group file for a replica, or for clients: those it dials have this network's addresses in it."""
         who = place if place == CLIENTS else f"replica-{place}"
@@ -62,14 +66,12 @@ class Network:
 
     def partition(self, *parts: Collection[Place]) -> None:
         """Cut and refuse all connections between the parts; places that are in no part are not touched."""
-        for one, other in combinations(parts, 2):
-            for pair in [(a, b) for a in one for b in other]:
-                self.change([pair, pair[::-1]], refused=True)
+        there = [(a, b) for one, other in combinations(parts, 2) for a in one for b in other]
+        self.change([*there, *(pair[::-1] for pair in there)], refused=True)
 
     def isolate(self, *places: Place) -> None:
         """Cut these off from everybody, and from each other."""
-        for place in places:
-            self.change(self.routes_of(place), refused=True)
+        self.change([pair for pair in self._routes if set(pair) & set(places)], refused=True)
 
     def hold(self, source: Place, target: Place) -> None:
         """Let nothing arrive from one place at the other, while the other way stays open."""
@@ -81,8 +83,9 @@ class Network:
 
     def change(self, routes: Iterable[tuple[Place, Place]], **fields: Any) -> None:
         """Change some fields of some routes' rules. Raises KeyError for a place that there is not."""
-        for pair in list(routes):
-            self._routes[pair].change(**fields)
+        chosen = [self._routes[pair] for pair in routes]
+        for route in chosen:
+            route.change(**fields)
         for tunnel in self._all_tunnels():
             if tunnel.is_refused:
                 tunnel.cut()
