@@ -143,22 +143,23 @@ async def test_a_backup_that_was_away_for_longer_than_batches_are_kept_gets_the_
 
 
 @needs_mute_rejoin
-async def test_a_backup_that_lost_its_disk_rejoins_mute(tmp_path: Path) -> None:
+async def test_a_backup_that_lost_its_ledger_rejoins_mute(tmp_path: Path) -> None:
     """It follows, and does not vote where it may have voted before."""
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
         await group.start_all()
         async with talking(group.clients) as talker:
             await goes_on(talker)
             await group.kill(BACKUP)
-            group.disk(BACKUP).lose_all()
+            group.disk(BACKUP).lose_ledger()
             await group.start(BACKUP)
             await group.until(lambda reports: reports[BACKUP]["role"] == "mute")
             await group.until_caught_up()
         await assert_sound(group)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", ["rotten", "torn"])
+@pytest.mark.parametrize(
+    "fault", ["lost", pytest.param("rotten", marks=pytest.mark.slow), pytest.param("torn", marks=pytest.mark.slow)]
+)
 async def test_a_backup_whose_ledger_is_damaged_does_not_vote(tmp_path: Path, fault: str) -> None:
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
         await group.start_all()
@@ -166,10 +167,13 @@ async def test_a_backup_whose_ledger_is_damaged_does_not_vote(tmp_path: Path, fa
         async with talking(group.clients) as talker:
             await goes_on(talker)
             await group.kill(BACKUP)
-            if fault == "rotten":
-                disk.spoil_record(disk.records()[-5])
-            else:
-                disk.tear_ledger(5000)
+            match fault:
+                case "lost":
+                    disk.lose_ledger()
+                case "rotten":
+                    disk.spoil_record(disk.records()[-5])
+                case "torn":
+                    disk.tear_ledger(5000)
             await group.start(BACKUP)
             assert await group.wait(BACKUP) == 1
             assert "this node stays stopped" in group.log(BACKUP)
