@@ -37,6 +37,7 @@ from pbft.state.errors import StateError
 from pbft.state.executor import open_state
 
 STATE_NAME = "state.sqlite"
+LOCK_NAME = "lock"
 EXPIRY_WARNING_DAYS = 30
 FILES_MAX = 16_384
 
@@ -201,7 +202,7 @@ def _lock(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         msg = f"{directory}: there is no such directory; a replica's directory is made by 'quorate init'"
         raise NodeError(msg)
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -108,10 +108,15 @@ class Node:
         self._evidence = EvidenceStore(config.directory)
         self._inbox = Inbox()
         intake = Intake(opener, threads=config.verify_threads)
-        self._peers = PeerListener(
-            config, opener=opener, intake=intake, inbox=self._inbox, is_useless=machine.is_useless
-        )
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
+        self._peers = PeerListener(
+            config,
+            opener=opener,
+            intake=intake,
+            inbox=self._inbox,
+            is_useless=machine.is_useless,
+            on_linked=self._on_linked,
+        )
         self._clients = Clients(
             config,
             opener=opener,
@@ -206,6 +211,10 @@ class Node:
                     del open_now[host]
 
         await trio.serve_listeners(handle, listeners)
+
+    def _on_linked(self, peer: ReplicaId) -> None:
+        if peer in self._links:  # not a member that dials itself
+            self._links[peer].dial_now()
 
     def _on_link_up(self, peer: ReplicaId) -> None:
         self._inbox.post(LinkUp(now=self._clock.now(), peer=peer))
