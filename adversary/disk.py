@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from chatsvc.process import LOCK_NAME, STATE_NAME
-from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 
 SQLITE_SUFFIXES = ("", "-wal", "-shm")
 WAL_SUFFIX = "-wal"

@@ -62,7 +62,8 @@ class Supervision:
         if batch.requests:
             self._watch.on_executed(batch.operation_count)
             self._views.timer.on_progress()
-            self._views.timer.disarm()
+            if self._log.in_view:
+                self._views.timer.disarm()
 
     def time_primary(self, out: Output, now: Now) -> None:
         """The timer runs while something waits for the primary."""

@@ -287,10 +287,11 @@ class Node:
 
     def _recovered(self) -> Input:
         last = self._executor.checkpoint
+        last_executed = self._executor.position.last_executed
         return Recovered(
             now=self._clock.now(),
-            records=self._ledger.records_to_resume(),
-            last_executed=self._executor.position.last_executed,
+            records=self._ledger.records_to_resume(last_executed),
+            last_executed=last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
             is_whole=self._executor.position.is_whole,
         )

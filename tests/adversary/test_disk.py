@@ -11,7 +11,7 @@ import pytest
 
 from adversary.disk import Disk, NodeRunsError, limit_file_size
 from chatsvc.process import LOCK_NAME, STATE_NAME
-from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from tests.node.ledgers import fill, open_ledger, records_in, slot, verdict
 
 SLOTS = 6

@@ -10,7 +10,7 @@ import pytest
 from adversary.disk import WAL_SUFFIX, limit_file_size
 from pbft.client.inspection import Report
 from pbft.core.group import Parameters
-from pbft.node.ledger import LEDGER_NAME
+from pbft.node.ledger_files import LEDGER_NAME
 from tests.e2e.built import needs_mute_rejoin, needs_state_transfer
 from tests.e2e.processes import running_group
 from tests.e2e.talking import Talker, assert_sound, talking
