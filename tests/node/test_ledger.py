@@ -29,7 +29,6 @@ from tests.node.ledgers import (
     verdict,
 )
 
-
 CARRIED_IN_ORDER = sorted(CARRIED, key=lambda kind: str(kind.value))
 
 
