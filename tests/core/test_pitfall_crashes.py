@@ -197,7 +197,7 @@ def test_pitfall_09_a_whole_group_restarts_again_and_again_in_the_middle_of_view
     for asked in range(1, 8):
         cluster.request("a", first=asked - 1, ack=asked - 1, to=range(4))
         silent = {replica.group.primary(replica.log.view) for replica in cluster.replicas.values()}
-        cluster.on_send = lambda flight, silent=silent: votes(flight) and flight.source not in silent  # type: ignore[misc]
+        cluster.on_send = lambda flight, silent=silent: votes(flight) and flight.source not in silent
         cluster.deliver_all()
         cluster.advance(random.randrange(1000, 2500))
         for _ in range(random.randrange(60)):

@@ -15,7 +15,7 @@ from pbft.core.messages import (
     Signed,
     ViewChange,
 )
-from pbft.core.types import ReplicaId, View
+from pbft.core.types import ReplicaId, SequenceNumber, View
 from tests.harness.cluster import Cluster
 from tests.harness.simnode import Flight
 
@@ -31,7 +31,7 @@ class Votes:
         self.seen: dict[Place, object] = {}
         self.given_up: dict[ReplicaId, View] = {}
         """The highest view that each replica asked for."""
-        self.committed: dict[ReplicaId, dict[int, View]] = {}
+        self.committed: dict[ReplicaId, dict[SequenceNumber, View]] = {}
         """The highest view of each replica's COMMITs, by sequence number."""
         self._known: set[bytes] = set()
         cluster.on_send = self
