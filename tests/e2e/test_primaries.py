@@ -38,7 +38,8 @@ def primary_of(reports: list[Report]) -> int:
 async def test_primaries_are_killed_one_after_the_other(
     tmp_path: Path, replicas: int, kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At most f of them are down at the same time: the one that was killed longest ago comes back."""
+    """At most f of them are down at the same time: the one that was killed longest ago comes back. In the end all are
+    killed at once, and go on in the view that they were in."""
     async with running_group(tmp_path, replicas=replicas, parameters=PARAMETERS) as group:
         await group.start_all()
         down: list[int] = []
@@ -60,7 +61,11 @@ async def test_primaries_are_killed_one_after_the_other(
                 sys.stdout.write(f"[n = {replicas}: nothing was accepted for {talker.longest_gap_s:.2f} s at most] ")
             await group.start(*down)
             await group.until_caught_up()
-            await group.until(agree)
+            view = (await group.until(agree))[0]["view"]
+            await group.kill(*group.directory.group.replicas)
+            await group.start(*group.directory.group.replicas)
+            await talker.more(LINES)
+            assert min(report["view"] for report in await group.until(agree)) >= view, "a view was forgotten"
         await assert_sound(group)
 
 
