@@ -11,7 +11,7 @@ import json
 import resource
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ from pbft.core.effects import (
     EventsDone,
     Execute,
     Input,
+    InstallPages,
+    InstallState,
     LinkUp,
     QueryDone,
     ReadEvents,
@@ -34,6 +36,8 @@ from pbft.core.effects import (
     Record,
     Recovered,
     RunQuery,
+    StateDamaged,
+    StateInstalled,
     Timer,
     TimerExpired,
     merge_effects,
@@ -42,7 +46,7 @@ from pbft.core.errors import InvariantViolation
 from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
 from pbft.core.messages import Checkpoint, PeerMessage
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.node.archive import archived_frames
 from pbft.node.clients import Clients
 from pbft.node.clock import Clock
@@ -59,6 +63,9 @@ TICK_S = 0.05
 READS_PER_STEP = 4
 """A read may take milliseconds: ordering does not wait for more of them."""
 ARCHIVE_FLUSH_MS = 500
+SCRUB_PAUSE_MS = 1000
+SCRUB_PAGES = 32
+"""Read and hashed again in each pause: some milliseconds."""
 CONNECTIONS_MAX = 4096
 """Of one listener. A connection that has not finished its handshake lives for seconds only."""
 CONNECTIONS_PER_ADDRESS_MAX = 1024
@@ -122,6 +129,7 @@ class Node:
         self._archive: list[Record] = []
         self._reads: deque[RunQuery | ReadEvents] = deque()
         self._stored_at = Milliseconds(0)
+        self._scrub_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._alarms: deque[str] = deque(maxlen=ALARMS_SHOWN_MAX)
@@ -265,6 +273,17 @@ class Node:
             self._executor.settle()
             if self._archive and now.steady - self._stored_at >= ARCHIVE_FLUSH_MS:
                 self._store(())
+            self._scrub(now)
+
+    def _scrub(self, now: Now) -> None:
+        """Look whether the next few pages are still what was written; a pass takes minutes, and then begins again."""
+        if now.steady < self._scrub_at:
+            return
+        self._scrub_at = Milliseconds(now.steady + SCRUB_PAUSE_MS)
+        damaged = self._executor.scrub(SCRUB_PAGES)
+        if damaged:
+            shown = ", ".join(f"{table} {page.hex()}" for table, page in damaged)
+            self._inbox.post(StateDamaged(now=now, what=f"rows rotted on the disk, in pages {shown}"))
 
     def _recovered(self) -> Input:
         last = self._executor.checkpoint
@@ -273,6 +292,7 @@ class Node:
             records=self._ledger.records_to_resume(),
             last_executed=self._executor.position.last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
+            is_whole=self._executor.position.is_whole,
         )
 
     def _perform(self, inputs: Sequence[Input]) -> None:
@@ -291,13 +311,10 @@ class Node:
                 self._links[peer].send_nowait(data)
         for reply in effects.reply:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
-        results: list[Input] = [self._execute(execute) for execute in effects.execute]
+        results: list[Input] = [*self._install(effects.install)]
+        results += [self._execute(execute) for execute in effects.execute]
         self._reads.extend(effects.read)
-        if effects.serve and self._archive:
-            self._store(())  # what is asked for may be among it
-        for serve in effects.serve:
-            for frame in archived_frames(self._ledger, self._opener, serve):
-                self._links[serve.to].send_nowait(framed(frame))
+        self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
         for evidence in effects.evidence:
@@ -309,10 +326,30 @@ class Node:
             self._ignored[ignored.reason.name] += 1
         return results
 
+    def _serve_peers(self, effects: Effects) -> None:
+        if effects.serve and self._archive:
+            self._store(())  # what is asked for may be among it
+        for serve in effects.serve:
+            for frame in archived_frames(self._ledger, self._opener, serve):
+                self._links[serve.to].send_nowait(framed(frame))
+        for serve_state in effects.serve_state:
+            answer = self._executor.serve_state(serve_state.fetch)
+            self._links[serve_state.to].send_nowait(framed(wire_of(self._epoch, answer)))
+
     def _store(self, records: Sequence[Record]) -> None:
         waiting, self._archive = self._archive, []
         self._ledger.append([*waiting, *records])
         self._stored_at = self._clock.now().steady
+
+    def _install(self, installs: Sequence[InstallPages | InstallState]) -> Iterator[StateInstalled]:
+        """Fetched pages take the place of the rows that are here; whoever reads them must ask again."""
+        for install in installs:
+            self._reads.clear()
+            match install:
+                case InstallPages():
+                    self._executor.install_pages(install)
+                case InstallState():
+                    yield self._executor.install_state(install, self._clock.now())
 
     def _execute(self, execute: Execute) -> BatchExecuted:
         if self._archive and self._config.group.is_checkpoint(execute.sequence):
@@ -340,7 +377,7 @@ class Node:
         """JSON for INSPECT. What one replica says of itself: for operating it, never proof of anything."""
         position = self._executor.position
         if self._root[0] != position.last_executed:
-            self._root = (position.last_executed, self._executor.state_root().hex())
+            self._root = (position.last_executed, self._executor.state_root().hex() if position.is_whole else "")
         peers = {
             str(peer): {
                 "up": link.is_up,
