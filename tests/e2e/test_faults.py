@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from adversary.disk import WAL_SUFFIX, limit_file_size
+from adversary.disk import WAL_SUFFIX, Disk, limit_file_size
 from pbft.client.inspection import Report
 from pbft.core.group import Parameters
 from pbft.node.ledger_files import LEDGER_NAME
-from tests.e2e.built import needs_mute_rejoin, needs_state_transfer
+from tests.e2e.built import needs_mute_rejoin, until_mute_rejoin
 from tests.e2e.processes import running_group
 from tests.e2e.talking import Talker, assert_sound, talking
 
@@ -113,7 +113,6 @@ async def test_a_backup_has_no_room_on_its_disk_and_then_has(tmp_path: Path) -> 
 # -- what the disk lost
 
 
-@needs_state_transfer
 async def test_a_backup_that_lost_its_state_gets_it_back(tmp_path: Path) -> None:
     """Its votes are still there; what they were about it is given by the others."""
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
@@ -127,7 +126,6 @@ async def test_a_backup_that_lost_its_state_gets_it_back(tmp_path: Path) -> None
         await assert_sound(group)
 
 
-@needs_state_transfer
 @pytest.mark.slow
 async def test_a_backup_that_was_away_for_longer_than_batches_are_kept_gets_the_state(tmp_path: Path) -> None:
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
@@ -142,38 +140,54 @@ async def test_a_backup_that_was_away_for_longer_than_batches_are_kept_gets_the_
         await assert_sound(group)
 
 
+LEDGER_FAULTS = [
+    "lost",
+    pytest.param("rotten", marks=pytest.mark.slow),
+    pytest.param("torn", marks=pytest.mark.slow),
+    pytest.param("new disk", marks=pytest.mark.slow),
+]
+
+
+def spoil(disk: Disk, fault: str) -> None:
+    match fault:
+        case "lost":
+            disk.lose_ledger()
+        case "rotten":
+            disk.spoil_record(disk.records()[-5])
+        case "torn":
+            disk.tear_ledger(5000)
+        case "new disk":
+            disk.lose_all()
+        case _:
+            raise ValueError(fault)
+
+
 @needs_mute_rejoin
-async def test_a_backup_that_lost_its_ledger_rejoins_mute(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", LEDGER_FAULTS)
+async def test_a_backup_that_forgot_its_votes_rejoins_mute(tmp_path: Path, fault: str) -> None:
     """It follows, and does not vote where it may have voted before."""
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
         await group.start_all()
         async with talking(group.clients) as talker:
             await goes_on(talker)
             await group.kill(BACKUP)
-            group.disk(BACKUP).lose_ledger()
+            spoil(group.disk(BACKUP), fault)
             await group.start(BACKUP)
             await group.until(lambda reports: reports[BACKUP]["role"] == "mute")
             await group.until_caught_up()
-        await assert_sound(group)
+        reports = await group.until_equal()
+        assert [report["evidence"] for report in reports] == [0] * 4
 
 
-@pytest.mark.parametrize(
-    "fault", ["lost", pytest.param("rotten", marks=pytest.mark.slow), pytest.param("torn", marks=pytest.mark.slow)]
-)
-async def test_a_backup_whose_ledger_is_damaged_does_not_vote(tmp_path: Path, fault: str) -> None:
+@until_mute_rejoin
+@pytest.mark.parametrize("fault", LEDGER_FAULTS[:3])
+async def test_a_backup_whose_ledger_is_damaged_stays_stopped(tmp_path: Path, fault: str) -> None:
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
         await group.start_all()
-        disk = group.disk(BACKUP)
         async with talking(group.clients) as talker:
             await goes_on(talker)
             await group.kill(BACKUP)
-            match fault:
-                case "lost":
-                    disk.lose_ledger()
-                case "rotten":
-                    disk.spoil_record(disk.records()[-5])
-                case "torn":
-                    disk.tear_ledger(5000)
+            spoil(group.disk(BACKUP), fault)
             await group.start(BACKUP)
             assert await group.wait(BACKUP) == 1
             assert "this node stays stopped" in group.log(BACKUP)
