@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from adversary import craft
 from crypto.digest import Digest
 from crypto.signing import PublicKey, Signer
 from pbft.core.codec import Opener
@@ -58,7 +59,7 @@ from tests.harness.executor import MemoryExecutor
 from tests.harness.keys import Members, make_group
 from tests.harness.simnode import Flight, SimNode, answer_read, archived_frames
 
-WALL_START_MS = 1_700_000_000_000
+WALL_START_MS = craft.WALL_START_MS
 DELIVERIES_AT_ONCE_MAX = 20_000
 """More deliveries than this without time passing are a flood."""
 

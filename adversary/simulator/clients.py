@@ -1,0 +1,178 @@
+"""Simulated people: the pure client of `pbft.client.quorums`, and a list of things to do."""
+
+from __future__ import annotations
+
+import msgspec
+
+from adversary.simulator.invariants import Place
+from adversary.simulator.scenario import Action
+from adversary.simulator.surroundings import Surroundings
+from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
+from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
+from crypto.signing import Signer
+from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
+from pbft.core.frames import sign_request
+from pbft.core.messages import Request, SignedRequest
+from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
+
+FOR_EVER_MS = 24 * 3600 * 1000
+SETTINGS = Settings(
+    bundle=4, retransmit_after_ms=400, retransmit_pause_max_ms=2_000, outcome_after_ms=FOR_EVER_MS, query_rounds=3
+)
+SESSION = SessionNumber(1)
+HISTORY_ROWS = 50
+
+
+class SimulatedClient:
+    """One device. Everything it accepts is checked against what the replicas did."""
+
+    def __init__(self, around: Surroundings, *, address: int, name: str, signer: Signer) -> None:
+        self._around = around
+        self.address = address
+        self.name = name
+        self.device = signer.public_key
+        self._signer = signer
+        self._core = ClientCore(around.group, signer, SESSION, SETTINGS)
+        self._sent_after: dict[Ticket, tuple[Place, bool]] = {}
+        self._sent: dict[bytes, int] = {}
+        self._seen = 0
+        self._seen_when_asked: dict[QueryId, int] = {}
+        self._woken_at = -1
+        self._registering: Ticket | None = None
+        self._held_back: list[Action] = []
+        """Until it has a name: what a stranger asks may run twice."""
+        self.accepted = 0
+        self.answered = 0
+        self.asked = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every operation so far has its outcome."""
+        return not self._sent_after and not self._held_back
+
+    def on_link(self, replica: ReplicaId, *, up: bool) -> None:
+        self._core.on_link(self._now(), replica, up=up)
+        self._flush()
+
+    def act(self, action: Action) -> None:
+        now = self._now()
+        if action.kind in {"history", "search"}:
+            self.asked += 1
+            self._seen_when_asked[self._core.ask(now, _query(action))] = self._seen
+        else:
+            if self._registering is not None:
+                self._held_back.append(action)
+                return
+            repeatable = action.kind in {"read", "register"}
+            (ticket,) = self._core.submit(now, [_operation(action)], repeatable=repeatable)
+            self._sent_after[ticket] = (self._around.checker.now_latest(), repeatable)
+            if action.kind == "register":
+                self._registering = ticket
+        self._flush()
+
+    def receive(self, frame: bytes) -> None:
+        """A frame of a replica; forged ones end the connection, and here are only counted."""
+        message = self._around.frames.from_replica(frame)
+        if not self._core.is_surplus(message.message):
+            self._core.on_heard(self._now(), [message])
+            self._flush()
+
+    def wake(self) -> None:
+        self._woken_at = -1
+        self._core.on_time(self._now())
+        self._flush()
+
+    def _now(self) -> Milliseconds:
+        return Milliseconds(self._around.now_us // 1000)
+
+    def _flush(self) -> None:
+        """Carry out what the core asks for."""
+        around, out = self._around, self._core.take()
+        for send in out.send:
+            self._note_request(send.wire)
+            for replica in send.to:
+                around.transmit_from_client(self, replica, send.wire)
+        for ticket, outcome in out.outcomes:
+            sent_after, repeatable = self._sent_after.pop(ticket)
+            if isinstance(outcome, Accepted):
+                self.accepted += 1
+                self._seen = max(self._seen, outcome.sequence)
+                name = (self.device, int(SESSION), int(outcome.client_sequence))
+                around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
+            else:
+                around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
+            if ticket == self._registering:
+                self._registering = None
+                held_back, self._held_back = self._held_back, []
+                for action in held_back:
+                    self.act(action)
+        for number, answer in out.answers:
+            seen = self._seen_when_asked.pop(number)
+            if isinstance(answer, Answered):
+                around.checker.on_answered(self.name, answer.sequence, seen)
+                self.answered += 1
+                around.marks.reach("query answered")
+        for contradiction in out.contradictions:
+            around.checker.on_contradiction(contradiction.replica)
+        next_at = self._core.next_at
+        if next_at is not None and (self._woken_at < 0 or next_at < self._woken_at):
+            self._woken_at = next_at
+            around.wake_client(self, next_at)
+
+    def _note_request(self, wire: bytes) -> None:
+        times = self._sent[wire] = self._sent.get(wire, 0) + 1
+        if times == 1:
+            message = self._around.frames.from_client(wire)
+            if isinstance(message, SignedRequest):
+                self._around.checker.on_request(self.device, message.digest)
+        else:
+            self._around.marks.reach("client asked all replicas")
+
+
+class EquivocatingClient(SimulatedClient):
+    """Signs two operations under each name, and sends each of them to a part of the replicas first."""
+
+    _next = 0
+
+    def act(self, action: Action) -> None:
+        around = self._around
+        for twist in (0, 1):
+            operation = _operation(msgspec.structs.replace(action, text=action.text + "x" * twist))
+            request = Request(
+                session=SESSION,
+                first_client_sequence=ClientSequence(self._next),
+                ack_below=ClientSequence(0),
+                operations=(operation,),
+            )
+            wire = sign_request(around.group, self._signer, request).wire
+            for replica in around.group.replicas:
+                if replica % 2 == twist or action.id % 2:
+                    around.transmit_from_client(self, replica, wire)
+        self._next += 1
+
+    def receive(self, _frame: bytes) -> None:
+        """It knows what it did."""
+
+
+def _operation(action: Action) -> bytes:
+    operation: Operation
+    match action.kind:
+        case "register":
+            operation = Register(action.text)
+        case "create":
+            operation = Create(action.room, action.text)
+        case "join":
+            operation = Join(action.room)
+        case "leave":
+            operation = Leave(action.room)
+        case "post":
+            operation = Post(room=action.room, body=action.text)
+        case _:
+            operation = Read(encode_query(ReadHistory(room=action.room, limit=HISTORY_ROWS)))
+    return encode_operation(operation)
+
+
+def _query(action: Action) -> bytes:
+    if action.kind == "search":
+        return encode_query(SearchMessages(text=action.text, limit=HISTORY_ROWS))
+    return encode_query(ReadHistory(room=action.room, limit=HISTORY_ROWS))

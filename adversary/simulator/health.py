@@ -1,0 +1,87 @@
+"""Whether a run has come to its good end, and what must hold then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adversary.simulator.invariants import Broken
+from chatsvc.application.queries import ReadHistory, encode_query
+from crypto.canonical import decode
+
+if TYPE_CHECKING:
+    from adversary.simulator.host import Host
+    from adversary.simulator.run import Simulation
+
+HISTORY_ROWS = 200
+HISTORY_BYTES_MAX = 2 * 1024 * 1024
+
+
+def is_settled(run: Simulation) -> bool:
+    """Every operation is accepted, and the core stands at one place."""
+    if not run.healed or not all(client.is_idle for client in run.clients):
+        return False
+    core = _core(run)
+    if len(core) < len(run.scenario.core):
+        return False
+    return len({host.executed for host in core}) == 1 and not any(len(host.replica.pool) for host in core)
+
+
+def why_no_progress(run: Simulation) -> str:
+    """Where everybody stands when the time is over."""
+    waiting = [client.name for client in run.clients if not client.is_idle]
+    stands = []
+    for host in run.hosts:
+        if host.is_up:
+            log = host.replica.log
+            pool = len(host.replica.pool)
+            stands.append(f"{host.me} executed {host.executed}, h {log.low_watermark}, view {log.view}, pool {pool}")
+        else:
+            stands.append(f"{host.me} {host.mode} {host.stopped_by[:80]}".rstrip())
+    could = "could" if is_recoverable(run) else "could not"
+    faulty, core = len(run.scenario.faulty), len(run.scenario.core)
+    said = f"waiting: {', '.join(waiting) or 'nobody'}; {'; '.join(stands)}"
+    return f"{said}. With {faulty} faulty replicas and {core} in the core the group {could} recover"
+
+
+def is_recoverable(run: Simulation) -> bool:
+    """Whether the protocol promises a good end: at most f replicas ever lied or forgot, and a quorum is healed."""
+    group, scenario = run.group, run.scenario
+    return len(scenario.faulty) <= group.faulty_max and len(scenario.core) >= group.quorum
+
+
+def final_checks(run: Simulation) -> None:
+    """One root at one place, and the messages that the model has. Raises Broken."""
+    roots: dict[int, str] = {}
+    for host in _core(run):
+        if not run.checker.is_correct(host):
+            continue
+        root = host.disk.executor.state_root().hex()
+        if roots.setdefault(host.executed, root) != root:
+            raise Broken("equal roots", f"{host.me} has another state than others after {host.executed}")
+    level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
+    for host in level[:1]:
+        _compare_with_model(run, host)
+
+
+def _core(run: Simulation) -> list[Host]:
+    return [host for host in run.hosts if host.is_up and host.me in run.scenario.core]
+
+
+def _compare_with_model(run: Simulation, host: Host) -> None:
+    device = run.members.signers[0].public_key
+    for room, messages in sorted(run.checker.model.messages.items()):
+        query = encode_query(ReadHistory(room=room, limit=HISTORY_ROWS))
+        _, answer = host.disk.executor.query(device, query)
+        found = decode(answer, bytes_max=HISTORY_BYTES_MAX)
+        texts = _strings(found)
+        missing = [text for _, text in messages[-HISTORY_ROWS:] if text not in texts]
+        if missing:
+            raise Broken("model", f"{host.me} does not show {missing[0]!r} in {room}")
+
+
+def _strings(value: object) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, list | tuple):
+        return {text for item in value for text in _strings(item)}
+    return set()

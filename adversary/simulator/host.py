@@ -1,0 +1,339 @@
+"""One simulated node: a real replica with its disk, which carries effects out as `pbft.node.node.Node` does.
+
+A crash may come between any two effects. What the node does in tasks and threads, the host does in events.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from adversary.simulator.byzantine import Strategy
+from adversary.simulator.clock import HostClock
+from adversary.simulator.hands import Hands
+from adversary.simulator.invariants import Broken
+from adversary.simulator.storage import Disk, Image
+from adversary.simulator.surroundings import Surroundings
+from crypto.signing import PublicKey, Signer
+from pbft.core.effects import (
+    Effects,
+    FromClient,
+    FromPeer,
+    Input,
+    LinkUp,
+    Received,
+    RecordKind,
+    Recovered,
+    Timer,
+    TimerExpired,
+    merge_effects,
+)
+from pbft.core.errors import InvariantViolation, ProtocolViolation
+from pbft.core.messages import Checkpoint
+from pbft.core.replica import Replica
+from pbft.core.types import Milliseconds, Now, ReplicaId
+from pbft.core.voting_rules import VotingRules
+from pbft.node.ledger import LedgerDamaged
+from pbft.state.errors import StateError, StorageFailure
+
+TICK_US = 50_000
+PENDING_MAX = 48
+"""Frames that wait for a host from one source, in the buffers of the connection."""
+
+FATAL = (InvariantViolation, StateError, LedgerDamaged)
+
+
+class Crashed(Exception):  # noqa: N818 - what happened
+    """The process dies here."""
+
+
+class Host:
+    """`number` is its address; `me` the replica that it claims to be: twins share one."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        number: int,
+        me: ReplicaId,
+        signer: Signer,
+        disk: Disk,
+        clock: HostClock,
+        strategy: Strategy | None,
+        service_us: int,
+    ) -> None:
+        self._around = around
+        self.number = number
+        self.me = me
+        self.signer = signer
+        self.disk = disk
+        self.clock = clock
+        self.strategy = strategy
+        self.service_us = service_us
+        self.replica: Replica
+        self.mode = "down"
+        """up, paused, down (crashed), stopped (by itself, to be started again), or gone for good."""
+        self.incarnation = 0
+        self.highest_view = 0
+        self.fuse: int | None = None
+        self.power_fuse = False
+        self.timers: dict[Timer, Milliseconds] = {}
+        self.stopped_by = ""
+        self.had_trouble = False
+        """Whether its disk was in trouble since the start: then it may stop."""
+        self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired] = []
+        self._messages: list[FromPeer | FromClient] = []
+        self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
+        self._waiting: Counter[ReplicaId | PublicKey] = Counter()
+        self._hands = Hands(self, around)
+        self._awake = False
+        self._ticking = False
+
+    # -- life and death
+
+    @property
+    def is_up(self) -> bool:
+        return self.mode == "up"
+
+    def now(self) -> Now:
+        return self.clock.read(self._around.now_us)
+
+    @property
+    def executed(self) -> int:
+        """Last sequence number that the state has executed; only while it is up."""
+        return self.disk.executor.position.last_executed
+
+    def start(self) -> None:
+        """Open the disk and take up where the ledger ends. A disk that cannot be opened keeps the host down."""
+        around = self._around
+        self.had_trouble = self.disk.is_full
+        try:
+            self.disk.open()
+        except FATAL as error:
+            if isinstance(error, LedgerDamaged):
+                around.marks.reach("damaged ledger refused")
+            self._refuse(error)
+            return
+        self.incarnation += 1
+        self.clock.boot(around.now_us, self.incarnation)
+        self.mode = "up"
+        self.stopped_by = ""
+        self._hands.stored_at = self.now().steady
+        self.replica = Replica(
+            group=around.group,
+            me=self.me,
+            rules=VotingRules(around.group, self.me, self.signer),
+            opener=around.frames.opener,
+            executed=self.disk.executor,
+        )
+        recovered = self._recovered()
+        around.checker.on_start(self, recovered)
+        self._guarded([recovered])
+
+    def _refuse(self, error: Exception) -> None:
+        """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
+        self.mode = "stopped" if self.disk.is_full else "gone"
+        self.stopped_by = str(error)
+        self._around.checker.on_stop(self, error)
+        self._around.stopped(self, str(error))
+
+    def _recovered(self) -> Recovered:
+        executor, last = self.disk.executor, self.disk.executor.checkpoint
+        records = self.disk.ledger.records_to_resume()
+        position = executor.position.last_executed
+        kinds = {record.kind for record in records if record.sequence > position}
+        if kinds & {RecordKind.PREPARE, RecordKind.COMMIT, RecordKind.PROPOSAL}:
+            self._around.marks.reach("restart with votes to send again")
+        if RecordKind.COMMITTED in kinds:
+            self._around.marks.reach("state behind its ledger executed again")
+        return Recovered(
+            now=self.now(),
+            records=records,
+            last_executed=position,
+            checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
+        )
+
+    def die(self, *, power: bool = False) -> Image:
+        """The process ends at once. Gives the files as they were, with logs that no orderly end has folded away."""
+        if self.mode in {"down", "stopped", "gone"}:
+            return self.disk.image()
+        image = self.disk.image()
+        before = self.executed
+        self.disk.kill(power=power)
+        self._around.checker.on_death(self, before)
+        self.mode = "down"
+        self.fuse = None
+        self._entries, self._messages, self._frozen = [], [], []
+        self._waiting.clear()
+        self._hands.drop()
+        self.timers = {}
+        self._awake = self._ticking = False
+        self._around.note("dies", self.number)
+        self._around.lost(self)
+        return image
+
+    def close(self) -> None:
+        """The run is over."""
+        if self.mode in {"up", "paused"}:
+            self.disk.kill()
+            self.mode = "gone"
+
+    def _stop(self, error: Exception) -> None:
+        """As a node: it stops by itself and says why. Storage troubles are nobody's fault; the rest is checked."""
+        self.die()
+        self.mode = "stopped"
+        self.stopped_by = str(error)
+        self._around.checker.on_stop(self, error)
+        if isinstance(error, StorageFailure):
+            full = self.disk.is_full
+            self._around.marks.reach("full disk stopped a node" if full else "failed fsync stopped a node")
+        self._around.stopped(self, str(error))
+
+    def pause(self) -> None:
+        if self.is_up:
+            self.mode = "paused"
+
+    def resume(self) -> None:
+        if self.mode != "paused":
+            return
+        self.mode = "up"
+        frozen, self._frozen = self._frozen, []
+        for source, frame in frozen:
+            self._waiting[source] -= 1
+            self._take_in(source, frame)
+        for timer, at in sorted(self.timers.items(), key=lambda item: item[0].value):
+            self._around.set_timer(self, timer, at)
+        self.wake()
+
+    def fill_disk(self) -> None:
+        self.disk.is_full = self.had_trouble = True
+        if self.mode in {"up", "paused"}:
+            self.disk.fill()
+
+    def fail_sync(self, *, kept: bool) -> None:
+        if self.mode in {"up", "paused"}:
+            self.had_trouble = True
+            self.disk.fail_sync(kept=kept)
+
+    # -- what comes in
+
+    def receive(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
+        if self.mode == "paused":
+            if self._waiting[source] >= PENDING_MAX:
+                self._around.marks.reach("queue overflow while paused")
+                return
+            self._waiting[source] += 1
+            self._frozen.append((source, frame))
+        elif self.is_up:
+            self._take_in(source, frame)
+
+    def _take_in(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
+        frames = self._around.frames
+        try:
+            if isinstance(source, bytes):
+                self._messages.append(FromClient(device=source, message=frames.from_client(frame)))
+            else:
+                message = frames.from_peer(frame)
+                if self.replica.is_useless(message):
+                    return
+                self._messages.append(FromPeer(peer=source, message=message))
+        except ProtocolViolation as error:
+            self._around.checker.on_malformed(source, error)
+            self._around.marks.reach("malformed frame refused")
+            return
+        self.wake()
+
+    def link_up(self, peer: ReplicaId) -> None:
+        if self.is_up:
+            self._post(LinkUp(now=self.now(), peer=peer))
+
+    def expire(self, timer: Timer, at: Milliseconds) -> None:
+        """The time of a timer has come, unless it was moved meanwhile."""
+        if self.is_up and self.timers.get(timer) == at:
+            del self.timers[timer]
+            self._post(TimerExpired(now=self.now(), timer=timer))
+
+    def _post(self, notice: LinkUp | TimerExpired) -> None:
+        self._close_entry()
+        self._entries.append(notice)
+        self.wake()
+
+    def _close_entry(self) -> None:
+        if self._messages:
+            self._entries.append(tuple(self._messages))
+            self._messages = []
+
+    def wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._around.wake(self, self.service_us)
+
+    # -- the loop of the machine's task
+
+    def work(self) -> None:
+        """Whatever waits is one step and one durable transaction."""
+        self._awake = False
+        if not self.is_up:
+            return
+        self._close_entry()
+        entries, self._entries = self._entries, []
+        now = self.now()
+        inputs: list[Input] = [
+            Received(now=now, messages=entry) if isinstance(entry, tuple) else entry for entry in entries
+        ]
+        self._guarded(inputs)
+        if self.is_up and self._hands.has_reads:
+            self.wake()
+
+    def tick(self) -> None:
+        self._ticking = False
+        if not self.is_up:
+            return
+        try:
+            self.disk.executor.settle()
+            self._hands.flush_if_due()
+        except FATAL as error:
+            self._stop(error)
+            return
+        if self._hands.has_archive:
+            self.tick_soon()
+
+    def tick_soon(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            self._around.tick(self, TICK_US)
+
+    def _guarded(self, inputs: list[Input]) -> None:
+        try:
+            self._perform([*inputs, *self._hands.read_some()])
+        except Crashed:
+            recovering = any(isinstance(given, Recovered) for given in inputs)
+            self._around.marks.reach("crash during recovery" if recovering else "crash between two effects")
+            self.die(power=self.power_fuse)
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is not FATAL ends a real node too, less politely
+            self._stop(error)
+
+    def _perform(self, inputs: Sequence[Input]) -> None:
+        while inputs:
+            effects = merge_effects([self._step(given) for given in inputs])
+            self._around.checker.on_step(self, inputs, effects)
+            inputs = self._hands.carry_out(effects)
+        self.highest_view = max(self.highest_view, self.replica.log.view)
+        self._around.checker.after_step(self)
+
+    def _step(self, given: Input) -> Effects:
+        effects = self.replica.step(given)
+        return effects if self.strategy is None else self.strategy.rewrite(self, given, effects)
+
+    def say(self, to: ReplicaId, frame: bytes) -> None:
+        """For strategies: send something that the core knows nothing of."""
+        self._around.transmit(self, to, "said", frame)
+
+    def between(self) -> None:
+        """Between two effects."""
+        if self.fuse is not None:
+            if self.fuse == 0:
+                raise Crashed
+            self.fuse -= 1

@@ -1,0 +1,345 @@
+"""What must hold after every step, whatever the faulty do. Each check is told what happened, and raises Broken.
+
+Replicas in `faulty` run other code, or forgot or lost what they held; nothing is expected of them but that they
+harm nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from adversary.simulator.marks import Marks
+from adversary.simulator.memory import why_too_large
+from adversary.simulator.model import ChatModel, same_result
+from adversary.simulator.witnesses import Witnesses
+from crypto.digest import Digest
+from crypto.signing import PublicKey
+from pbft.client.quorums.model import Accepted
+from pbft.core.effects import (
+    BatchExecuted,
+    Effects,
+    Evidence,
+    Input,
+    Received,
+    Record,
+    RecordKind,
+    Recovered,
+    RunQuery,
+    Timer,
+)
+from pbft.core.errors import ProtocolViolation
+from pbft.core.group import Group
+from pbft.core.messages import (
+    Batch,
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    OperationResult,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+    Proposal,
+    Signed,
+)
+from pbft.core.types import ReplicaId, SequenceNumber
+from pbft.node.ledger import LedgerDamaged
+from pbft.state.errors import StateError, StorageFailure
+
+if TYPE_CHECKING:
+    from adversary.simulator.host import Host
+
+INVARIANTS: Final = {
+    "agreement": "no two correct replicas execute different batches at one sequence number",
+    "order": "batches are executed in order, without gaps, and a checkpoint is never undone",
+    "signed requests": "only what a client signed is executed",
+    "exactly once": "an operation has its effect once",
+    "equal roots": "correct replicas at one checkpoint have one root, and raise no alarm",
+    "model": "results and state are those of an independent model of the chat",
+    "stored first": "nothing is sent that is not durable",
+    "one vote": "a correct replica never makes two different votes for one thing, also not after a crash",
+    "well-formed": "correct replicas send nothing that others cannot open",
+    "bounded memory": "tables and queues keep to their bounds",
+    "timer": "a live replica always has a timer set",
+    "real time": "what is sent after another operation was accepted is ordered after it",
+    "replies": "what a client accepts is what the correct replicas executed",
+    "answers": "correct replicas give one answer to one question at one sequence number",
+    "honest evidence": "nobody accuses a correct replica",
+    "evidence found": "a correct replica that received two contradicting statements proves it",
+    "internal": "no correct replica contradicts itself",
+    "storage": "no correct replica finds its stores damaged that nobody damaged",
+    "progress": "after faults are over, every operation is accepted and all replicas of the core agree",
+}
+
+PROVEN: Final = {
+    "E1": "two proposals proven (E1)",
+    "E2": "two PREPAREs proven (E2)",
+    "E3": "two COMMITs proven (E3)",
+    "E4": "two CHECKPOINTs proven (E4)",
+    "CLIENT-EQUIVOCATION": "client equivocation proven",
+}
+"""Marks by code of evidence."""
+
+MEMORY_CHECK_STEPS = 32
+
+
+class Broken(Exception):  # noqa: N818 - an invariant is
+    """An invariant does not hold. Ends the run."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        INVARIANTS[invariant]
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+        self.text = text
+
+
+Place = tuple[int, int]
+"""Sequence number and index in the batch."""
+Name = tuple[PublicKey, int, int]
+"""Device, session, client sequence."""
+
+
+class Checker:
+    """Sees everything, remembers what is needed, and is never seen."""
+
+    def __init__(self, group: Group, faulty: frozenset[int], marks: Marks) -> None:
+        self._group = group
+        self._faulty = faulty
+        self._marks = marks
+        self._witnesses = Witnesses(faulty)
+        self.model = ChatModel()
+        self.order: dict[int, Digest] = {}
+        self.results: dict[Place, tuple[Name, OperationResult]] = {}
+        self.roots: dict[int, Digest] = {}
+        self._ran: dict[Name, Place] = {}
+        self._signed: dict[PublicKey, set[Digest]] = {}
+        self._position: dict[int, int] = {}
+        self._durable: dict[int, int] = {}
+        self._stored: dict[int, set[bytes]] = {}
+        self._prepared: dict[int, set[int]] = {}
+        """Sequence numbers of stored prepared certificates, by host."""
+        self._votes: dict[tuple[str, int, int, int], bytes] = {}
+        self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
+        self._latest: Place = (0, 0)
+        """The last place of an operation that a client has seen accepted."""
+        self._steps = 0
+
+    def is_correct(self, host: Host) -> bool:
+        return host.me not in self._faulty
+
+    # -- starting, stopping
+
+    def on_start(self, host: Host, recovered: Recovered) -> None:
+        self._stored.setdefault(host.number, set())
+        self._prepared.setdefault(host.number, set())
+        self.on_stored(host, recovered.records)
+        before, durable = self._position.get(host.number, 0), self._durable.get(host.number, 0)
+        if self.is_correct(host) and not durable <= recovered.last_executed <= before:
+            raise Broken("order", f"{host.me} starts at {recovered.last_executed}, after {durable}..{before}")
+        if recovered.last_executed < before:
+            self._marks.reach("power loss undid executed batches")
+        self._position[host.number] = recovered.last_executed
+        self._witnesses.forget(host.number)
+
+    def on_death(self, host: Host, executed: int) -> None:
+        self._position[host.number] = executed
+
+    def on_stop(self, host: Host, error: Exception) -> None:
+        if not self.is_correct(host):
+            return
+        if isinstance(error, StorageFailure) and host.had_trouble:
+            return
+        if isinstance(error, StateError | LedgerDamaged):
+            raise Broken("storage", f"{host.me} stopped: {error}")
+        raise Broken("internal", f"{host.me} stopped: {type(error).__name__}: {error}")
+
+    def on_alarm(self, host: Host, text: str) -> None:
+        if self.is_correct(host):
+            raise Broken("equal roots", f"{host.me}: {text}")
+
+    def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
+        if isinstance(source, bytes) or source not in self._faulty:
+            raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
+
+    # -- steps
+
+    def on_step(self, host: Host, inputs: Sequence[Input], effects: Effects) -> None:
+        """Before the effects are carried out."""
+        if not self.is_correct(host):
+            return
+        stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
+        received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
+        for item in received:
+            if isinstance(item.message, CheckpointCertificate) and item.message.wire in stable:
+                self._marks.reach("checkpoint certificate of others adopted")
+        missed = self._witnesses.missed(host, received, effects)
+        if missed is not None:
+            raise Broken("evidence found", missed)
+
+    def after_step(self, host: Host) -> None:
+        if not self.is_correct(host):
+            return
+        if not set(Timer) & set(host.timers):
+            raise Broken("timer", f"{host.me} has no timer set: it would never act by itself again")
+        self._steps += 1
+        if self._steps % MEMORY_CHECK_STEPS == 0:
+            too_large = why_too_large(host.replica)
+            if too_large is not None:
+                raise Broken("bounded memory", f"{host.me}: {too_large}")
+
+    def on_stored(self, host: Host, records: Sequence[Record]) -> None:
+        self._stored[host.number].update(record.data for record in records)
+        prepared = (record.sequence for record in records if record.kind is RecordKind.PREPARED)
+        self._prepared[host.number].update(prepared)
+
+    def on_send(self, host: Host, message: PeerMessage) -> None:
+        if not self.is_correct(host):
+            return
+        statement = message.pre_prepare if isinstance(message, Proposal) else message
+        if not isinstance(statement, Signed) or statement.signer != host.me:
+            return
+        if message.wire not in self._stored[host.number]:  # type: ignore[union-attr]
+            raise Broken("stored first", f"{host.me} sends {statement.message} before it is stored")
+        self._one_vote(statement)
+        vote = statement.message
+        if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
+            raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
+        if isinstance(vote, Checkpoint) and self._durable.get(host.number, 0) < vote.sequence:
+            raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
+
+    def _one_vote(
+        self, statement: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint] | Signed[PrePrepare]
+    ) -> None:
+        vote = statement.message
+        view = 0 if isinstance(vote, Checkpoint) else vote.view
+        digest = vote.state_root if isinstance(vote, Checkpoint) else vote.batch_digest
+        kind = type(vote).__name__
+        first = self._votes.setdefault((kind, statement.signer, view, vote.sequence), digest)
+        if first != digest:
+            raise Broken("one vote", f"{statement.signer} sends a second {kind} for view {view} at {vote.sequence}")
+
+    # -- execution
+
+    def on_executed(self, host: Host, done: BatchExecuted) -> None:
+        before = self._position.get(host.number, 0)
+        if done.sequence != before + 1:
+            raise Broken("order", f"{host.me} executes {done.sequence} after {before}")
+        self._position[host.number] = done.sequence
+        if done.state_root is not None:
+            self._durable[host.number] = done.sequence
+        self._note_marks(host, done)
+        agreed = self.order.get(done.sequence)
+        if agreed is None:
+            if not self.is_correct(host):
+                return  # a correct replica will have to say first
+            self._first(done)
+        elif agreed != done.batch.digest:
+            raise Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
+        if self.is_correct(host):
+            self._same_results(host, done)
+
+    def _note_marks(self, host: Host, done: BatchExecuted) -> None:
+        if len(done.batch.requests) > 1:
+            self._marks.reach("batch of several requests")
+        if not done.batch.timestamp:
+            self._marks.reach("null batch executed")
+        slot = host.replica.log.get(done.sequence)
+        if slot is not None and slot.body is not None:
+            self._marks.reach("body fetched by digest")
+        if slot is not None and slot.prepared is None:
+            self._marks.reach("late commit certificate executed")
+
+    def _first(self, done: BatchExecuted) -> None:
+        self.order[done.sequence] = done.batch.digest
+        self._check_signed(done.batch)
+        operations: dict[Name, bytes] = {
+            (request.device, int(request.message.session), request.message.first_client_sequence + offset): operation
+            for request in done.batch.requests
+            for offset, operation in enumerate(request.message.operations)
+        }
+        for request in done.results:
+            for result in request.results:
+                name = (request.device, int(request.session), int(result.client_sequence))
+                place = (int(done.sequence), result.index)
+                self.results[place] = (name, result)
+                if not result.refused:
+                    self._ran_once(name, place, operations[name], result)
+
+    def _ran_once(self, name: Name, place: Place, operation: bytes, result: OperationResult) -> None:
+        expected = self.model.apply(name[0], operation)
+        if not same_result(expected, result.result):
+            raise Broken("model", f"at {place} the result is {result.result!r}, the model says {expected}")
+        if expected is None or expected[0] == "error":
+            return  # without effect: reads, and what strangers ask, may run again
+        first = self._ran.setdefault(name, place)
+        if first != place:
+            raise Broken("exactly once", f"an operation of {name[0].hex()[:8]} ran at {first} and again at {place}")
+
+    def _check_signed(self, batch: Batch) -> None:
+        for request in batch.requests:
+            own = self._signed.get(request.device)
+            if own is not None and request.digest not in own:
+                raise Broken("signed requests", f"a request of {request.device.hex()[:8]} that it never made")
+
+    def _same_results(self, host: Host, done: BatchExecuted) -> None:
+        for request in done.results:
+            for result in request.results:
+                known = self.results.get((int(done.sequence), result.index))
+                if known is None or known[1] != result:
+                    raise Broken("equal roots", f"{host.me} got another result at {done.sequence}, {result.index}")
+        if done.state_root is not None:
+            root = self.roots.setdefault(done.sequence, done.state_root)
+            if root != done.state_root:
+                raise Broken("equal roots", f"{host.me} has another root at {done.sequence}")
+
+    # -- what is proven, and what clients see
+
+    def on_evidence(self, host: Host, evidence: Evidence) -> None:
+        if not self.is_correct(host):
+            return
+        culprit = evidence.culprit
+        honest = culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._faulty
+        if honest:
+            raise Broken("honest evidence", f"{host.me} has {evidence.code} against {culprit!r}")
+        if evidence.code in PROVEN:
+            self._marks.reach(PROVEN[evidence.code])
+
+    def on_answer(self, host: Host, read: RunQuery, sequence: SequenceNumber, result: bytes) -> None:
+        if self.is_correct(host):
+            first = self._answers.setdefault((read.device, read.query, int(sequence)), result)
+            if first != result:
+                raise Broken("answers", f"{host.me} gives another answer at {sequence} than others")
+
+    def on_request(self, device: PublicKey, digest: Digest) -> None:
+        """A client signed this."""
+        self._signed.setdefault(device, set()).add(digest)
+
+    def now_latest(self) -> Place:
+        """What is sent from now on must be ordered after this place."""
+        return self._latest
+
+    def on_accepted(self, name: Name, accepted: Accepted, sent_after: Place, *, repeatable: bool) -> None:
+        place = (int(accepted.sequence), accepted.index)
+        known = self.results.get(place)
+        if known is None or known[0] != name or known[1].refused or known[1].result != accepted.result:
+            raise Broken(
+                "replies", f"a client accepts {accepted.result!r} at {place}, which is not what was executed"
+            )
+        if place <= sent_after and not repeatable:
+            raise Broken("real time", f"an operation sent after {sent_after} was accepted stands at {place}")
+        self._latest = max(self._latest, place)
+
+    def on_answered(self, client: str, sequence: int, seen: int) -> None:
+        """A query asked after the client had seen `seen` was answered out of the state after `sequence`."""
+        if sequence < seen:
+            raise Broken("real time", f"{client} saw {seen}, and is answered out of the state at {sequence}")
+
+    def on_lost_outcome(self, client: str, rejected: bool) -> None:  # noqa: FBT001 - which of two
+        """No client of a run is so impatient, or so forgetful, that this may happen."""
+        what = "was told that its operation is forgotten" if rejected else "gave up"
+        raise Broken("replies", f"{client} {what}")
+
+    def on_contradiction(self, replica: ReplicaId) -> None:
+        self._marks.reach("client caught a liar")
+        if replica not in self._faulty:
+            raise Broken("honest evidence", f"a client caught replica {replica} lying")

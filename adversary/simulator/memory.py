@@ -1,0 +1,40 @@
+"""How much a replica's core holds, against the bounds that it states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Any, Final
+
+from pbft.core.replica import Replica
+
+PARTS: Final = ("log", "pool", "checkpoints", "repair", "ordering", "readers", "rules")
+VIEWS_MAX = 64
+"""Of which votes may be held at the same time, as a multiple of the window."""
+FLOOR = 4096
+"""What any table may hold that is not named below: in runs of this size none comes near it by honest means."""
+
+
+def why_too_large(replica: Replica) -> str | None:
+    """The first table of the core that is over its bound, in words."""
+    window = replica.group.parameters.window
+    bounds = {
+        "log._slots": window,
+        "checkpoints._votes": window,
+        "checkpoints._ahead": window,
+        "rules._accepted": VIEWS_MAX * window,
+        "rules._committed": VIEWS_MAX * window,
+        "rules._roots": window,
+    }
+    for name, size in _sizes(replica):
+        bound = bounds.get(name, FLOOR)
+        if size > bound:
+            return f"{name} holds {size}, over {bound}"
+    return None
+
+
+def _sizes(replica: Replica) -> Iterator[tuple[str, int]]:
+    for part in PARTS:
+        owner: Any = getattr(replica, part)
+        for name, value in vars(owner).items():
+            if isinstance(value, Sized) and not isinstance(value, bytes | str | tuple):
+                yield f"{part}.{name}", len(value)

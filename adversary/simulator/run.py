@@ -1,0 +1,373 @@
+"""One run: a scenario in, what came of it out. Everything happens in one heap of events in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from adversary.craft import Craft
+from adversary.describe import Describe
+from adversary.keys import Members, make_group
+from adversary.simulator.byzantine import make_strategy
+from adversary.simulator.clients import EquivocatingClient, SimulatedClient
+from adversary.simulator.clock import HostClock
+from adversary.simulator.dice import Streams, below
+from adversary.simulator.faults import Faults
+from adversary.simulator.frames import FrameCache
+from adversary.simulator.health import final_checks, is_recoverable, is_settled, why_no_progress
+from adversary.simulator.host import Host
+from adversary.simulator.invariants import Broken, Checker
+from adversary.simulator.marks import Marks
+from adversary.simulator.network import REPLICA_ADDRESSES, Links
+from adversary.simulator.scenario import Scenario
+from adversary.simulator.storage import Disk
+from crypto.signing import PublicKey
+from pbft.core.codec import Opener
+from pbft.core.effects import Timer
+from pbft.core.errors import ProtocolViolation
+from pbft.core.messages import ToClient
+from pbft.core.types import Milliseconds, ReplicaId
+
+GROUP_NAME: Final = "simulation"
+SETTLED_CHECK_US = 200_000
+STEPS_MAX = 400_000
+"""Far above what any run needs: more are a livelock, and found as such."""
+CONNECT_US = 5_000
+
+FAULT, CHECK, LINK, DELIVER, WORK, TIMER, TICK, ACT, WAKE = range(9)
+
+Trace = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    invariant: str
+    text: str
+    at_ms: int
+    recoverable: bool
+    """Whether no more than f replicas had lost what they promised; else nothing could be expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`digest` covers the whole trace: equal digests, equal runs."""
+
+    failure: Failure | None
+    digest: str
+    steps: int
+    deliveries: int
+    view_changes: int
+    transfers: int
+    virtual_ms: int
+    accepted: int
+    marks: frozenset[str]
+
+
+class _Source(NamedTuple):
+    """Who sends over a link, from where, and what kind of frame."""
+
+    name: ReplicaId | PublicKey
+    address: int
+    kind: str
+
+
+@lru_cache(maxsize=256)
+def _members(replicas: int, real: bool, parameters: tuple[tuple[str, int], ...]) -> Members:  # noqa: FBT001 - a key
+    return make_group(replicas, real=real, name=GROUP_NAME, **dict(parameters))
+
+
+class Simulation:
+    """Hosts, links, clients and the heap. Its attributes are what those see of it."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        directory: Path,
+        *,
+        trace: Trace | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self._directory = f"{directory}/"
+        parameters = tuple(sorted(scenario.parameters.items()))
+        self.members = _members(scenario.replicas, scenario.real_signatures, parameters)
+        self.group = self.members.group
+        self.now_us = 0
+        self.marks = Marks()
+        self.streams = Streams(scenario.seed)
+        self.links = Links(scenario.network, self.streams, self.marks)
+        self.frames = FrameCache(Opener(self.group, self.members.verifier))
+        self.checker = Checker(self.group, scenario.faulty, self.marks)
+        self.steps = 0
+        self.deliveries = 0
+        self.transfers = 0
+        self.healed = False
+        self._trace = trace
+        self._digest = sha256()
+        self._describe = Describe(self.members)
+        self._heap: list[tuple[int, int, int, int, Callable[[], None]]] = []
+        self._count = 0
+        self.hosts = self._make_hosts(directory)
+        self.of_replica = {me: [host for host in self.hosts if host.me == me] for me in self.group.replicas}
+        self.clients = [
+            (EquivocatingClient if client.equivocates else SimulatedClient)(
+                self, address=REPLICA_ADDRESSES + number, name=client.name, signer=self.members.device(client.name)
+            )
+            for number, client in enumerate(scenario.clients)
+        ]
+        self._client_of = {client.device: client for client in self.clients}
+        self.faults = Faults(self)
+
+    def _make_hosts(self, directory: Path) -> list[Host]:
+        scenario = self.scenario
+        craft = Craft(self.members)
+        strategies = {liar.replica: liar.strategy for liar in scenario.liars}
+        twins = [ReplicaId(me) for me, strategy in strategies.items() if strategy == "twin"]
+        hosts = []
+        for number, me in enumerate((*self.group.replicas, *twins)):
+            signer = self.members.signers[me]
+            identity = self.group.group_id + signer.public_key
+            drift = scenario.drift_ppm[number] if number < len(scenario.drift_ppm) else 0
+            hosts.append(
+                Host(
+                    self,
+                    number=number,
+                    me=me,
+                    signer=signer,
+                    disk=Disk(directory / str(number), self.group, identity, scenario.retained_sequences),
+                    clock=HostClock(drift),
+                    strategy=make_strategy(strategies.get(me, ""), craft, me, self.streams),
+                    service_us=scenario.service_us,
+                )
+            )
+        return hosts
+
+    # -- the heap
+
+    def at(self, time_us: int, kind: int, ident: int, what: Callable[[], None]) -> None:
+        """Let something happen at a time. Ties go by kind, by whom it concerns, then by who asked first."""
+        self._count += 1
+        heappush(self._heap, (max(time_us, self.now_us), kind, ident, self._count, what))
+
+    def run(self) -> Result:
+        failure: Failure | None = None
+        try:
+            self._begin()
+            self._loop()
+        except Broken as broken:
+            failure = Failure(
+                invariant=broken.invariant,
+                text=broken.text.replace(self._directory, ""),
+                at_ms=self.now_us // 1000,
+                recoverable=is_recoverable(self),
+            )
+            self.note(f"broken: {broken}".replace(self._directory, ""))
+        finally:
+            for host in self.hosts:
+                host.close()
+        return Result(
+            failure=failure,
+            digest=self._digest.hexdigest(),
+            steps=self.steps,
+            deliveries=self.deliveries,
+            view_changes=max((host.highest_view for host in self.hosts if self.checker.is_correct(host)), default=0),
+            transfers=self.transfers,
+            virtual_ms=self.now_us // 1000,
+            accepted=sum(client.accepted for client in self.clients),
+            marks=frozenset(self.marks.reached),
+        )
+
+    def _begin(self) -> None:
+        scenario = self.scenario
+        if scenario.real_signatures:
+            self.marks.reach("real signatures")
+        for host in self.hosts:
+            self.start(host)
+        for client, plan in zip(self.clients, scenario.clients, strict=True):
+            for action in plan.actions:
+                self.at(action.at_ms * 1000, ACT, action.id, lambda client=client, action=action: client.act(action))  # type: ignore[misc]
+        self.faults.schedule()
+        self.at(scenario.heal_ms * 1000, FAULT, -1, self._heal)
+
+    def _heal(self) -> None:
+        self.note("healed")
+        self.healed = True
+        self.links.calm()
+        self.faults.heal()
+        self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
+
+    def _check(self) -> None:
+        self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
+
+    def _loop(self) -> None:
+        scenario = self.scenario
+        end = (scenario.heal_ms + scenario.bound_ms) * 1000
+        if not scenario.progress:
+            end = (scenario.heal_ms + min(scenario.bound_ms, 2_000)) * 1000
+        last_action = max((a.at_ms for client in scenario.clients for a in client.actions), default=0) * 1000
+        while self._heap:
+            time, kind, _, _, what = heappop(self._heap)
+            if time > end or self.steps > STEPS_MAX:
+                if scenario.progress:
+                    raise Broken("progress", why_no_progress(self))
+                break
+            self.now_us = time
+            self.steps += 1
+            what()
+            if kind == CHECK and self.now_us > last_action and is_settled(self):
+                break
+        final_checks(self)
+
+    # -- hosts
+
+    def start(self, host: Host) -> None:
+        """Start or restart a host, and let its links come up."""
+        self.note("start", host.number)
+        host.start()
+        if not host.is_up:
+            return
+        for other in self.hosts:
+            if other.me != host.me:
+                self.connect(host, other)
+                self.connect(other, host)
+        for client in self.clients:
+            if self._meets_client(host, client):
+                self.at(
+                    self.now_us + CONNECT_US,
+                    LINK,
+                    client.address,
+                    lambda client=client: client.on_link(host.me, up=host.is_up),  # type: ignore[misc]
+                )
+
+    def connect(self, source: Host, to: Host) -> None:
+        """The link from `source` comes up, if both live and nothing lies between them."""
+
+        def up() -> None:
+            if to.is_up and self._meet(source, to) and not self.links.is_cut(source.me, to.me):
+                source.link_up(to.me)
+
+        delay = below(self.streams.roll("connect", source.number, to.number, source.incarnation)[0], CONNECT_US)
+        self.at(self.now_us + CONNECT_US + delay, LINK, source.number, up)
+
+    def stopped(self, host: Host, reason: str) -> None:
+        self.note(f"stopped: {reason.replace(self._directory, '')}", host.number)
+
+    def lost(self, host: Host) -> None:
+        """Clients notice that a host's connections are gone."""
+        for client in self.clients:
+            if self._meets_client(host, client):
+                client.on_link(host.me, up=False)
+
+    def wake(self, host: Host, delay_us: int) -> None:
+        self._for(host, self.now_us + delay_us, WORK, host.work)
+
+    def tick(self, host: Host, delay_us: int) -> None:
+        self._for(host, self.now_us + delay_us, TICK, host.tick)
+
+    def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None:
+        self._for(host, host.clock.when(at), TIMER, lambda: host.expire(timer, at))
+
+    def _for(self, host: Host, time_us: int, kind: int, what: Callable[[], None]) -> None:
+        """Only for this run of the host's process."""
+        incarnation = host.incarnation
+
+        def still() -> None:
+            if host.incarnation == incarnation:
+                what()
+
+        self.at(time_us, kind, host.number, still)
+
+    # -- frames
+
+    def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None:
+        for target in self.of_replica[to]:
+            if not self._meet(host, target):
+                continue
+            for time in self.links.arrivals(self.now_us, host.number, target.number, kind):
+                self._deliver(time, _Source(host.me, host.number, kind), target, frame)
+
+    def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None:
+        for target in self.of_replica[to]:
+            if self._meets_client(target, client):
+                for time in self.links.arrivals(self.now_us, client.address, target.number, "client"):
+                    self._deliver(time, _Source(client.device, client.address, "client"), target, frame)
+
+    def _deliver(self, time: int, source: _Source, target: Host, frame: bytes) -> None:
+        incarnation = target.incarnation
+
+        def arrive() -> None:
+            if target.incarnation == incarnation:  # else its connection is gone, and the frame with it
+                self.deliveries += 1
+                self.note(source.kind, source.address, target.number, frame)
+                target.receive(source.name, frame)
+
+        self.at(time, DELIVER, target.number, arrive)
+
+    def reply(self, host: Host, device: PublicKey, message: ToClient) -> None:
+        client = self._client_of.get(device)
+        if client is None or not self._meets_client(host, client):
+            return
+        for time in self.links.arrivals(self.now_us, host.number, client.address, "reply"):
+            self.at(time, DELIVER, client.address, lambda: self._to_client(host, client, message.wire))
+
+    def _to_client(self, host: Host, client: SimulatedClient, frame: bytes) -> None:
+        self.note("reply", host.number, client.address, frame)
+        client.receive(frame)
+
+    def wake_client(self, client: SimulatedClient, at_ms: int) -> None:
+        self.at(at_ms * 1000, WAKE, client.address, client.wake)
+
+    def _meet(self, one: Host, other: Host) -> bool:
+        """Each of two twins talks to a half of the others, and they never to each other."""
+        if one.me == other.me:
+            return False
+        return all(
+            len(self.of_replica[host.me]) == 1
+            or (peer.me % 2 == 0) == (host is self.of_replica[host.me][0])
+            or len(self.of_replica[peer.me]) > 1
+            for host, peer in ((one, other), (other, one))
+        )
+
+    def _meets_client(self, host: Host, client: SimulatedClient) -> bool:
+        hosts = self.of_replica[host.me]
+        return len(hosts) == 1 or (client.address % 2 == 0) == (host is hosts[0])
+
+    # -- the trace
+
+    def note(self, what: str, source: int = -1, to: int = -1, frame: bytes = b"") -> None:
+        """A line of the trace: part of the digest, and shown to whoever wants to see."""
+        self._digest.update(b"%d %b %d %d " % (self.now_us, what.encode(), source, to))
+        self._digest.update(frame)
+        if self._trace is not None:
+            self._trace(f"{self.now_us / 1000:10.3f} {what} {self._way(source, to)}{self._text(what, frame)}")
+
+    @staticmethod
+    def _way(source: int, to: int) -> str:
+        names = [f"client {a - REPLICA_ADDRESSES}" if a >= REPLICA_ADDRESSES else str(a) for a in (source, to)]
+        return "" if source < 0 else names[0] if to < 0 else f"{names[0]}->{names[1]}"
+
+    def _text(self, what: str, frame: bytes) -> str:
+        if not frame:
+            return ""
+        try:
+            if what == "reply":
+                return ": " + self._describe.message(self.frames.from_replica(frame))
+            if what == "client":
+                return ": " + self._describe.message(self.frames.from_client(frame))
+            return ": " + self._describe.message(self.frames.from_peer(frame))
+        except ProtocolViolation as error:
+            return f": {error}"
+
+
+def simulate(
+    scenario: Scenario,
+    directory: Path,
+    *,
+    trace: Trace | None = None,
+) -> Result:
+    """Run a scenario in an empty directory."""
+    return Simulation(scenario, directory, trace=trace).run()

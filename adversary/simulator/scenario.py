@@ -1,0 +1,282 @@
+"""A scenario: all that a run depends on, as frozen data with one JSON form. Times count from the start of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from adversary.simulator.capabilities import STRATEGIES
+from pbft.core.group import REPLICAS_MIN, Parameters
+
+FORMAT = 1
+REPLICAS_MAX = 13
+CLIENTS_MAX = 16
+DURATION_MS_MAX = 600_000
+
+
+class ScenarioError(Exception):
+    """A file that is no scenario. The text names the file, the field and what is wrong."""
+
+
+class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Network(_Frozen, frozen=True):
+    """What every link does to every frame while faults last. Probabilities in thousandths, times in microseconds."""
+
+    delay_us: int = 300
+    jitter_us: int = 400
+    loss: int = 0
+    duplicate: int = 0
+    reorder: int = 0
+    """Frames that do not keep their place behind earlier ones of the link."""
+    spike: int = 0
+    spike_us: int = 0
+    frame_us: int = 0
+    """Time that one frame occupies the link: with a queue in front of it, its capacity."""
+    queue_frames: int = 256
+
+
+class Action(_Frozen, frozen=True):
+    """What a client does: register, create, join, leave, post, read (ordered), history or search (asked of all)."""
+
+    id: int
+    at_ms: int
+    kind: str
+    room: str = ""
+    text: str = ""
+
+
+class Client(_Frozen, frozen=True):
+    """`equivocates`: asks for two different things under each name, and expects no answer."""
+
+    name: str
+    actions: tuple[Action, ...]
+    equivocates: bool = False
+
+
+class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):
+    """The process dies after `fuse` more effects; `power`: the machine loses power, and what was not synced.
+
+    `again`: how often it dies so again, each time after having been restarted.
+    """
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+    fuse: int = 0
+    power: bool = False
+    again: int = 0
+
+
+class Pause(_Frozen, frozen=True, tag="pause", tag_field="kind"):
+    """As SIGSTOP and SIGCONT: inputs pile up, within the bounds of their queues."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+
+
+class Partition(_Frozen, frozen=True, tag="partition", tag_field="kind"):
+    """Replicas that share no side do not hear each other; clients reach everybody.
+
+    `one_way`: only side 0 is not heard.
+    """
+
+    id: int
+    at_ms: int
+    for_ms: int
+    sides: tuple[tuple[int, ...], ...]
+    one_way: bool = False
+
+
+class Route(_Frozen, frozen=True, tag="route", tag_field="kind"):
+    """One direction of one link loses frames: all, or those of one message type."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    source: int
+    to: int
+    message_type: str = ""
+    loss: int = 1000
+
+
+class Slow(_Frozen, frozen=True, tag="slow", tag_field="kind"):
+    """A replica whose steps take longer: a failing disk, a busy machine."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+    service_us: int
+
+
+class ClockStep(_Frozen, frozen=True, tag="clock_step", tag_field="kind"):
+    """The wall clock of a replica jumps, and is put right again later."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+    step_ms: int
+
+
+class DiskFull(_Frozen, frozen=True, tag="disk_full", tag_field="kind"):
+    """No more space for ledger and state. The node stops at its next write; it is started again afterwards."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+
+
+class SyncFails(_Frozen, frozen=True, tag="sync_fails", tag_field="kind"):
+    """The next fsync of the ledger fails; `kept` says whether the records reached the disk all the same."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+    kept: bool
+
+
+class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
+    """The process dies, and its files are not what they were when it starts again: see `storage.DAMAGES`.
+
+    `amount`: where, for those that need it. `stale`: the files as they were at `image_ms`.
+    """
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+    what: str
+    amount: int = 0
+    image_ms: int = 0
+
+
+Fault: TypeAlias = Crash | Pause | Partition | Route | Slow | ClockStep | DiskFull | SyncFails | Damage
+
+DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "stale")
+
+
+class Liar(_Frozen, frozen=True):
+    """A replica that follows a strategy of `byzantine.STRATEGIES` from the start."""
+
+    replica: int
+    strategy: str
+
+
+class Scenario(_Frozen, frozen=True, kw_only=True):
+    """`parameters`: fields of pbft.core.group.Parameters. Every replica outside `core` is gone for good at `heal_ms`.
+
+    `progress`: whether the run must end well, within `bound_ms` after `heal_ms`; else only safety is checked.
+    """
+
+    format: int = FORMAT
+    seed: int
+    replicas: int
+    real_signatures: bool = False
+    parameters: dict[str, int] = {}
+    retained_sequences: int = 1024
+    service_us: int = 500
+    network: Network = Network()
+    drift_ppm: tuple[int, ...] = ()
+    liars: tuple[Liar, ...] = ()
+    clients: tuple[Client, ...]
+    faults: tuple[Fault, ...] = ()
+    heal_ms: int
+    core: tuple[int, ...]
+    progress: bool = True
+    bound_ms: int = 60_000
+
+    @property
+    def faulty(self) -> frozenset[int]:
+        """Replicas that count among the f: liars, and those whose storage forgets or changes what it held."""
+        damaged = (fault.replica for fault in self.faults if isinstance(fault, Damage))
+        return frozenset((*damaged, *(liar.replica for liar in self.liars)))
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Scenario)
+
+
+def to_json(scenario: Scenario) -> bytes:
+    """The one JSON form of a scenario: fields in the order of their declaration, indented."""
+    ordered = msgspec.structs.replace(scenario, parameters=dict(sorted(scenario.parameters.items())))
+    return msgspec.json.format(_ENCODER.encode(ordered), indent=1) + b"\n"
+
+
+def from_json(data: bytes) -> Scenario:
+    """Raises ScenarioError."""
+    try:
+        scenario = _DECODER.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ScenarioError(str(error)) from error
+    problem = _problem(scenario)
+    if problem is not None:
+        raise ScenarioError(problem)
+    return scenario
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Raises ScenarioError, naming the file."""
+    try:
+        return from_json(path.read_bytes())
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from error
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: {error}") from error
+
+
+def _problem(scenario: Scenario) -> str | None:
+    if scenario.format != FORMAT:
+        return f"format {scenario.format}: this version reads {FORMAT}"
+    if not REPLICAS_MIN <= scenario.replicas <= REPLICAS_MAX:
+        return f"replicas: from {REPLICAS_MIN} to {REPLICAS_MAX}, not {scenario.replicas}"
+    if len(scenario.clients) > CLIENTS_MAX:
+        return f"clients: at most {CLIENTS_MAX}"
+    try:
+        Parameters(**scenario.parameters)
+    except (TypeError, ValueError) as error:
+        return f"parameters: {error}"
+    if not 0 <= scenario.heal_ms <= DURATION_MS_MAX or not 0 <= scenario.bound_ms <= DURATION_MS_MAX:
+        return f"heal_ms and bound_ms: from 0 to {DURATION_MS_MAX}"
+    return _problem_of_parts(scenario)
+
+
+def _problem_of_parts(scenario: Scenario) -> str | None:
+    named = {replica for fault in scenario.faults for replica in _replicas_of(fault)}
+    named |= {*scenario.core, *(liar.replica for liar in scenario.liars)}
+    strangers = sorted(replica for replica in named if not 0 <= replica < scenario.replicas)
+    if strangers:
+        return f"replica {strangers[0]}: there are {scenario.replicas}"
+    if len(set(scenario.core)) != len(scenario.core):
+        return "core: names a replica twice"
+    for liar in scenario.liars:
+        if liar.strategy not in STRATEGIES:
+            return f"liars: no strategy {liar.strategy!r}; there are {', '.join(STRATEGIES)}"
+    for fault in scenario.faults:
+        if isinstance(fault, Damage) and fault.what not in DAMAGES:
+            return f"faults: no damage {fault.what!r}; there are {', '.join(DAMAGES)}"
+    numbers = [fault.id for fault in scenario.faults]
+    actions = [action.id for client in scenario.clients for action in client.actions]
+    if len(set(numbers)) != len(numbers) or len(set(actions)) != len(actions):
+        return "two faults, or two actions, have the same id"
+    return None
+
+
+def _replicas_of(fault: Any) -> tuple[int, ...]:
+    match fault:
+        case Partition():
+            return tuple(replica for side in fault.sides for replica in side)
+        case Route():
+            return (fault.source, fault.to)
+        case _:
+            return (fault.replica,)

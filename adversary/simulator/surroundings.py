@@ -1,0 +1,48 @@
+"""What hosts and clients see of the simulation around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from adversary.simulator.frames import FrameCache
+from adversary.simulator.invariants import Checker
+from adversary.simulator.marks import Marks
+from crypto.signing import PublicKey
+from pbft.core.effects import Timer
+from pbft.core.group import Group
+from pbft.core.messages import ToClient
+from pbft.core.types import Milliseconds, ReplicaId
+
+if TYPE_CHECKING:
+    from adversary.simulator.clients import SimulatedClient
+    from adversary.simulator.host import Host
+
+
+class Surroundings(Protocol):
+    """Implemented by `run.Simulation`."""
+
+    now_us: int
+    group: Group
+    frames: FrameCache
+    checker: Checker
+    marks: Marks
+
+    def wake(self, host: Host, delay_us: int) -> None: ...
+
+    def tick(self, host: Host, delay_us: int) -> None: ...
+
+    def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None: ...
+
+    def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None: ...
+
+    def reply(self, host: Host, device: PublicKey, message: ToClient) -> None: ...
+
+    def lost(self, host: Host) -> None: ...
+
+    def note(self, what: str, source: int = -1) -> None: ...
+
+    def stopped(self, host: Host, reason: str) -> None: ...
+
+    def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None: ...
+
+    def wake_client(self, client: SimulatedClient, at_ms: int) -> None: ...
