@@ -105,7 +105,7 @@ class Group:
     @property
     def view_change_bytes_max(self) -> int:
         """Of a VIEW-CHANGE frame: a certificate for every sequence number of the window."""
-        certificate = _STATEMENT_BYTES + self.quorum * _ENDORSEMENT_BYTES
+        certificate = _STATEMENT_BYTES + self.size * _ENDORSEMENT_BYTES
         return certificate * (self.parameters.window + 1) + _STATEMENT_BYTES
 
     @property

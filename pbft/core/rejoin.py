@@ -23,6 +23,8 @@ WINDOWS_OF_NULL_BATCHES = 6
 NULL_BATCH_PAUSE_MS = 30
 PLANNED_VIEW_CHANGES = 4
 PLANNED_PAUSE_MS = 10_000
+STRANDED_MS = 10_000
+"""So long a peer waits alone for a view before the others follow it."""
 REFILL_MS = 3_600_000
 
 
@@ -94,12 +96,16 @@ class _Helped:
     null_batches: int
     view_changes: int = PLANNED_VIEW_CHANGES
     since: Milliseconds = Milliseconds(0)
+    is_mute: bool = False
     checkpoint: SequenceNumber | None = None
     view: View | None = None
+    stranded_in: View | None = None
+    stranded_at: Milliseconds = Milliseconds(0)
 
 
 class RejoinHelp:
-    """What an idle group does for a mute peer: null batches and planned view changes, few enough to be no attack."""
+    """What a group does for a peer that is mute, or alone in a view change: null batches and planned view changes,
+    few enough to be no attack."""
 
     def __init__(self, group: Group, me: ReplicaId, log: Log) -> None:
         self._group = group
@@ -113,34 +119,59 @@ class RejoinHelp:
         known = self._peers[peer]
         if now - known.since >= REFILL_MS:
             known.null_batches, known.view_changes, known.since = self._most, PLANNED_VIEW_CHANGES, now
+        known.is_mute = status.rejoining is not None
         known.checkpoint = status.rejoining.checkpoint if status.rejoining is not None else None
         known.view = status.rejoining.view if status.rejoining is not None else None
 
     def wants_null_batch(self, now: Milliseconds) -> bool:
-        """Whether to order one now; counts it."""
-        if now < self._next_null:
-            return False
+        return now >= self._next_null and self._in_need() is not None
+
+    def _in_need(self) -> _Helped | None:
+        """A peer that waits for later sequence numbers, and has a claim to some still."""
         reach = self._log.low_watermark + 3 * self._group.parameters.window
         for known in self._peers.values():
             wanted = known.checkpoint
             # One more than the checkpoint: the peer has to see something commit beyond it.
             lacks = known.view is None or self._log.low_watermark < (wanted or 0)
             if wanted is not None and wanted <= reach and lacks and known.null_batches > 0:
-                known.null_batches -= 1
-                self._next_null = Milliseconds(now + NULL_BATCH_PAUSE_MS)
-                return True
-        return False
+                return known
+        return None
+
+    def on_null_batch(self, now: Milliseconds) -> None:
+        """One was ordered."""
+        known = self._in_need()
+        if known is not None:
+            known.null_batches -= 1
+        self._next_null = Milliseconds(now + NULL_BATCH_PAUSE_MS)
 
     def wants_view_change(self, now: Milliseconds) -> bool:
         """Whether to leave the view for a peer that waits for a later one; counts it."""
         if now < self._next_view_change or not self._log.in_view:
             return False
+        primary = self._peers.get(self._group.primary(self._log.view))
+        if primary is not None and primary.is_mute and self._takes(primary, now):
+            return True  # it cannot propose
         for known in self._peers.values():
             wanted, checkpoint = known.view, known.checkpoint
             if wanted is None or checkpoint is None or checkpoint > self._log.low_watermark:
                 continue
-            if self._log.view < wanted <= self._log.view + 2 and known.view_changes > 0:
-                known.view_changes -= 1
-                self._next_view_change = Milliseconds(now + PLANNED_PAUSE_MS)
+            if self._log.view < wanted <= self._log.view + 2 and self._takes(known, now):
                 return True
         return False
+
+    def _takes(self, known: _Helped, now: Milliseconds) -> bool:
+        """Count a view change on the account of a peer, if there is one left."""
+        if known.view_changes <= 0:
+            return False
+        known.view_changes -= 1
+        self._next_view_change = Milliseconds(now + PLANNED_PAUSE_MS)
+        return True
+
+    def wants_to_follow(self, now: Milliseconds, peer: ReplicaId, view: View) -> bool:
+        """Whether `peer` has waited alone for `view` long enough; counts it."""
+        known = self._peers[peer]
+        if known.stranded_in != view:
+            known.stranded_in, known.stranded_at = view, now
+        if now - known.stranded_at < STRANDED_MS or now < self._next_view_change:
+            return False
+        return self._takes(known, now)

@@ -26,6 +26,8 @@ FETCH_AT_ONCE = 8
 RETRY_AFTER_MS = 300
 PATIENCE_MS = 200
 """A slot younger than this is left alone: its messages may be under way."""
+HEARD_WITHIN_MS = 3000
+"""Three times as long as a silent replica waits between two STATUS."""
 SERVE_PAUSE_MS = 50
 """A STATUS of a peer is answered at most this often: a flood of them must not become a flood of answers."""
 SERVE_BYTES_PER_MS = 16 * 1024
@@ -40,6 +42,7 @@ ARCHIVED_BODY_BYTES = 256 * 1024
 
 @dataclass(slots=True)
 class _Peer:
+    heard_at: Milliseconds | None = None
     last_executed: SequenceNumber = SequenceNumber(0)
     status_from: Milliseconds = Milliseconds(0)
     """Its next STATUS is answered from then on."""
@@ -101,6 +104,17 @@ class Repair:
         """A correct replica says so: the group goes on, whatever this replica lacks."""
         ahead = sum(peer.last_executed > self._log.last_executed for peer in self._peers.values())
         return ahead >= self._group.honest_minimum
+
+    def on_heard(self, peer: ReplicaId, now: Milliseconds) -> None:
+        """A message came over the link to `peer`."""
+        self._peers[peer].heard_at = now
+
+    def hears_quorum(self, now: Milliseconds) -> bool:
+        """Whether enough peers spoke lately to change a view with: alone, a replica would only leave the others."""
+        recent = (
+            peer.heard_at is not None and now - peer.heard_at <= HEARD_WITHIN_MS for peer in self._peers.values()
+        )
+        return sum(recent) + 1 >= self._group.quorum
 
     @property
     def lacks_body(self) -> bool:

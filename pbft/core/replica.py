@@ -149,6 +149,7 @@ class Replica:
         )
         self.state_serving = StateServing(group, me)
         self.readers = Readers(rules)
+        self._status_at = Milliseconds(0)
 
     def step(self, given: Input) -> Effects:
         """Everything a replica does. Raises InvariantViolation only: any message may be refused, none may crash."""
@@ -190,6 +191,7 @@ class Replica:
                 assert_never(item)
 
     def _on_peer_message(self, out: Output, now: Now, item: FromPeer) -> None:
+        self.repair.on_heard(item.peer, now.steady)
         match item.message:
             case Signed() as vote:
                 self._on_signed(out, now, vote)
@@ -292,6 +294,7 @@ class Replica:
         if self.repair.is_behind or self.repair.lacks_body:
             self.repair.ask(out, now.steady)
         self.supervision.time_primary(out, now)
+        self._hasten_status(out, now)
 
     # -- the state is fetched from others
 
@@ -332,14 +335,19 @@ class Replica:
         self._go_on(out, expired.now)
 
     def _arm_status(self, out: Output, now: Now) -> None:
-        incomplete = (
-            self.repair.is_behind
-            or not self.log.in_view
-            or len(self.pool) > 0
-            or any(True for _ in self.log.unexecuted())
-        )
+        incomplete = self._is_incomplete or self.repair.is_behind or any(True for _ in self.log.unexecuted())
         pause = STATUS_INTERVAL_INCOMPLETE_MS if incomplete else STATUS_INTERVAL_MS
-        out.set_timer(Timer.STATUS, Milliseconds(now.steady + pause))
+        self._status_at = Milliseconds(now.steady + pause)
+        out.set_timer(Timer.STATUS, self._status_at)
+
+    @property
+    def _is_incomplete(self) -> bool:
+        return len(self.pool) > 0 or not self.log.in_view or self.ordering.has_open_proposal
+
+    def _hasten_status(self, out: Output, now: Now) -> None:
+        """Something began to wait while all was quiet: what gets lost now is to be missed soon."""
+        if self._is_incomplete and self._status_at > now.steady + STATUS_INTERVAL_INCOMPLETE_MS:
+            self._arm_status(out, now)
 
     def on_link_up(self, out: Output, link: LinkUp) -> None:
         """Say again what the peer may have missed: where this replica stands, its open votes, waiting requests."""

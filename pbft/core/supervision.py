@@ -46,16 +46,19 @@ class Supervision:
         self._watched = View(0)
 
     @property
-    def waits_for_primary(self) -> bool:
-        """Not if this replica is the one that lags: another primary would not help it."""
+    def _waits(self) -> bool:
+        """Whether there is something for the primary to do, as far as this replica knows."""
         if self._ordering.is_primary or self._rules.is_mute or self._checkpoints.diverged_at is not None:
             return False
-        if not len(self._pool) and not self._ordering.has_open_proposal:
-            return False
+        return len(self._pool) > 0 or self._ordering.has_open_proposal
+
+    @property
+    def _lags(self) -> bool:
+        """Whether this replica is the one to wait for: another primary would not help it."""
         following = self._log.get(self._log.last_executed + 1)
         certified = following is not None and following.certificate is not None
-        lags = self._log.last_executed < self._log.low_watermark or self._repair.is_surely_behind
-        return not certified and not lags
+        behind = self._log.last_executed < self._log.low_watermark or self._repair.is_surely_behind
+        return certified or behind
 
     def on_executed(self, batch: Batch) -> None:
         """Progress, if the batch holds anything: what waits still is given a new timeout."""
@@ -70,13 +73,18 @@ class Supervision:
         if not self._log.in_view:
             return  # it is the new primary's time that runs
         timer = self._views.timer
-        if not self.waits_for_primary:
+        if not self._waits:
             timer.disarm()
         elif not timer.is_armed:
             timer.arm(out, now.steady)
 
     def on_view_timer(self, out: Output, now: Now) -> None:
-        if self._views.timer.expired(out, now.steady):
+        if not self._views.timer.expired(out, now.steady):
+            return
+        if self._log.in_view and (self._lags or not self._repair.hears_quorum(now.steady)):
+            # Behind, or cut off: giving the view up would only keep this replica out of it.
+            self._views.timer.arm(out, now.steady)
+        else:
             self._views.start(out, now, View(self._log.view + 1))
 
     def judge_primary(self, out: Output, now: Now) -> None:
@@ -86,13 +94,24 @@ class Supervision:
             self._watch.begin_view(now.steady)
             self._watched = view
         dismissal = self._watch.why_dismiss(now.steady)
-        if dismissal is not None and self._log.in_view and self.waits_for_primary:
+        if dismissal is not None and self._log.in_view and self._waits and not self._lags:
             out.alarm(f"view {view} is given up: its primary, replica {self._group.primary(view)}, {dismissal}")
             self._views.start(out, now, View(view + 1))
 
     def help_mute_peers(self, out: Output, now: Now) -> None:
         """Move an idle group on, for a peer that waits for later sequence numbers and views."""
-        if not len(self._pool) and self._rejoin_help.wants_null_batch(now.steady):
-            self._ordering.propose_null(out, now)
+        is_idle = self._ordering.is_primary and not len(self._pool)
+        if is_idle and self._rejoin_help.wants_null_batch(now.steady) and self._ordering.propose_null(out, now):
+            self._rejoin_help.on_null_batch(now.steady)
         if self._rejoin_help.wants_view_change(now.steady):
             self._views.start(out, now, View(self._log.view + 1))
+        self._help_stranded_peers(out, now)
+
+    def _help_stranded_peers(self, out: Output, now: Now) -> None:
+        """A peer that gave the view up alone cannot come back to it: after a while the others follow."""
+        if not self._log.in_view:
+            return
+        for peer, view in self._views.asked_for_alone():
+            if self._rejoin_help.wants_to_follow(now.steady, peer, view):
+                self._views.start(out, now, view)
+                return

@@ -118,6 +118,10 @@ class ViewChanges:
         if not self._log.in_view and waited_for and not self.timer.is_armed:
             self.timer.arm(out, now)
 
+    def asked_for_alone(self) -> tuple[tuple[ReplicaId, View], ...]:
+        """Views above the current one that fewer than f + 1 peers ask for, and who does."""
+        return self._votes.above(self._log.view)
+
     # -- beginning a view
 
     def _begin_if_primary(self, out: Output, now: Now) -> None:

@@ -50,6 +50,7 @@ class ViewTimer:
 
     def disarm(self) -> None:
         self._deadline = None
+        self._was_late = False
 
     def expired(self, out: Output, now: Milliseconds) -> bool:
         """Whether the timeout is over. Sets the timer again if it was moved, or if this replica itself was asleep:

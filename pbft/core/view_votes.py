@@ -29,6 +29,11 @@ class ViewVotes:
         """Those to `view`, in order of replica."""
         return tuple(change for _, change in sorted(self._changes.items()) if change.message.view == view)
 
+    def above(self, view: View) -> tuple[tuple[ReplicaId, View], ...]:
+        """Who asks for a view above this one, and for which, in order of replica."""
+        asked = ((replica, change.message.view) for replica, change in sorted(self._changes.items()))
+        return tuple((replica, wanted) for replica, wanted in asked if wanted > view)
+
     def wanted_by(self, count: int) -> View:
         """The highest view that `count` replicas want, or a higher one; -1 if there are not so many."""
         views = sorted((change.message.view for change in self._changes.values()), reverse=True)

@@ -103,6 +103,13 @@ class Cluster:
         if start:
             for me in self.nodes:
                 self.restart(me, link_up=False)
+            self.introduce()
+
+    def introduce(self) -> None:
+        """Links are up, and everybody has heard of everybody."""
+        for me, replica in self.replicas.items():
+            for peer in self.group.others(me):
+                replica.repair.on_heard(peer, self.now(me).steady)
 
     # -- time, crash and restart
 
