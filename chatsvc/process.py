@@ -142,7 +142,7 @@ def _node(
         stack.callback(ledger.close)
         opener = Opener(group, Ed25519Verifier())
         rules = VotingRules(group, replica, signer)
-        honest = Replica(group=group, me=replica, rules=rules, opener=opener, executed=executor)
+        honest = Replica(group=group, me=replica, rules=rules, opener=opener, executed=executor, local=executor)
         machine = make_machine(honest, signer) if make_machine is not None else honest
         yield Node(config, machine=machine, opener=opener, executor=executor, ledger=ledger)
 

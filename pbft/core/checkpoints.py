@@ -29,6 +29,20 @@ class Checkpoints:
         self.diverged_at: SequenceNumber | None = None
         """A checkpoint whose certified root differs from this replica's own: its state cannot be trusted."""
 
+        self._differs_from: CheckpointCertificate | None = None
+
+    @property
+    def newest_unreached(self) -> CheckpointCertificate | None:
+        """The highest certified checkpoint that this replica's state is not, or not yet."""
+        known = [*self._ahead.values(), *((self._differs_from,) if self._differs_from else ())]
+        return max(known, key=lambda certificate: certificate.checkpoint.sequence, default=None)
+
+    def on_repaired(self, certificate: CheckpointCertificate) -> None:
+        """The state was fetched, and is that of a certified checkpoint."""
+        self.diverged_at, self._differs_from = None, None
+        self.stable = certificate
+        self._adopt(certificate.checkpoint.sequence)
+
     def own_vote(self, sequence: SequenceNumber) -> Signed[Checkpoint] | None:
         return self._votes.get(sequence, {}).get(self._me)
 
@@ -105,9 +119,13 @@ class Checkpoints:
         for sequence in [sequence for sequence in self._ahead if self._log.high_watermark < sequence < highest]:
             del self._ahead[sequence]
 
-    def restore_divergence(self, sequence: SequenceNumber) -> None:
+    def restore_divergence(self, certificate: CheckpointCertificate) -> None:
         """A certified root once differed from this replica's own: a restart does not mend that."""
-        self.diverged_at = sequence
+        self.diverged_at, self._differs_from = certificate.checkpoint.sequence, certificate
+
+    def restore_repair(self) -> None:
+        """It was mended."""
+        self.diverged_at, self._differs_from = None, None
 
     def restore_vote(self, vote: Signed[Checkpoint]) -> None:
         self._rules.restore_checkpoint(vote.message)
@@ -139,7 +157,7 @@ class Checkpoints:
     def _diverge(self, out: Output, certificate: CheckpointCertificate) -> None:
         sequence = certificate.checkpoint.sequence
         if self.diverged_at is None:
-            self.diverged_at = sequence
+            self.diverged_at, self._differs_from = sequence, certificate
             out.persist.append(Record(RecordKind.DIVERGED, sequence, certificate.wire))
             out.alarm(
                 f"the state at {sequence} differs from the one that a quorum certified: execution stopped. "

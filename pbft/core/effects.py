@@ -90,6 +90,8 @@ class Recovered:
     last_executed: SequenceNumber
     checkpoint: Checkpoint | None
     """The last checkpoint executed: the crash may have come before the vote for it was stored."""
+    is_whole: bool = True
+    """Whether there is a state at all, and not the beginning of a fetched one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,12 @@ class Ordering:
             self.check_prepared(out, slot)
         self.execute_ready(out)
 
+    def on_repaired(self, out: Output) -> None:
+        """The state was fetched: go on from where the log says that it stands."""
+        self._last_issued = self._log.last_executed
+        self._next_sequence = max(self._next_sequence, SequenceNumber(self._log.last_executed + 1))
+        self.execute_ready(out)
+
     def propose(self, out: Output, now: Now) -> None:
         """Order what waits: at once when nothing is in flight, else once a batch is worth it. PBFT section 4.2."""
         if not self.is_primary:

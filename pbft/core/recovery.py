@@ -19,6 +19,8 @@ from pbft.core.messages import (
 )
 from pbft.core.types import SequenceNumber
 
+_CERTIFICATES = frozenset({RecordKind.STABLE, RecordKind.DIVERGED, RecordKind.REPAIRED})
+
 if TYPE_CHECKING:
     from pbft.core.replica import Replica
 
@@ -32,21 +34,19 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
     replica.log.last_executed = recovered.last_executed
     for record in recovered.records:
         # Such a replica has to keep silent until it can contradict nothing; that is not built into the core yet.
-        invariant(record.kind is not RecordKind.AMNESIA, "this replica forgot its votes and must not vote")
-        if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
+        forgot = record.kind is RecordKind.AMNESIA
+        invariant(not forgot, "a record says that this replica forgot its votes: it must not vote")
+        if record.kind in _CERTIFICATES:
             certificate = _open(replica, record)
-            invariant(
-                isinstance(certificate, CheckpointCertificate), f"a {record.kind.name} record holds no certificate"
-            )
+            if not isinstance(certificate, CheckpointCertificate):
+                msg = f"a {record.kind.name} record holds no certificate"
+                raise InvariantViolation(msg)
             if record.kind is RecordKind.DIVERGED:
-                replica.checkpoints.restore_divergence(record.sequence)
-            elif isinstance(certificate, CheckpointCertificate):
-                invariant(
-                    certificate.checkpoint.sequence <= recovered.last_executed,
-                    f"the ledger has a stable checkpoint at {certificate.checkpoint.sequence}, "
-                    f"the state only reaches {recovered.last_executed}",
-                )
-                replica.checkpoints.restore_stable(certificate)
+                replica.checkpoints.restore_divergence(certificate)
+            elif record.kind is RecordKind.REPAIRED:
+                replica.checkpoints.restore_repair()
+            else:
+                _restore_stable(replica, recovered, certificate)
     highest_proposed = SequenceNumber(0)
     for record in recovered.records:
         if replica.log.why_outside(record.sequence) is not None:
@@ -55,9 +55,22 @@ def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
     return highest_proposed
 
 
+def _restore_stable(replica: Replica, recovered: Recovered, certificate: CheckpointCertificate) -> None:
+    """A state that does not reach a stable checkpoint any more is fetched; its replica votes above it meanwhile."""
+    sequence = certificate.checkpoint.sequence
+    if sequence > replica.log.last_executed:
+        invariant(
+            replica.state_repair.is_able,
+            f"the ledger has a stable checkpoint at {sequence}, the state only reaches {recovered.last_executed}",
+        )
+        replica.state_repair.lost = certificate
+        replica.log.last_executed = sequence
+    replica.checkpoints.restore_stable(certificate)
+
+
 def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
     """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
-    if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
+    if record.kind in _CERTIFICATES:
         return SequenceNumber(0)
     slot = replica.log.slot(record.sequence, recovered.now.steady)
     match _open(replica, record):

@@ -32,7 +32,6 @@ from pbft.core.effects import (
     Timer,
     TimerExpired,
 )
-from pbft.core.errors import InvariantViolation
 from pbft.core.frames import (
     CHECKPOINT_CERTIFICATE,
 )
@@ -64,9 +63,10 @@ from pbft.core.recovery import restore
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed, reply_again
 from pbft.core.request_pool import RequestPool
-from pbft.core.state_bodies import STATE
 from pbft.core.state_messages import FetchState, StateAnswer
+from pbft.core.state_repair import StateRepair
 from pbft.core.state_serving import StateServing
+from pbft.core.state_walk import LocalState
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
 
@@ -93,8 +93,16 @@ class Replica:
     """One replica of a group. Owned by one task; every input goes through `step`."""
 
     def __init__(
-        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedOperations
+        self,
+        *,
+        group: Group,
+        me: ReplicaId,
+        rules: VotingRules,
+        opener: Opener,
+        executed: ExecutedOperations,
+        local: LocalState | None = None,
     ) -> None:
+        """`local`: the state's digests. Without it, a state that is lost or wrong stays so."""
         self.group = group
         self.me = me
         self.rules = rules
@@ -114,6 +122,7 @@ class Replica:
         )
         self.readers = Readers(rules)
         self.state_serving = StateServing(group, me)
+        self.state_repair = StateRepair(group, me, self.log, self.checkpoints, local)
         self._executed = executed
 
     def step(self, given: Input) -> Effects:
@@ -132,10 +141,11 @@ class Replica:
                 self.on_timer(out, given)
             case LinkUp():
                 self.on_link_up(out, given.peer)
+                self.state_repair.on_link_up(out, given.now.steady, given.peer)
             case Recovered():
                 self.on_recovered(out, given)
             case StateInstalled():
-                raise InvariantViolation("a state was installed that nobody asked for")
+                self.on_state_installed(out, given)
             case _:
                 assert_never(given)
         return out.effects()
@@ -185,7 +195,7 @@ class Replica:
             case FetchState():
                 self.state_serving.on_fetch(out, now.steady, peer, message)
             case StateAnswer():
-                out.ignore(IgnoreReason.NOT_WANTED, peer, STATE)
+                self.state_repair.on_state(out, now.steady, peer, message)
             case _:
                 assert_never(message)
 
@@ -254,8 +264,14 @@ class Replica:
         self.readers.on_executed(out, done.topics, self.log.last_executed)
         self._go_on(out, done.now)
 
+    def on_state_installed(self, out: Output, installed: StateInstalled) -> None:
+        if self.state_repair.on_installed(out, installed.now.steady, installed):
+            self.ordering.on_repaired(out)
+            self._go_on(out, installed.now)
+
     def _go_on(self, out: Output, now: Now) -> None:
         """What the inputs made possible: order what waits, ask for what is missing."""
+        self.state_repair.consider(out, now.steady)
         self.ordering.propose(out, now)
         if self.repair.is_behind:
             self.repair.ask(out, now.steady)
@@ -272,7 +288,7 @@ class Replica:
             case Timer.SERVE_STATE:
                 self.state_serving.on_timer(out, expired.now.steady)
             case Timer.TRANSFER:
-                pass
+                self.state_repair.on_timer(out, expired.now.steady)
             case _:
                 assert_never(expired.timer)
 
@@ -313,18 +329,20 @@ class Replica:
         last = recovered.checkpoint
         if last is not None and self.checkpoints.own_vote(last.sequence) is None:
             self.checkpoints.on_own_root(out, last.sequence, last.state_root)
+        if not recovered.is_whole and self.state_repair.lost is None:
+            self.state_repair.start_from_nothing(out, recovered.now.steady)
+        self.state_repair.consider(out, recovered.now.steady)
         self.ordering.resume(out, highest_proposed)
         self._arm_status(out, recovered.now)
 
     def describe(self) -> dict[str, object]:
         """Where it stands, in words and numbers that JSON can hold."""
-        diverged = self.checkpoints.diverged_at
         return {
             "view": self.log.view,
             "primary": self.group.primary(self.log.view),
             "last_executed": self.log.last_executed,
             "stable_checkpoint": self.log.low_watermark,
-            "role": "voting" if diverged is None else "diverged",
+            "role": self._role(),
             "pending_requests": len(self.pool),
             "open_slots": [
                 {
@@ -336,3 +354,8 @@ class Replica:
                 for slot in itertools.islice(self.log.unexecuted(), 8)
             ],
         }
+
+    def _role(self) -> str:
+        if self.state_repair.transfer is not None:
+            return "fetching"
+        return "voting" if self.checkpoints.diverged_at is None else "diverged"

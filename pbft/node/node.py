@@ -277,6 +277,7 @@ class Node:
             now=self._clock.now(),
             records=self._ledger.records_to_resume(last_executed),
             last_executed=last_executed,
+            is_whole=self._executor.position.is_whole,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
         )
 

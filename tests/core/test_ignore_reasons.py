@@ -140,7 +140,9 @@ def too_far_ahead(world: World) -> None:
 
 
 def read_of_a_damaged_state(world: World) -> None:
-    world.cluster.replicas[ME].checkpoints.restore_divergence(SequenceNumber(4))
+    world.cluster.replicas[ME].checkpoints.restore_divergence(
+        world.craft.checkpoint_certificate(4, digest("r"), (0, 1, 2))
+    )
     query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
     world.cluster.from_client(world.cluster.members.device("a"), ME, query)
 

@@ -67,7 +67,7 @@ def node_of(file: GroupFile, replica: int, make_machine: MakeMachine | None = No
         stack.callback(ledger.close)
         opener = Opener(group, Ed25519Verifier())
         rules = VotingRules(group, me, signer)
-        honest = Replica(group=group, me=me, rules=rules, opener=opener, executed=executor)
+        honest = Replica(group=group, me=me, rules=rules, opener=opener, executed=executor, local=executor)
         machine = make_machine(honest, signer) if make_machine else honest
         yield Node(config, machine=machine, opener=opener, executor=executor, ledger=ledger)
 
