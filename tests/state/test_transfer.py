@@ -11,6 +11,7 @@ from pbft.core.effects import InstallPages, InstallState
 from pbft.core.errors import InvariantViolation
 from pbft.core.state_digest import EMPTY_TABLE
 from pbft.core.state_messages import FetchState, NotHeld, StateAnswer, WantMeta, WantPages
+from pbft.core.transfer import ANSWER_TIMEOUT_MS
 from pbft.core.types import SequenceNumber
 from pbft.state.executor import Executor
 from tests.state.exchange import Exchange, Said, certificate, new_state, same, sources, talk
@@ -288,6 +289,19 @@ def test_tables_that_this_program_does_not_have_are_said_to_be_so() -> None:
     del fetcher._store.digests._dirty["lines"]
     with pytest.raises(InvariantViolation, match="run the version that the group runs"):
         Exchange(holders, fetcher, certificate(holders[1])).run()
+
+
+def test_what_was_asked_before_a_link_was_up_is_asked_again_at_once() -> None:
+    holders, fetcher = sources(8), new_state()
+    exchange = Exchange(holders, fetcher, certificate(holders[1]), loss=1.0)
+    exchange.start()
+    exchange._loss = 0.0
+    began = exchange.now_ms
+    for peer in holders:
+        exchange.link_up(peer)
+    exchange.finish()
+    same(fetcher, holders[1])
+    assert exchange.now_ms - began < ANSWER_TIMEOUT_MS
 
 
 def test_answers_that_nobody_waits_for_change_nothing() -> None:
