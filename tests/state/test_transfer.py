@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from pbft.core import state_walk
 from pbft.core.application import Call, Outcome, Rows
 from pbft.core.effects import InstallPages, InstallState
 from pbft.core.errors import InvariantViolation
 from pbft.core.state_digest import EMPTY_TABLE
-from pbft.core.state_messages import FetchState, NotHeld, StateAnswer, WantMeta, WantPages
+from pbft.core.state_messages import FetchState, NotHeld, StateAnswer, WantListings, WantMeta, WantPages
 from pbft.core.transfer import ANSWER_TIMEOUT_MS
 from pbft.core.types import SequenceNumber
+from pbft.state import snapshot
 from pbft.state.executor import Executor
 from tests.state.exchange import Exchange, Said, certificate, new_state, same, sources, talk
 from tests.state.toy import Toy, answers, device, op, request, run
@@ -158,6 +160,20 @@ def test_a_page_larger_than_an_answer_comes_in_parts_from_one_peer() -> None:
     same(fetcher, holders[1])
     parts = [(peer, fetch.wanted) for peer, fetch in exchange.fetches if isinstance(fetch.wanted, WantPages)]
     assert any(wanted.after is not None for _, wanted in parts)
+    assert exchange.alarms == []
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_answers_of_two_items_each_put_together(monkeypatch: pytest.MonkeyPatch, loss: float) -> None:
+    """Nearly every page and every listing comes in parts."""
+    for module in (snapshot, state_walk):
+        monkeypatch.setattr(module, "ANSWER_ITEMS_MAX", 2)
+    holders, fetcher = sources(16, logs=3000), new_state()
+    exchange = Exchange(holders, fetcher, certificate(holders[1]), loss=loss).run(within_ms=600_000)
+    same(fetcher, holders[1])
+    parts = [fetch.wanted for _, fetch in exchange.fetches if isinstance(fetch.wanted, WantListings | WantPages)]
+    continued = {type(wanted) for wanted in parts if wanted.after is not None}
+    assert continued == {WantListings, WantPages}
     assert exchange.alarms == []
 
 
