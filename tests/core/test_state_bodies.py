@@ -62,14 +62,14 @@ REFUSED: dict[str, Callable[[], object]] = {
     "one table twice": answer(["meta", D, 1, [["a", D], ["a", D]]]),
     "too many tables": answer(["meta", D, 1, [[f"t{number:04}", D] for number in range(TABLES_MAX + 1)]]),
     "255 buckets": answer(["buckets", "t", [D] * 255]),
-    "a short digest": answer(["buckets", "t", [D[1:]] + [D] * 255]),
+    "a short digest": answer(["buckets", "t", [D[1:], *([D] * 255)]]),
     "a page with a short digest": answer(["listings", "t", [[0, [b"p", D[1:]]]], False]),
     "a page without a digest": answer(["listings", "t", [[0, [b"p"]]], False]),
     "pages out of order": answer(["listings", "t", [[0, [b"q", D, b"p", D]]], False]),
     "rows out of order": answer(["pages", "t", [[b"p", [b"l", b"", b"k", b""]]], False]),
     "one row twice": answer(["pages", "t", [[b"p", [b"k", b"", b"k", b""]]], False]),
     "more that is no boolean": answer(["pages", "t", [], 1]),
-    "too many rows": answer(["pages", "t", [[b"p", [*MANY_ROWS]]], False]),
+    "too many rows": answer(["pages", "t", [[b"p", MANY_ROWS]], False]),
 }
 
 
