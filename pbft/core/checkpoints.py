@@ -118,8 +118,7 @@ class Checkpoints:
 
     def on_installed(self, out: Output, sequence: SequenceNumber) -> None:
         """The certified state at `sequence` is in place."""
-        if self.diverged_at is not None:
-            out.persist.append(Record(RecordKind.REPAIRED, max(sequence, self.diverged_at), b""))
+        out.persist.append(Record(RecordKind.REPAIRED, max(sequence, self.diverged_at or sequence), b""))
         self.diverged_at = None
         for passed in [old for old in self._ahead if old <= sequence]:
             del self._ahead[passed]

@@ -91,9 +91,9 @@ class Sources:
         return is_new
 
     def link_up(self, peer: ReplicaId) -> None:
-        """The peer may have been silent because it could not be reached."""
+        """The peer may have been silent because it could not be reached. Its open questions are void."""
         source = self._sources[peer]
-        source.rests_until, source.failures = Milliseconds(0), 0
+        source.open, source.failures, source.rests_until = 0, 0, Milliseconds(0)
 
     def start_over(self) -> None:
         """All questions are void; what the peers hold has to be seen again."""

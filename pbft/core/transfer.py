@@ -142,6 +142,11 @@ class Transfer:
         self._go_on(out, now)
 
     def on_link_up(self, out: Output, now: Milliseconds, peer: ReplicaId) -> None:
+        """What was asked over a link that was down is lost: it is asked again now, not when time is up."""
+        for number, question in list(self._open.items()):
+            if question.peer == peer:
+                del self._open[number]
+                self._give_back(question)
         self._sources.link_up(peer)
         self._go_on(out, now)
 

@@ -274,12 +274,13 @@ class StateStore:
     def open_snapshot(self) -> sqlite3.Connection | None:
         """A connection that goes on seeing what is committed now; None for a large database in memory.
 
-        The one before must be closed: the log is emptied into the database here, and starts over.
+        The one before must be closed: the log is emptied into the database here, and starts over. Not if somebody
+        else reads the file just now, for nobody is waited for; then it does the next time.
         """
         with self.guard:
             if self.path is None:
                 return copy_of(self._connection)
-            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             return open_reader(self.path)
 
     def close(self) -> None:

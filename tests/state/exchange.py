@@ -160,6 +160,9 @@ class Exchange:
     def retarget(self, target: CheckpointCertificate) -> None:
         self._fetcher_does(lambda out: self.transfer.retarget(out, self.now().steady, target))
 
+    def link_up(self, peer: int) -> None:
+        self._fetcher_does(lambda out: self.transfer.on_link_up(out, self.now().steady, ReplicaId(peer)))
+
     # -- the two sides
 
     def _deliver(self, source: ReplicaId, to: ReplicaId, message: PeerMessage) -> None:

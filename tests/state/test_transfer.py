@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from pbft.core import state_walk
 from pbft.core.application import Call, Outcome, Rows
 from pbft.core.effects import InstallPages, InstallState
 from pbft.core.errors import InvariantViolation
 from pbft.core.state_digest import EMPTY_TABLE
-from pbft.core.state_messages import FetchState, NotHeld, StateAnswer, WantMeta, WantPages
+from pbft.core.state_messages import FetchState, NotHeld, StateAnswer, WantListings, WantMeta, WantPages
+from pbft.core.transfer import ANSWER_TIMEOUT_MS
 from pbft.core.types import SequenceNumber
+from pbft.state import snapshot
 from pbft.state.executor import Executor
 from tests.state.exchange import Exchange, Said, certificate, new_state, same, sources, talk
 from tests.state.toy import Toy, answers, device, op, request, run
@@ -160,6 +163,20 @@ def test_a_page_larger_than_an_answer_comes_in_parts_from_one_peer() -> None:
     assert exchange.alarms == []
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_answers_of_two_items_each_put_together(monkeypatch: pytest.MonkeyPatch, loss: float) -> None:
+    """Nearly every page and every listing comes in parts."""
+    for module in (snapshot, state_walk):
+        monkeypatch.setattr(module, "ANSWER_ITEMS_MAX", 2)
+    holders, fetcher = sources(16, logs=3000), new_state()
+    exchange = Exchange(holders, fetcher, certificate(holders[1]), loss=loss).run(within_ms=600_000)
+    same(fetcher, holders[1])
+    parts = [fetch.wanted for _, fetch in exchange.fetches if isinstance(fetch.wanted, WantListings | WantPages)]
+    continued = {type(wanted) for wanted in parts if wanted.after is not None}
+    assert continued == {WantListings, WantPages}
+    assert exchange.alarms == []
+
+
 def test_pitfall_22_a_retry_after_state_transfer_is_not_executed_twice() -> None:
     holders, fetcher = {number: new_state() for number in (1, 2, 3)}, new_state()
     order = request(device(5), 0, op("add", 100))
@@ -288,6 +305,19 @@ def test_tables_that_this_program_does_not_have_are_said_to_be_so() -> None:
     del fetcher._store.digests._dirty["lines"]
     with pytest.raises(InvariantViolation, match="run the version that the group runs"):
         Exchange(holders, fetcher, certificate(holders[1])).run()
+
+
+def test_what_was_asked_before_a_link_was_up_is_asked_again_at_once() -> None:
+    holders, fetcher = sources(8), new_state()
+    exchange = Exchange(holders, fetcher, certificate(holders[1]), loss=1.0)
+    exchange.start()
+    exchange._loss = 0.0
+    began = exchange.now_ms
+    for peer in holders:
+        exchange.link_up(peer)
+    exchange.finish()
+    same(fetcher, holders[1])
+    assert exchange.now_ms - began < ANSWER_TIMEOUT_MS
 
 
 def test_answers_that_nobody_waits_for_change_nothing() -> None:
