@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from adversary.keys import Members
@@ -24,6 +24,7 @@ from pbft.core.messages import (
     CheckpointCertificate,
     Commit,
     CommitCertificate,
+    NewView,
     Prepare,
     PreparedCertificate,
     PrePrepare,
@@ -31,7 +32,9 @@ from pbft.core.messages import (
     Request,
     Signed,
     SignedRequest,
+    ViewChange,
 )
+from pbft.core.new_view import proposed_again
 from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SequenceNumber, SessionNumber, View
 
 M = TypeVar("M")
@@ -112,3 +115,39 @@ class Craft:
         )
         header = self.pre_prepare(primary, sequence, batch_digest, view=view)
         return make_prepared_certificate(self.group, header, endorsements)
+
+    def view_change(
+        self,
+        signer: int,
+        view: int,
+        *prepared: PreparedCertificate,
+        checkpoint: CheckpointCertificate | None = None,
+        stable: int | None = None,
+    ) -> Signed[ViewChange]:
+        """`stable`: the checkpoint claimed, if another than the one proven."""
+        proven = checkpoint.checkpoint.sequence if checkpoint is not None else 0
+        change = ViewChange(
+            view=View(view),
+            stable_checkpoint=SequenceNumber(proven if stable is None else stable),
+            checkpoint=checkpoint,
+            prepared=prepared,
+        )
+        return self.sign(signer, bodies.VIEW_CHANGE, change, bodies.encode_view_change)
+
+    def new_view(
+        self,
+        view: int,
+        changes: Sequence[Signed[ViewChange]],
+        again: Iterable[tuple[int, Digest]] | None = None,
+        *,
+        signer: int | None = None,
+    ) -> Signed[NewView]:
+        """By the view's primary, proposing what it must, unless told otherwise."""
+        by = self.group.primary(View(view)) if signer is None else signer
+        proposals = proposed_again([change.message for change in changes]) if again is None else again
+        new_view = NewView(
+            view=View(view),
+            view_changes=tuple(changes),
+            pre_prepares=tuple(self.pre_prepare(by, sequence, what, view=view) for sequence, what in proposals),
+        )
+        return self.sign(by, bodies.NEW_VIEW, new_view, bodies.encode_new_view)

@@ -8,6 +8,7 @@ from adversary.keys import Members
 from crypto.digest import Digest
 from crypto.signing import PublicKey
 from pbft.core.effects import Effects, ReadEvents, RunQuery
+from pbft.core.frames import NULL_BATCH
 from pbft.core.messages import (
     Answer,
     Body,
@@ -19,6 +20,7 @@ from pbft.core.messages import (
     Credit,
     Events,
     Fetch,
+    NewView,
     PeerMessage,
     Prepare,
     Proposal,
@@ -30,6 +32,7 @@ from pbft.core.messages import (
     Subscribe,
     ToClient,
     Unsubscribe,
+    ViewChange,
 )
 from pbft.core.types import ReplicaId
 
@@ -44,6 +47,8 @@ class Describe:
         self._names: dict[tuple[str, Digest], str] = {}
 
     def digest(self, digest: Digest, letter: str = "d") -> str:
+        if digest == NULL_BATCH.digest:
+            return "null"
         count = sum(1 for kind, _ in self._names if kind == letter)
         return self._names.setdefault((letter, digest), f"{letter}{count + 1}")
 
@@ -68,13 +73,21 @@ class Describe:
                 who = _who(replica for replica, _ in endorsements)
                 root = self.digest(checkpoint.state_root, "r")
                 return f"CHECKPOINT-CERTIFICATE n={checkpoint.sequence} {root} by={who}"
+            case Signed(message=ViewChange() as change):
+                return f"VIEW-CHANGE v={change.view} h={change.stable_checkpoint} P=[{self._shown(change)}]"
+            case Signed(message=NewView() as new_view):
+                who = _who(each.signer for each in new_view.view_changes)
+                again = (each.message for each in new_view.pre_prepares)
+                proposed = " ".join(f"{vote.sequence}:{self.digest(vote.batch_digest)}" for vote in again)
+                return f"NEW-VIEW v={new_view.view} by={who} O=[{proposed}]"
             case Status():
                 slots = " ".join(
                     f"{slot.sequence}:{'P' if slot.has_proposal else '-'}{slot.prepares:b}/{slot.commits:b}"
                     for slot in message.slots
                 )
                 stands = f"v={message.view} h={message.stable_checkpoint} executed={message.last_executed}"
-                return f"STATUS {stands} [{slots}]"
+                waits = "" if message.in_view else f" waiting V={list(message.view_changes)}"
+                return f"STATUS {stands} [{slots}]{waits}"
             case Fetch(wanted=wanted):
                 return "FETCH " + " ".join(f"n={sequence} {self.digest(digest)}" for sequence, digest in wanted)
             case Body(sequence=sequence, batch=batch):
@@ -84,6 +97,10 @@ class Describe:
                 return f"REQUEST {self.source(device)} {what} ack={request.ack_below}"
             case _:
                 return self._for_clients(message)
+
+    def _shown(self, change: ViewChange) -> str:
+        votes = (held.pre_prepare.message for held in change.prepared)
+        return " ".join(f"{vote.sequence}@{vote.view}:{self.digest(vote.batch_digest)}" for vote in votes)
 
     def _for_clients(self, message: AnyMessage) -> str:
         match message:

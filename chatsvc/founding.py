@@ -9,11 +9,12 @@ from pathlib import Path
 from chatsvc.groupfile import GROUP_FILE_NAME, GroupFileError, Member, is_host, render_group_file
 from crypto.files import atomic_write
 from crypto.keyfiles import write_key_file
-from crypto.signing import Ed25519Signer
+from crypto.signing import Ed25519Signer, PublicKey
 from crypto.tls import make_tls_identity, write_tls_identity
 from pbft.core.group import REPLICAS_MIN, Group, Parameters
 from pbft.node.config import Endpoint
-from pbft.node.ledger import LEDGER_NAME
+from pbft.node.ledger import Ledger
+from pbft.node.ledger_files import LEDGER_NAME, has_run
 
 SIGNING_KEY_NAME = "signing.key"
 NAME_CHARACTERS_MAX = 48
@@ -49,16 +50,18 @@ def found_group(
     path = directory / GROUP_FILE_NAME
     if path.exists():
         raise GroupFileError(path, "there is a group here already; choose another directory")
-    for ledger in directory.glob(f"replica-*/{LEDGER_NAME}"):
+    for home in filter(has_run, directory.glob("replica-*")):
+        ledger = home / LEDGER_NAME
         remedy = "put that file back, or choose another directory: new keys would make the old ones' votes worthless"
         raise GroupFileError(path, f"is gone, but {ledger} shows that a group has run here; {remedy}")
     directory.mkdir(parents=True, exist_ok=True)
     endpoints = _endpoints(host, base_port, 2 * replicas)
-    members = []
+    members, signers = [], []
     for number in range(replicas):
-        home = directory / f"replica-{number}"
+        home = _home(directory, number)
         home.mkdir(mode=0o700, exist_ok=True)
         signer = Ed25519Signer.generate()
+        signers.append(signer)
         title = f"{name}-replica-{number}"
         write_key_file(
             home / SIGNING_KEY_NAME,
@@ -84,9 +87,20 @@ def found_group(
         members=tuple(member.signing_key for member in members),
         parameters=parameters,
     )
+    for number, signer in enumerate(signers):
+        Ledger.create(_home(directory, number), ledger_identity(group, signer.public_key))
     # The group file comes last: with it the group exists, without it a second attempt starts over.
     atomic_write(path, render_group_file(group, tuple(members)).encode(), 0o644, overwrite=False)
     return path
+
+
+def ledger_identity(group: Group, signing_key: PublicKey) -> bytes:
+    """Whose ledger it is: the group's id and the replica's key."""
+    return group.group_id + signing_key
+
+
+def _home(directory: Path, number: int) -> Path:
+    return directory / f"replica-{number}"
 
 
 def _endpoints(host: str, base_port: int | None, count: int) -> list[Endpoint]:

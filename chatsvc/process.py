@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from chatsvc.application.chat import ChatApplication
-from chatsvc.founding import SIGNING_KEY_NAME
+from chatsvc.founding import SIGNING_KEY_NAME, ledger_identity
 from chatsvc.groupfile import GroupFile, GroupFileError
 from chatsvc.search_index import SearchIndex
 from crypto.errors import CryptoError
@@ -28,17 +28,23 @@ from crypto.signing import Ed25519Signer, Ed25519Verifier
 from crypto.tls import days_left, read_tls_certificate
 from pbft.core.codec import Opener
 from pbft.core.errors import InvariantViolation
+from pbft.core.group import Group
 from pbft.core.replica import Replica
 from pbft.core.types import ReplicaId
 from pbft.core.voting_rules import VotingRules
-from pbft.node.ledger import Ledger, LedgerDamaged
+from pbft.node.config import NodeConfig
+from pbft.node.ledger import Ledger, LedgerDamaged, LedgerRefused
 from pbft.node.node import Machine, Node
-from pbft.state.errors import StateError
-from pbft.state.executor import open_state
+from pbft.state.errors import StateDamaged, StateError
+from pbft.state.executor import Executor, open_state
+from pbft.state.opening import set_aside
 
 STATE_NAME = "state.sqlite"
+LOCK_NAME = "lock"
 EXPIRY_WARNING_DAYS = 30
 FILES_MAX = 16_384
+STATE_REPAIRS_MAX = 2
+"""How often a run of the node puts a damaged state aside: if that goes on, the disk is to be replaced."""
 
 log = structlog.get_logger()
 
@@ -104,12 +110,19 @@ def run_node(
                 )
                 raise NodeError(msg)
             _raise_file_limit()
-            with _node(file, replica, signer, make_machine) as node:
-                # What is alive now stays alive; the collector need not look at it again, nor so often at the rest.
-                gc.freeze()
-                gc.set_threshold(20_000, 10, 50)
-                trio.run(_until_stopped, node, file, until_stdin_closes)
-    except (CryptoError, GroupFileError, StateError, LedgerDamaged, OSError) as error:
+            for attempts_left in reversed(range(STATE_REPAIRS_MAX + 1)):
+                try:
+                    with _node(file, replica, signer, make_machine) as node:
+                        # What is alive now stays alive; the collector need not look at it, nor so often at the rest.
+                        gc.freeze()
+                        gc.set_threshold(20_000, 10, 50)
+                        trio.run(_until_stopped, node, file, until_stdin_closes)
+                    break
+                except StateDamaged as damage:
+                    if not attempts_left:
+                        raise
+                    set_state_aside(config.directory / STATE_NAME, damage)
+    except (CryptoError, GroupFileError, StateError, LedgerDamaged, LedgerRefused, OSError) as error:
         raise NodeError(str(error)) from error
     except InvariantViolation as error:
         msg = f"this replica's state contradicts itself, and it stopped rather than guess: {error}"
@@ -123,22 +136,46 @@ def _node(
     """The node and its stores, which are closed in the end."""
     config = file.node_config(replica)
     group = file.group
-    index = SearchIndex()
     with contextlib.ExitStack() as stack:
-        executor = open_state(config.directory / STATE_NAME, ChatApplication(index), group, index)
+        executor = _open_state(config.directory / STATE_NAME, group)
         stack.callback(executor.close)
-        ledger = Ledger(
-            config.directory,
-            group.group_id + signer.public_key,
-            retained_sequences=config.retained_sequences,
-            last_executed=executor.position.last_executed,
-        )
+        ledger = _open_ledger(config, ledger_identity(group, signer.public_key))
         stack.callback(ledger.close)
         opener = Opener(group, Ed25519Verifier())
         rules = VotingRules(group, replica, signer)
         honest = Replica(group=group, me=replica, rules=rules, opener=opener, executed=executor)
         machine = make_machine(honest, signer) if make_machine is not None else honest
         yield Node(config, machine=machine, opener=opener, executor=executor, ledger=ledger)
+
+
+def _open_state(path: Path, group: Group) -> Executor:
+    """The state, or an empty one in the place of a damaged one: the peers have it."""
+    try:
+        return _try_state(path, group)
+    except StateDamaged as damage:
+        set_state_aside(path, damage)
+        return _try_state(path, group)
+
+
+def _try_state(path: Path, group: Group) -> Executor:
+    index = SearchIndex()
+    return open_state(path, ChatApplication(index), group, index)
+
+
+def set_state_aside(path: Path, damage: StateDamaged) -> None:
+    aside = set_aside(path)
+    log.error("state put aside: it is fetched from the other replicas", reason=str(damage), kept=str(aside))
+
+
+def _open_ledger(config: NodeConfig, identity: bytes) -> Ledger:
+    """The ledger, or one that says that votes were forgotten: the replica then keeps silent as long as it has to."""
+    try:
+        return Ledger(config.directory, identity, retained_sequences=config.retained_sequences)
+    except LedgerDamaged as damage:
+        reason = str(damage)
+    aside = Ledger.begin_again(config.directory, identity, reason)
+    log.error("ledger begun again: this replica forgot its votes", reason=reason, kept=str(aside))
+    return Ledger(config.directory, identity, retained_sequences=config.retained_sequences)
 
 
 async def _until_stopped(node: Node, file: GroupFile, until_stdin_closes: bool) -> None:  # noqa: FBT001 - trio.run
@@ -201,7 +238,7 @@ def _lock(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         msg = f"{directory}: there is no such directory; a replica's directory is made by 'quorate init'"
         raise NodeError(msg)
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ from chatsvc.application.search_language import Phrase, SearchPlan
 from chatsvc.application.tokens import tokens
 from pbft.core.application import RowChange
 from pbft.core.errors import InvariantViolation
-from pbft.state.errors import StorageFailure
+from pbft.state.errors import storage_failure
 
 VERSION = 1
 """Raise it with every change of the tokens or of the tables below."""
@@ -106,7 +106,7 @@ class SearchIndex:
         try:
             return self._connection.execute(_FIND, parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise StorageFailure(f"the search index: {error}. Check the disk's space and health") from error
+            raise storage_failure("the search index", error) from error
 
 
 def _text(room: str, row: MessageRow) -> tuple[int, str, str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from chatsvc.application.bodies import BODY_BYTES_MAX
-from chatsvc.groupfile import read_group_file
+from chatsvc.groupfile import GroupFile, read_group_file
 from clients.console import Output, fail, run
 from clients.load import PERCENTILES, LoadPlan, LoadResult, run_load
+from clients.processes import processes_of
 from clients.sdk import ExitCode
+from clients.takeover import run_takeover, start_all
 
 CLIENTS_MAX = 256
 
@@ -26,12 +30,17 @@ def bench(
     bundle: int = 1,
     seconds: float = 10.0,
     body_bytes: Annotated[int, Parameter(name="--bytes")] = 200,
+    kill_primary: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Measure a running group: throughput, latency, CPU and fsyncs, beside this machine's Ed25519 rate.
 
     Clients run in this process, each with a key and connections of its own, in a room made for the run. All
     requests are signed, all replicas durable. Compare machines by accepted_per_verify, a ratio.
+
+    With --kill-primary it measures what the loss of the primary costs: it starts the replicas itself, kills the
+    primary in the middle of the run, and tells how long nothing was accepted, and whether anything that was accepted
+    is lost or was executed twice. The replicas are stopped in the end.
 
     Example: quorate bench my-group --clients 8 --window 100 --seconds 10
 
@@ -49,6 +58,8 @@ def bench(
         How long to measure, after a second of warming up.
     body_bytes
         Length of each message.
+    kill_primary
+        Start the replicas of a group that does not run, and kill the primary halfway.
     json
         One JSON object on stdout.
     """
@@ -60,10 +71,10 @@ def bench(
         if problem is not None:
             return fail(problem, ExitCode.USAGE)
         output = Output(as_json=json)
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=output.err, disable=not output.err.is_terminal) as bar:
-            task = bar.add_task("measuring", total=plan.seconds)
-            result = await run_load(file.directory(), plan, lambda passed: bar.update(task, completed=passed))
+        if kill_primary:
+            return await _kill_primary(file, plan, output)
+        with _progress(output, plan) as advance:
+            result = await run_load(file.directory(), plan, advance)
         record = result.record(plan)
         if json:
             output.result({"replicas": file.group.size} | record, "")
@@ -72,6 +83,31 @@ def bench(
         return ExitCode.ACCEPTED if result.accepted else ExitCode.UNKNOWN
 
     return run(body)
+
+
+async def _kill_primary(file: GroupFile, plan: LoadPlan, output: Output) -> int:
+    async with processes_of(file.path.parent) as processes:
+        await start_all(file, processes)
+        with _progress(output, plan) as advance:
+            takeover = await run_takeover(file, processes, plan, advance)
+    text = (
+        f"replica {takeover.killed}, the primary of view {takeover.view_before}, was killed: nothing was accepted "
+        f"for {takeover.gap_s:.2f} s\n"
+        f"accepted {takeover.accepted_before} before and {takeover.accepted_after} after, {takeover.unknown} without "
+        f"an outcome; lost {takeover.lost}, executed twice {takeover.executed_twice}\n"
+        f"view {takeover.view_after} afterwards"
+    )
+    output.result({"replicas": file.group.size, "f": file.group.faulty_max} | takeover.record(), text)
+    return ExitCode.DISAGREE if takeover.lost or takeover.executed_twice else ExitCode.ACCEPTED
+
+
+@contextmanager
+def _progress(output: Output, plan: LoadPlan) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal; it is told the seconds that have passed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=output.err, disable=not output.err.is_terminal) as bar:
+        task = bar.add_task("measuring", total=plan.seconds)
+        yield lambda passed: bar.update(task, completed=passed)
 
 
 def _problem(plan: LoadPlan, window_max: int, bundle_max: int) -> str | None:

@@ -1,14 +1,12 @@
-"""The demonstration: four processes agree on a chat while one of them lies and another is killed."""
+"""The demonstration: four processes agree on a chat while one lies, another is killed, and then the primary is."""
 
 from __future__ import annotations
 
 import importlib.resources
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,13 @@ from chatsvc.founding import found_group
 from chatsvc.groupfile import GroupFile, read_group_file
 from clients.irc_import import Importer
 from clients.irc_log import Log, LogLine, parse_log
+from clients.processes import Processes, processes_of
 from clients.sdk import Chat, ClientFailure, ExitCode
 from crypto.digest import digest_of
 from crypto.signing import Ed25519Signer
 from pbft.client.inspection import Report, inspect_all
 from pbft.core.group import Parameters
+from pbft.core.types import View
 
 REPLICAS = 4
 LIAR = 3
@@ -33,59 +33,12 @@ SAMPLE = "ubuntu-2009-03-03.txt"
 QUERY = "ubuntu"
 START_SECONDS = 20.0
 CATCH_UP_SECONDS = 20.0
-STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
 NARRATOR = "narrator"
 
+Say = Callable[[tuple[LogLine, ...]], Awaitable[None]]
 Tell = Callable[[str, dict[str, Any]], None]
 """Called with each thing that happened: in words, and as a record."""
-
-
-@dataclass(slots=True)
-class Processes:
-    """The replicas' processes, by number. Each writes its log to a file."""
-
-    directory: Path
-    running: dict[int, trio.Process] = field(default_factory=dict)
-
-    async def start(self, replica: int, *, behaviour: str | None = None) -> None:
-        module = ["chatsvc", "node"] if behaviour is None else ["adversary.node"]
-        command = [sys.executable, "-m", *module, str(self.directory), "--replica", str(replica)]
-        command.append("--until-stdin-closes")  # if this process is killed, nobody is left behind
-        if behaviour is not None:
-            command += ["--behaviour", behaviour]
-        with (self.directory / f"replica-{replica}.log").open("ab") as log:
-            self.running[replica] = await trio.lowlevel.open_process(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
-
-    async def stop(self, replica: int, number: signal.Signals) -> None:
-        process = self.running.pop(replica)
-        process.send_signal(number)
-        with trio.move_on_after(STOP_SECONDS):
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-    def log_tail(self, replica: int) -> str:
-        lines = (self.directory / f"replica-{replica}.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it wrote nothing"
-
-
-@asynccontextmanager
-async def running_group(directory: Path) -> AsyncIterator[tuple[GroupFile, Processes]]:
-    """Found a group; whatever was started is stopped in the end."""
-    path = found_group(
-        directory, name="demo", replicas=REPLICAS, host="127.0.0.1", base_port=None, parameters=Parameters()
-    )
-    processes = Processes(directory)
-    try:
-        yield read_group_file(path), processes
-    finally:
-        with trio.CancelScope(shield=True):
-            for replica in list(processes.running):
-                await processes.stop(replica, signal.SIGTERM)
 
 
 def sample_log() -> Log:
@@ -109,7 +62,11 @@ class Demo:
 
     async def run(self) -> dict[str, Any]:
         """Gives the summary. Raises ClientFailure."""
-        async with running_group(self.directory) as (file, processes):
+        path = found_group(
+            self.directory, name="demo", replicas=REPLICAS, host="127.0.0.1", base_port=None, parameters=Parameters()
+        )
+        file = read_group_file(path)
+        async with processes_of(self.directory) as processes:
             self.tell(
                 f"{REPLICAS} replicas, each a process of its own; replica {LIAR} is going to lie to clients", {}
             )
@@ -167,9 +124,11 @@ class Demo:
             self.tell(f"replica {VICTIM} was killed in the middle of it; the others go on", {"killed": VICTIM})
             await say(lines[third + third // 2 : 2 * third])
             await processes.start(VICTIM)
-            await say(lines[2 * third :])
             await self._until_caught_up(file, processes, VICTIM)
             self.tell(f"replica {VICTIM} was started again and has caught up", {"restarted": VICTIM})
+
+            await say(lines[2 * third : 2 * third + third // 2])
+            await self._replace_primary(file, processes, say, lines[2 * third + third // 2 :])
             accepted = importer.done.messages
             refused = importer.done.refused
         if refused:
@@ -178,6 +137,34 @@ class Demo:
         hits = await chat.search(QUERY, limit=1000)
         self.tell(f"a search for {QUERY!r} finds {len(hits)} messages, the same at 2 replicas or more", {})
         return await self._summary(file, processes, chat, accepted, len(hits))
+
+    async def _replace_primary(
+        self, file: GroupFile, processes: Processes, say: Say, lines: tuple[LogLine, ...]
+    ) -> None:
+        primary = file.group.primary(await self._until_in_view(file, processes))
+        await processes.stop(primary, signal.SIGKILL)
+        self.tell(f"replica {primary}, the primary, was killed in the middle of it", {"killed": primary})
+        await say(lines)
+        await processes.start(primary)
+        await self._until_caught_up(file, processes, primary)
+        view = await self._until_in_view(file, processes)
+        self.tell(
+            f"the chat went on in view {view} with replica {file.group.primary(view)} as its primary; "
+            f"replica {primary} was started again and follows",
+            {"view": view, "primary": file.group.primary(view), "restarted": primary},
+        )
+
+    async def _until_in_view(self, file: GroupFile, processes: Processes) -> View:
+        """Until a quorum is in one view: this one."""
+        quorum = file.group.quorum
+        reports = await self._until_all(
+            file,
+            processes,
+            lambda reports: _view_of(reports, quorum) is not None,
+            CATCH_UP_SECONDS,
+            "agree on a view",
+        )
+        return View(_view_of(reports, quorum) or 0)
 
     async def _summary(
         self, file: GroupFile, processes: Processes, chat: Chat, accepted: int, hits: int
@@ -193,7 +180,8 @@ class Demo:
             "messages_accepted": accepted,
             "messages_followed_in_order": self.followed,
             "lies_detected": self.lies,
-            "replicas_restarted": 2,
+            "replicas_restarted": 3,
+            "view_changes": _view_of(reports, file.group.quorum) or 0,
             "search_hits": hits,
             "last_executed": [report["last_executed"] for report in reports],
             "state_roots": [report["state_root"] for report in reports],
@@ -231,6 +219,12 @@ class Demo:
             f"{processes.log_tail(missing[0])}"
         )
         raise ClientFailure(msg, exit_code=ExitCode.UNKNOWN)
+
+
+def _view_of(reports: list[Report], quorum: int) -> int | None:
+    """The view that a quorum takes part in. Up to f others may have asked for a later one by themselves, and wait."""
+    views = Counter(report["view"] for report in reports if not report["in_view_change"])
+    return next((view for view, count in views.items() if count >= quorum), None)
 
 
 def _all_equal(reports: list[Report]) -> bool:

@@ -23,7 +23,7 @@ def demo(
     keep: Annotated[Path | None, Parameter(name="--keep")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """See four replicas agree on a chat while one lies and one is killed.
+    """See four replicas agree on a chat while one lies, one is killed, and then the primary is.
 
     Starts four processes on this machine, imports a morning of the real #ubuntu channel of 2009 with one user and
     key per nick, and ends with a table that shows that all replicas hold the same.
@@ -85,6 +85,7 @@ def _print(output: Output, summary: dict[str, Any]) -> None:
     output.out.print(
         f"{summary['messages_accepted']} accepted, {summary['messages_followed_in_order']} read in order, "
         f"{summary['lies_detected']} lies detected, {summary['replicas_restarted']} replicas restarted, "
+        f"{summary['view_changes']} view changes, "
         f"{summary['search_hits']} search hits",
         markup=False,
     )

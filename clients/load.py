@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -85,12 +85,16 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(slots=True)
-class _Loop:
-    """One client's closed loop."""
+class Loop:
+    """One client's closed loop. Each message can be known again by its nonce."""
 
     client: ReplicaClient
     room: str
     body: str
+    number: int
+    journal: list[tuple[float, bytes]] | None = None
+    """When each accepted message was, by `time.perf_counter`, and its nonce; None if nobody wants to know."""
+    submitted: int = 0
     latencies_ms: list[float] = field(default_factory=list)
     accepted: int = 0
     failed: int = 0
@@ -104,14 +108,20 @@ class _Loop:
 
     def _submit(self) -> None:
         self.outstanding += 1
-        operation = encode_operation(Post(room=self.room, body=self.body))
-        self.client.submit_nowait(operation, partial(self._done, time.perf_counter()), within_s=OUTCOME_SECONDS)
+        self.submitted += 1
+        nonce = self.number.to_bytes(4, "big") + self.submitted.to_bytes(8, "big")
+        operation = encode_operation(Post(room=self.room, body=self.body, nonce=nonce))
+        done = partial(self._done, time.perf_counter(), nonce)
+        self.client.submit_nowait(operation, done, within_s=OUTCOME_SECONDS)
 
-    def _done(self, started: float, outcome: Outcome) -> None:
+    def _done(self, started: float, nonce: bytes, outcome: Outcome) -> None:
         self.outstanding -= 1
         if isinstance(outcome, Accepted) and not isinstance(decode_result(outcome.result), Rejected):
             self.accepted += 1
-            self.latencies_ms.append((time.perf_counter() - started) * 1000)
+            now = time.perf_counter()
+            self.latencies_ms.append((now - started) * 1000)
+            if self.journal is not None:
+                self.journal.append((now, nonce))
         else:
             self.failed += 1
         if self.running:
@@ -140,15 +150,14 @@ def verify_rate() -> float:
     return count / passed
 
 
-async def run_load(directory: GroupDirectory, plan: LoadPlan, progress: Callable[[float], None]) -> LoadResult:
-    """Register `plan.clients` fresh users in a fresh room and let them talk. Raises ClientFailure.
-
-    `progress` is told the seconds measured so far.
-    """
-    verify_before = verify_rate()
+@asynccontextmanager
+async def open_loops(
+    directory: GroupDirectory, plan: LoadPlan, *, journal: bool = False
+) -> AsyncIterator[list[Loop]]:
+    """`plan.clients` fresh users in a fresh room, ready to be started. Raises ClientFailure."""
     room = f"bench-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
-        loops: list[_Loop] = []
+        loops: list[Loop] = []
         for number in range(plan.clients):
             settings = Settings(bundle=plan.bundle, outbox_max=max(16_384, 2 * plan.window))
             client = await stack.enter_async_context(
@@ -157,7 +166,28 @@ async def run_load(directory: GroupDirectory, plan: LoadPlan, progress: Callable
             await client.wait_connected(directory.group.quorum)
             await _do(client, Register(name=f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room=room))
-            loops.append(_Loop(client=client, room=room, body="x" * plan.body_bytes))
+            body = "x" * plan.body_bytes
+            loops.append(Loop(client=client, room=room, body=body, number=number, journal=[] if journal else None))
+        yield loops
+
+
+async def end_loops(loops: Sequence[Loop]) -> None:
+    """Submit nothing more, and wait for the outcomes of what is under way."""
+    for loop in loops:
+        loop.running = False
+    with trio.move_on_after(OUTCOME_SECONDS):
+        for loop in loops:
+            if loop.outstanding:
+                await loop.idle.wait()
+
+
+async def run_load(directory: GroupDirectory, plan: LoadPlan, progress: Callable[[float], None]) -> LoadResult:
+    """Let `plan.clients` users talk in a room. Raises ClientFailure.
+
+    `progress` is told the seconds measured so far.
+    """
+    verify_before = verify_rate()
+    async with open_loops(directory, plan) as loops:
         for loop in loops:
             loop.start(plan.window)
         await trio.sleep(WARM_UP_S)
@@ -173,12 +203,7 @@ async def run_load(directory: GroupDirectory, plan: LoadPlan, progress: Callable
         failed = sum(loop.failed for loop in loops)
         latencies = [latency for loop in loops for latency in loop.latencies_ms]
         after = await inspect_all(directory, timeout_s=5)
-        for loop in loops:
-            loop.running = False
-        with trio.move_on_after(OUTCOME_SECONDS):
-            for loop in loops:
-                if loop.outstanding:
-                    await loop.idle.wait()
+        await end_loops(loops)
     return LoadResult(
         accepted=accepted,
         failed=failed,

@@ -55,8 +55,9 @@ def test_every_parameter_is_documented(field: str) -> None:
 
 
 def test_every_field_of_the_report_is_documented() -> None:
-    source = (ROOT / "pbft" / "node" / "node.py").read_text() + (ROOT / "pbft" / "core" / "replica.py").read_text()
-    fields = set(re.findall(r'^            "(\w+)": ', source, flags=re.MULTILINE))
+    sources = [ROOT / "pbft" / "node" / "node.py", ROOT / "pbft" / "core" / "description.py"]
+    source = "".join(path.read_text() for path in sources)
+    fields = set(re.findall(r'^ {8,12}"(\w+)": ', source, flags=re.MULTILINE))
     assert len(fields) > 15
     missing = {field for field in fields if f"`{field}`" not in OPERATING}
     assert not missing

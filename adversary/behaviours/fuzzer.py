@@ -16,12 +16,15 @@ from pbft.core.messages import (
     Commit,
     Endorsements,
     Fetch,
+    NewView,
     PeerMessage,
     Prepare,
+    PreparedCertificate,
     Proposal,
     Signed,
     SlotStatus,
     Status,
+    ViewChange,
 )
 from pbft.core.types import ReplicaId, SequenceNumber, View
 
@@ -47,9 +50,12 @@ class Fuzzer:
         self.digests: list[Digest] = [digest("nothing")]
         self.batches: list[Batch] = [craft.batch(timestamp=0)]
         self.votes: list[Signed[Commit]] = []
+        self.changes: list[Signed[ViewChange]] = []
+        self.prepared: list[PreparedCertificate] = []
         self._opener = Opener(craft.group, craft.members.verifier)
         self._wall_ms = 0
         self._top = 0
+        self._top_view = 0
 
     def overhear(self, frame: bytes) -> None:
         """A frame of another replica, well-formed. What comes beyond the bounds teaches nothing more."""
@@ -60,8 +66,16 @@ class Fuzzer:
             case Proposal(batch=batch):
                 self.batches.append(batch)
                 self.digests.append(batch.digest)
-            case Signed(message=Commit()) as vote:
+            case Signed(message=Commit() as commit) as vote:
                 self.votes.append(vote)
+                self._top_view = max(self._top_view, commit.view)
+            case Signed(message=NewView() as new_view):
+                self._top_view = max(self._top_view, new_view.view)
+            case Signed(message=ViewChange() as change) as signed:
+                self._top_view = max(self._top_view, change.view)
+                said = Signed(message=change, signer=signed.signer, signature=signed.signature, wire=signed.wire)
+                self.changes = [*self.changes[-40:], said]
+                self.prepared = [*self.prepared[-40:], *change.prepared]
             case Signed(message=Prepare() as prepare):
                 self.digests.append(prepare.batch_digest)
             case Signed(message=Checkpoint() as checkpoint):
@@ -86,7 +100,8 @@ class Fuzzer:
         return self.random.choice((near, near, near, top + 1, top + 2, least, *FAR))
 
     def _view(self) -> int:
-        return self.random.choice((0, 0, 0, 0, 1, self.group.size, *FAR))
+        top = self._top_view
+        return self.random.choice((top, top, top, top, top, 0, 1, top + 1, top + self.group.size, *FAR))
 
     def _digest(self) -> Digest:
         return self.random.choice(self.digests[-12:])
@@ -165,6 +180,24 @@ class Fuzzer:
         endorsements: Endorsements = tuple(sorted(same.items()))
         return make_commit_certificate(self.group, about, endorsements)
 
+    def _view_change(self) -> PeerMessage:
+        """Shows what it likes of what was prepared; most of these are refused for it, some are not."""
+        view = max(1, self._view() + self.random.choice((0, 1, 1)))
+        shown = self.random.sample(self.prepared, self.random.randint(0, min(2, len(self.prepared))))
+        stable = self.random.choice([change.message.checkpoint for change in self.changes] or [None])
+        return self.craft.view_change(self.me, min(view, 2**63 - 1), *shown, checkpoint=stable)
+
+    def _new_view(self) -> PeerMessage:
+        """For a view that it leads, on whatever it has; with the right proposals, or with others."""
+        top, size = self._top_view, self.group.size
+        view = next(view for view in range(max(1, top), top + size + 1) if view % size == self.me)
+        changes = {each.signer: each for each in self.changes if each.message.view == view}
+        changes[self.me] = self.craft.view_change(self.me, view)
+        chosen = [each for _, each in sorted(changes.items())][: self.group.quorum]
+        if self.random.random() < 0.5:
+            return self.craft.new_view(view, chosen)
+        return self.craft.new_view(view, chosen, [(self._sequence(), self._digest())] * self.random.randint(0, 2))
+
     def _alone(self) -> bytes:
         """A certificate with its own signature in everybody's place."""
         commit = self.craft.commit(self.me, self._sequence(), self._digest())
@@ -185,4 +218,6 @@ class Fuzzer:
         _request,
         _certificate,
         _alone,
+        _view_change,
+        _new_view,
     )

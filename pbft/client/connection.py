@@ -17,7 +17,8 @@ from crypto.signing import Signer
 from crypto.tls import check_pinned, client_dial_context
 from pbft.client.directory import ReplicaContact
 from pbft.client.errors import LinkState
-from pbft.core.codec import Opener, check_claims
+from pbft.core.claims import check_claims
+from pbft.core.codec import Opener
 from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
     HANDSHAKE_BYTES_MAX,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import trio
@@ -26,6 +26,22 @@ Report = dict[str, Any]
 """The fields of `_Report`, as JSON has them, from a replica that answered."""
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Member = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class _Waiting(msgspec.Struct):
+    replicas: Annotated[list[_Member], msgspec.Meta(max_length=64)]
+    what: Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class _Transfer(msgspec.Struct):
+    checkpoint: _Number
+    pages_wanted: _Number
+    pages_fetched: _Number
+    bytes_fetched: _Number
+
+
 class _Link(msgspec.Struct):
     up: bool
     failure: str | None
@@ -34,7 +50,8 @@ class _Link(msgspec.Struct):
 
 
 class _Report(msgspec.Struct):
-    """What `docs/operating.md` lists. Anything else in a report is dropped, anything missing refuses it."""
+    """What `docs/operating.md` lists. Anything else in a report is dropped, anything missing refuses it,
+    but for what has a default."""
 
     view: int
     primary: int
@@ -55,6 +72,9 @@ class _Report(msgspec.Struct):
     alarms: list[str]
     uptime_s: float
     cpu_s: float
+    in_view_change: bool = False
+    waiting_for: _Waiting | None = None
+    transfer: _Transfer | None = None
 
 
 async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:

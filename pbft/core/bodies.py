@@ -11,6 +11,7 @@ from crypto.canonical import Value, decode, encode, expect_bytes, expect_int, ex
 from crypto.digest import DIGEST_BYTES, Digest
 from crypto.errors import MalformedEncoding
 from crypto.signing import PUBLIC_KEY_BYTES, PublicKey
+from pbft.core.group import REPLICAS_MAX
 from pbft.core.messages import (
     Answer,
     Checkpoint,
@@ -18,16 +19,19 @@ from pbft.core.messages import (
     Credit,
     Events,
     Fetch,
+    NewView,
     OperationResult,
     Prepare,
     PrePrepare,
     Query,
+    Rejoining,
     Reply,
     Request,
     SlotStatus,
     Status,
     Subscribe,
     Unsubscribe,
+    ViewChange,
 )
 from pbft.core.types import ClientSequence, EventIndex, SequenceNumber, SessionNumber, View
 
@@ -36,6 +40,8 @@ PRE_PREPARE: Final = "PRE-PREPARE"
 PREPARE: Final = "PREPARE"
 COMMIT: Final = "COMMIT"
 CHECKPOINT: Final = "CHECKPOINT"
+VIEW_CHANGE: Final = "VIEW-CHANGE"
+NEW_VIEW: Final = "NEW-VIEW"
 REPLY: Final = "REPLY"
 ANSWER: Final = "ANSWER"
 EVENTS: Final = "EVENTS"
@@ -135,6 +141,40 @@ def decode_checkpoint(body: bytes) -> Checkpoint:
     return Checkpoint(sequence=SequenceNumber(expect_int(sequence, minimum=1)), state_root=_digest(root))
 
 
+# -- view change: the messages inside are whole frames, which pbft.core.codec opens ---------------------------------
+
+
+def encode_view_change(change: ViewChange) -> bytes:
+    checkpoint = change.checkpoint.wire if change.checkpoint is not None else None
+    return encode([change.view, change.stable_checkpoint, checkpoint, [held.wire for held in change.prepared]])
+
+
+def decode_view_change(body: bytes, *, bytes_max: int) -> tuple[View, SequenceNumber, bytes | None, list[bytes]]:
+    """View, stable checkpoint, its certificate's frame and the prepared certificates' frames."""
+    view, stable, checkpoint, prepared = _fields(body, 4, bytes_max)
+    return (
+        View(expect_int(view, minimum=1)),
+        _sequence(stable),
+        None if checkpoint is None else expect_bytes(checkpoint),
+        [expect_bytes(frame) for frame in expect_list(prepared)],
+    )
+
+
+def encode_new_view(new_view: NewView) -> bytes:
+    changes = [change.wire for change in new_view.view_changes]
+    return encode([new_view.view, changes, [proposal.wire for proposal in new_view.pre_prepares]])
+
+
+def decode_new_view(body: bytes, *, bytes_max: int) -> tuple[View, list[bytes], list[bytes]]:
+    """View, VIEW-CHANGE frames and PRE-PREPARE frames."""
+    view, changes, proposals = _fields(body, 3, bytes_max)
+    return (
+        View(expect_int(view, minimum=1)),
+        [expect_bytes(frame) for frame in expect_list(changes)],
+        [expect_bytes(frame) for frame in expect_list(proposals)],
+    )
+
+
 # -- statements for clients --------------------------------------------------------------------------------------
 
 
@@ -217,16 +257,40 @@ def decode_events(body: bytes, *, bytes_max: int) -> Events:
 
 def encode_status(status: Status) -> bytes:
     slots: list[Value] = [[s.sequence, s.has_proposal, s.prepares, s.commits] for s in status.slots]
-    return encode([status.view, status.stable_checkpoint, status.last_executed, slots])
+    rejoining = status.rejoining
+    return encode(
+        [
+            status.view,
+            status.in_view,
+            list(status.view_changes),
+            None if rejoining is None else [rejoining.checkpoint, rejoining.view],
+            status.stable_checkpoint,
+            status.last_executed,
+            slots,
+        ]
+    )
 
 
 def decode_status(body: bytes) -> Status:
-    view, stable, executed, slots = _fields(body, 4, SMALL_BODY_BYTES_MAX)
+    view, in_view, changes, rejoining, stable, executed, slots = _fields(body, 7, SMALL_BODY_BYTES_MAX)
     return Status(
         view=View(expect_int(view)),
+        in_view=_flag(in_view),
+        view_changes=tuple(View(expect_int(item)) for item in expect_list(changes, length_max=REPLICAS_MAX)),
+        rejoining=_rejoining(rejoining),
         stable_checkpoint=_sequence(stable),
         last_executed=_sequence(executed),
         slots=tuple(_slot_status(item) for item in _bounded(slots, STATUS_SLOTS_MAX)),
+    )
+
+
+def _rejoining(value: Value) -> Rejoining | None:
+    if value is None:
+        return None
+    checkpoint, view = expect_list(value, 2)
+    return Rejoining(
+        checkpoint=None if checkpoint is None else _sequence(checkpoint),
+        view=None if view is None else View(expect_int(view)),
     )
 
 

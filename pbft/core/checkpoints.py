@@ -25,7 +25,10 @@ class Checkpoints:
         self._votes: dict[SequenceNumber, dict[ReplicaId, Signed[Checkpoint]]] = {}
         self.stable: CheckpointCertificate | None = None
         self._ahead: dict[SequenceNumber, CheckpointCertificate] = {}
-        """Certified checkpoints above what this replica has executed: those inside the window, and the highest."""
+        """Certified checkpoints above what this replica has executed, to compare its state with: those it will reach
+        next, and the highest."""
+        self._own_roots: dict[SequenceNumber, Digest] = {}
+        """Of the state at checkpoints that are not stable yet."""
         self.diverged_at: SequenceNumber | None = None
         """A checkpoint whose certified root differs from this replica's own: its state cannot be trusted."""
 
@@ -60,19 +63,24 @@ class Checkpoints:
         return IgnoreReason.DUPLICATE
 
     def on_own_root(self, out: Output, sequence: SequenceNumber, state_root: Digest) -> None:
-        """The state at a checkpoint is durable: vouch for it, unless it is known to stand on a damaged one."""
-        if self._log.why_outside(sequence) is not None or self.diverged_at is not None:
+        """The state at a checkpoint is durable: vouch for it, unless others have, or it stands on a damaged one."""
+        if self.diverged_at is not None:
             return
         certificate = self._ahead.pop(sequence, None)
+        if certificate is None and self.stable is not None and self.stable.checkpoint.sequence == sequence:
+            certificate = self.stable
         if certificate is not None and certificate.checkpoint.state_root != state_root:
             self._diverge(out, certificate)
             return
+        if self._log.why_outside(sequence) is not None:
+            return
+        self._own_roots[sequence] = state_root
+        if self._rules.is_mute or self.own_vote(sequence) is not None:
+            return  # executed a second time, after a repair: what was signed the first time is signed
         vote, record = self._rules.sign_checkpoint(sequence, state_root)
         out.persist.append(record)
         out.send_to(self._group.others(self._me), vote)
         self._count(out, vote)
-        if certificate is not None:
-            self.on_certificate(out, certificate)
 
     def why_ignore_certificate(self, certificate: CheckpointCertificate) -> IgnoreReason | None:
         sequence = certificate.checkpoint.sequence
@@ -83,48 +91,67 @@ class Checkpoints:
         return None
 
     def on_certificate(self, out: Output, certificate: CheckpointCertificate) -> None:
-        """A quorum vouches for a root. Stable once this replica has executed so far too."""
+        """A quorum vouches for a root: it is stable, also for a replica that has not executed so far yet."""
         sequence = certificate.checkpoint.sequence
+        if sequence <= self._log.low_watermark:
+            return
+        root = self._own_roots.get(sequence)
         if sequence > self._log.last_executed:
             self._keep_ahead(certificate)
-            return
-        mine = self.own_vote(sequence)
-        if mine is None:
-            return  # executed beyond it before this start; its vote comes back from the ledger, or never was
-        if mine.message.state_root != certificate.checkpoint.state_root:
+        elif root is not None and root != certificate.checkpoint.state_root:
             self._diverge(out, certificate)
-            return
         self.stable = certificate
         out.persist.append(Record(RecordKind.STABLE, sequence, certificate.wire))
         self._adopt(sequence)
 
     def _keep_ahead(self, certificate: CheckpointCertificate) -> None:
-        """Execution will reach those inside the window: the highest alone would leave a straggler between two."""
-        self._ahead.setdefault(certificate.checkpoint.sequence, certificate)
-        highest = max(self._ahead)
-        for sequence in [sequence for sequence in self._ahead if self._log.high_watermark < sequence < highest]:
+        self._ahead[certificate.checkpoint.sequence] = certificate
+        highest, reach = max(self._ahead), self._log.last_executed + self._group.parameters.window
+        for sequence in [sequence for sequence in self._ahead if reach < sequence < highest]:
             del self._ahead[sequence]
+
+    def on_damage(self, out: Output, what: str) -> None:
+        """The state is not what this replica executed; the last certified one has to take its place."""
+        if self.diverged_at is None:
+            self.diverged_at = self._log.low_watermark
+            out.alarm(f"{what}: the state of checkpoint {self.diverged_at} is fetched from the other replicas")
+
+    def on_installed(self, out: Output, sequence: SequenceNumber) -> None:
+        """The certified state at `sequence` is in place."""
+        out.persist.append(Record(RecordKind.REPAIRED, max(sequence, self.diverged_at or sequence), b""))
+        self.diverged_at = None
+        for passed in [old for old in self._ahead if old <= sequence]:
+            del self._ahead[passed]
+        for replaced in [old for old in self._own_roots if old > sequence]:
+            del self._own_roots[replaced]
 
     def restore_divergence(self, sequence: SequenceNumber) -> None:
         """A certified root once differed from this replica's own: a restart does not mend that."""
         self.diverged_at = sequence
 
     def restore_vote(self, vote: Signed[Checkpoint]) -> None:
+        self._own_roots[vote.message.sequence] = vote.message.state_root
         self._rules.restore_checkpoint(vote.message)
         self._votes.setdefault(vote.message.sequence, {})[vote.signer] = vote
 
     def restore_stable(self, certificate: CheckpointCertificate) -> None:
-        """A stable checkpoint out of the ledger: the state is at or beyond it, or the node would not start."""
-        if certificate.checkpoint.sequence > self._log.low_watermark:
+        """A stable checkpoint out of the ledger; the state may be behind it, if it was lost."""
+        sequence = certificate.checkpoint.sequence
+        if sequence > self._log.last_executed:
+            self._keep_ahead(certificate)
+        if sequence > self._log.low_watermark:
             self.stable = certificate
-            self._adopt(certificate.checkpoint.sequence)
+            self._adopt(sequence)
 
     def _adopt(self, sequence: SequenceNumber) -> None:
         self._log.advance(sequence)
         self._rules.forget_below(sequence)
-        for held in (self._votes, self._ahead):
-            for old in [old for old in held if old <= sequence]:
-                del held[old]
+        for votes in [old for old in self._votes if old <= sequence]:
+            del self._votes[votes]
+        for roots in [old for old in self._own_roots if old <= sequence]:
+            del self._own_roots[roots]
+        for passed in [old for old in self._ahead if old <= self._log.last_executed]:
+            del self._ahead[passed]
 
     def _count(self, out: Output, vote: Signed[Checkpoint]) -> None:
         sequence = vote.message.sequence
@@ -142,6 +169,6 @@ class Checkpoints:
             self.diverged_at = sequence
             out.persist.append(Record(RecordKind.DIVERGED, sequence, certificate.wire))
             out.alarm(
-                f"the state at {sequence} differs from the one that a quorum certified: execution stopped. "
-                "The state database of this replica is damaged, or it runs other code than its peers"
+                f"the state at {sequence} differs from the one that a quorum certified, which is fetched now. The "
+                "state database of this replica was damaged, or it runs other code than its peers"
             )

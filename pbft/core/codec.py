@@ -6,18 +6,16 @@ beside the value, so that a caller may check many in a chunk, elsewhere; only `a
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from crypto.canonical import Value, decode, expect_bytes, expect_int, expect_list
-from crypto.digest import Digest
-from crypto.errors import InvalidSignature, MalformedEncoding
+from crypto.errors import MalformedEncoding
 from crypto.merkle import leaf_digest
 from crypto.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Domain, PublicKey, Signature, Verifier
 from pbft.core import bodies
+from pbft.core.claims import Claim, Parser, RequestMemory, StatementMemory, Unverified, check_claims
 from pbft.core.errors import InvalidCertificate, InvalidMessageSignature, MalformedMessage
 from pbft.core.frames import (
     BODY,
@@ -36,6 +34,7 @@ from pbft.core.messages import (
     ClientMessage,
     CommitCertificate,
     Endorsements,
+    NewView,
     PeerMessage,
     PreparedCertificate,
     PrePrepare,
@@ -43,75 +42,15 @@ from pbft.core.messages import (
     Signed,
     SignedRequest,
     ToClient,
+    ViewChange,
 )
+from pbft.core.state_bodies import FETCH_STATE, STATE, decode_fetch_state, decode_state
 from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 
-VERIFIED_REQUESTS_MAX = 16_384
-VERIFIED_BYTES_MAX = 64 * 1024 * 1024
 STATEMENT_BYTES_MAX = 512 * 1024
 """Of what replicas tell clients, as far as it is split (`pbft.core.replies`, `pbft.core.readers`)."""
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-# -- claims ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A signature still to be checked."""
-
-    public_key: PublicKey
-    domain: Domain
-    body: bytes
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class Unverified(Generic[T_co]):
-    """A well-formed message that nobody may act on before its claims are checked."""
-
-    value: T_co
-    claims: tuple[Claim, ...]
-    new_requests: tuple[SignedRequest, ...] = ()
-
-
-Parser = Callable[[bytes, list[Value]], Unverified[T]]
-"""From the received bytes and the list that they encode."""
-
-
-def check_claims(verifier: Verifier, claims: Iterable[Claim]) -> None:
-    """Pure: may run in any thread. Raises InvalidMessageSignature."""
-    for claim in claims:
-        try:
-            verifier.verify(claim.public_key, claim.domain, claim.body, claim.signature)
-        except InvalidSignature as error:
-            msg = f"signature on a {claim.domain.message_type} by {claim.public_key.hex()[:16]} does not verify"
-            raise InvalidMessageSignature(msg) from error
-
-
-class RequestMemory:
-    """Requests whose signature was checked, by digest: each is checked once. Forgets the oldest at its bounds."""
-
-    def __init__(self) -> None:
-        self._requests: OrderedDict[Digest, SignedRequest] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, digest: Digest) -> SignedRequest | None:
-        return self._requests.get(digest)
-
-    def add(self, request: SignedRequest) -> None:
-        if request.digest in self._requests:
-            return
-        self._requests[request.digest] = request
-        self._bytes += len(request.wire)
-        while len(self._requests) > VERIFIED_REQUESTS_MAX or self._bytes > VERIFIED_BYTES_MAX:
-            _, oldest = self._requests.popitem(last=False)
-            self._bytes -= len(oldest.wire)
-
-
-# -- decoding ----------------------------------------------------------------------------------------------------
 
 
 class Opener:
@@ -121,10 +60,12 @@ class Opener:
         self.group = group
         self.verifier = verifier
         self._memory = RequestMemory()
+        self._statements = StatementMemory()
         limits = group.parameters
         request_bytes_max = limits.request_operations_max * (limits.operation_bytes_max + 16)
         proposal_bytes_max = limits.batch_bytes_max + request_bytes_max
-        self.frame_bytes_max: int = max(proposal_bytes_max, STATEMENT_BYTES_MAX) + 64 * 1024
+        most = max(proposal_bytes_max, STATEMENT_BYTES_MAX, group.new_view_bytes_max)
+        self.frame_bytes_max: int = most + 64 * 1024
         """A batch may exceed batch_bytes_max by its last request."""
         self._peer_parsers: dict[str, Parser[PeerMessage]] = {
             PROPOSAL: self._proposal,
@@ -135,8 +76,12 @@ class Opener:
             bodies.PREPARE: self._signed_with(bodies.decode_prepare),
             bodies.COMMIT: self._signed_with(bodies.decode_commit),
             bodies.CHECKPOINT: self._signed_with(bodies.decode_checkpoint),
+            bodies.VIEW_CHANGE: self._view_change,
+            bodies.NEW_VIEW: self._new_view,
             bodies.STATUS: self._link_with(bodies.decode_status),
             bodies.FETCH: self._link_with(bodies.decode_fetch),
+            FETCH_STATE: self._link_with(decode_fetch_state),
+            STATE: self._link_with(partial(decode_state, bytes_max=self.frame_bytes_max)),
         }
         self._client_parsers: dict[str, Parser[ClientMessage]] = {
             bodies.REQUEST: self._request,
@@ -170,10 +115,11 @@ class Opener:
         """Hand the message out: the caller has checked its claims."""
         for request in unverified.new_requests:
             self._memory.add(request)
+        self._statements.add(unverified.claims)
         return unverified.value
 
     def open(self, unverified: Unverified[T]) -> T:
-        """Check the claims here and now. Raises InvalidMessageSignature."""
+        """Check the claims here and now. Raises InvalidMessageSignature, or InvalidCertificate."""
         check_claims(self.verifier, unverified.claims)
         return self.accept(unverified)
 
@@ -356,10 +302,81 @@ class Opener:
         commit, endorsements, claims = self._certificate(fields, bodies.COMMIT, bodies.decode_commit)
         return Unverified(CommitCertificate(commit=commit, endorsements=endorsements, wire=wire), claims)
 
-    def _checkpoint_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[PeerMessage]:
+    def _checkpoint_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[CheckpointCertificate]:
         checkpoint, endorsements, claims = self._certificate(fields, bodies.CHECKPOINT, bodies.decode_checkpoint)
         certificate = CheckpointCertificate(checkpoint=checkpoint, endorsements=endorsements, wire=wire)
         return Unverified(certificate, claims)
+
+    # -- view change: each piece must hold by itself before any of it is counted
+
+    def _nested(self, wire: bytes, expected: str, parser: Parser[T]) -> Unverified[T]:
+        fields = expect_list(decode(wire, bytes_max=self.frame_bytes_max))
+        if not fields or fields[0] != expected:
+            msg = f"expected a {expected} frame inside a certificate"
+            raise MalformedMessage(msg)
+        return parser(wire, fields)
+
+    def _view_change(self, wire: bytes, fields: list[Value]) -> Unverified[Signed[ViewChange]]:
+        most = self.group.view_change_bytes_max
+        signed = self._signed(wire, fields, partial(bodies.decode_view_change, bytes_max=most))
+        view, stable, frame, frames = signed.value.message
+        claims = list(signed.claims)
+        checkpoint: CheckpointCertificate | None = None
+        if frame is not None:
+            opened = self._nested(frame, CHECKPOINT_CERTIFICATE, self._checkpoint_certificate)
+            checkpoint = opened.value
+            claims += opened.claims
+        if (checkpoint.checkpoint.sequence if checkpoint else 0) != stable or not self.group.is_checkpoint(stable):
+            msg = f"VIEW-CHANGE to {view} proves another checkpoint than {stable}"
+            raise InvalidCertificate(msg)
+        prepared: list[PreparedCertificate] = []
+        last, most = stable, stable + self.group.parameters.window
+        for each in frames:
+            held = self._nested(each, PREPARED, self._prepared_certificate)
+            vote = held.value.pre_prepare.message
+            if not last < vote.sequence <= most or vote.view >= view:
+                msg = f"VIEW-CHANGE to {view} carries view {vote.view}, sequence {vote.sequence}, out of place"
+                raise InvalidCertificate(msg)
+            last = vote.sequence
+            prepared.append(held.value)
+            claims += held.claims
+        change = ViewChange(view=view, stable_checkpoint=stable, checkpoint=checkpoint, prepared=tuple(prepared))
+        return Unverified(
+            Signed(message=change, signer=signed.value.signer, signature=signed.value.signature, wire=wire),
+            self._statements.unknown(claims),
+        )
+
+    def _new_view(self, wire: bytes, fields: list[Value]) -> Unverified[Signed[NewView]]:
+        """Everything but O, which only a comparison shows (`pbft.core.new_view`)."""
+        signed = self._signed(wire, fields, partial(bodies.decode_new_view, bytes_max=self.frame_bytes_max))
+        view, change_frames, proposal_frames = signed.value.message
+        signer = signed.value.signer
+        if signer != self.group.primary(view):
+            msg = f"NEW-VIEW of view {view} by replica {signer}, not its primary"
+            raise InvalidCertificate(msg)
+        changes = [self._nested(frame, bodies.VIEW_CHANGE, self._view_change) for frame in change_frames]
+        signers = [change.value.signer for change in changes]
+        if signers != sorted(set(signers)) or len(signers) != self.group.quorum:
+            msg = f"NEW-VIEW of view {view} needs VIEW-CHANGEs of {self.group.quorum} replicas, in order"
+            raise InvalidCertificate(msg)
+        if any(change.value.message.view != view for change in changes):
+            msg = f"NEW-VIEW of view {view} carries a VIEW-CHANGE to another view"
+            raise InvalidCertificate(msg)
+        proposals = [self._pre_prepare(frame) for frame in proposal_frames]
+        for proposal in proposals:
+            if proposal.value.signer != signer or proposal.value.message.view != view:
+                msg = f"NEW-VIEW of view {view} proposes for another view or replica"
+                raise InvalidCertificate(msg)
+        new_view = NewView(
+            view=view,
+            view_changes=tuple(change.value for change in changes),
+            pre_prepares=tuple(proposal.value for proposal in proposals),
+        )
+        claims = [claim for part in (signed, *changes, *proposals) for claim in part.claims]
+        return Unverified(
+            Signed(message=new_view, signer=signer, signature=signed.value.signature, wire=wire),
+            self._statements.unknown(claims),
+        )
 
     def _prepared_certificate(self, wire: bytes, fields: list[Value]) -> Unverified[PreparedCertificate]:
         _, epoch, header, signers = expect_list(fields, 4)

@@ -9,15 +9,19 @@ from enum import Enum
 from crypto.digest import Digest
 from crypto.signing import PublicKey
 from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult, PeerMessage, ToClient
+from pbft.core.state_messages import FetchState, KeyedRow
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 
 # -- inputs ----------------------------------------------------------------------------------------------------
 
 
 class Timer(Enum):
-    """Timers a replica may set; setting one again moves it."""
+    """Timers a replica may set; setting one again moves it. One that expired before it was moved may still come."""
 
     STATUS = "status"
+    VIEW_CHANGE = "view change"
+    TRANSFER = "transfer"
+    SERVE_STATE = "serve state"
 
 
 class RecordKind(Enum):
@@ -32,6 +36,11 @@ class RecordKind(Enum):
     BODY = "body"
     STABLE = "stable"
     DIVERGED = "diverged"
+    VIEW_CHANGE = "view-change"
+    NEW_VIEW = "new-view"
+    AMNESIA = "amnesia"
+    REJOINED = "rejoined"
+    REPAIRED = "repaired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Recovered:
     last_executed: SequenceNumber
     checkpoint: Checkpoint | None
     """The last checkpoint executed: the crash may have come before the vote for it was stored."""
+    is_whole: bool = True
+    """False if the state was being fetched when the node stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +153,36 @@ class ClientGone:
     device: PublicKey
 
 
-Input = Received | TimerExpired | Recovered | BatchExecuted | QueryDone | EventsDone | LinkUp | ClientGone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateInstalled:
+    """An InstallState was carried out. `state_root` is what the state came to; it stands only if that is the one
+    expected."""
+
+    now: Now
+    sequence: SequenceNumber
+    state_root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDamaged:
+    """Rows of the state are not what was written. `what` says which, for the operator."""
+
+    now: Now
+    what: str
+
+
+Input = (
+    Received
+    | TimerExpired
+    | Recovered
+    | BatchExecuted
+    | QueryDone
+    | EventsDone
+    | LinkUp
+    | ClientGone
+    | StateDamaged
+    | StateInstalled
+)
 
 
 # -- effects ---------------------------------------------------------------------------------------------------
@@ -156,6 +196,7 @@ class IgnoreReason(Enum):
     FUTURE_VIEW = "future view"
     BELOW_LOW_WATERMARK = "below the low watermark"
     ABOVE_HIGH_WATERMARK = "above the high watermark"
+    VIEW_CHANGE_UNDER_WAY = "no NEW-VIEW of this view yet"
     NOT_THE_PRIMARY = "proposal by a replica that is not the primary"
     PRIMARY_DOES_NOT_PREPARE = "prepare by the primary"
     CONFLICTING_PROPOSAL = "another digest was accepted for this slot"
@@ -165,6 +206,7 @@ class IgnoreReason(Enum):
     ALREADY_EXECUTED = "already executed"
     NOT_A_CHECKPOINT = "not a checkpoint sequence"
     NOT_WANTED = "not asked for"
+    NOT_OWN = "signed with this replica's key, but unknown to its ledger"
     NAME_IN_USE = "another request with this name waits already"
     POOL_FULL = "no room for more waiting requests"
     WRONG_DEVICE = "request of another device than the connection's"
@@ -173,7 +215,7 @@ class IgnoreReason(Enum):
     TOO_FAR_AHEAD = "too far ahead of what this replica has executed"
     TOO_MANY_READS = "too many reads of this device wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
-    DIVERGED = "this replica's state differs from a certified one: it answers nobody out of it"
+    STATE_NOT_WHOLE = "this replica's state is damaged or being fetched: it answers nobody out of it"
     NO_SUBSCRIPTION = "no such subscription"
 
 
@@ -244,6 +286,40 @@ class ServeArchive:
     what: Archived
     first: SequenceNumber
     last: SequenceNumber
+    digest: Digest | None = None
+    """Of the one body that is wanted, whether it was committed or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeState:
+    """Answer `to` out of the state of the last checkpoint."""
+
+    to: ReplicaId
+    fetch: FetchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPages:
+    """Replace pages of a table, each by (page key, its rows); a page without rows is removed. Durable at once.
+
+    From the first one on the state is whole no more, also after a restart, until an InstallState succeeds.
+    """
+
+    table: str
+    pages: tuple[tuple[bytes, tuple[KeyedRow, ...]], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallState:
+    """The pages are those of this checkpoint: if the state root agrees, the state is whole and stands there.
+
+    Sequence 0 is the beginning: the state is emptied. Answered by StateInstalled.
+    """
+
+    sequence: SequenceNumber
+    history_head: Digest
+    agreed_time: Milliseconds
+    state_root: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +357,11 @@ class Effects:
     archive: tuple[Record, ...] = ()
     send: tuple[Send, ...] = ()
     reply: tuple[ReplyTo, ...] = ()
+    install: tuple[InstallPages | InstallState, ...] = ()
     execute: tuple[Execute, ...] = ()
     read: tuple[RunQuery | ReadEvents, ...] = ()
     serve: tuple[ServeArchive, ...] = ()
+    serve_state: tuple[ServeState, ...] = ()
     timers: tuple[SetTimer, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     alarms: tuple[Alarm, ...] = ()

@@ -40,6 +40,8 @@ from pbft.core.messages import (
     ToClient,
     Unsubscribe,
 )
+from pbft.core.state_bodies import FETCH_STATE, STATE, encode_fetch_state, encode_state
+from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.types import Epoch, Milliseconds
 
 PROPOSAL: Final = "PROPOSAL"
@@ -110,6 +112,10 @@ def wire_of(epoch: Epoch, message: PeerMessage | ClientMessage | ToClient) -> by
             return encode_link(bodies.FETCH, epoch, bodies.encode_fetch(message))
         case Body():
             return encode([BODY, epoch, message.sequence, message.batch.wire])
+        case FetchState():
+            return encode_link(FETCH_STATE, epoch, encode_fetch_state(message))
+        case StateAnswer():
+            return encode_link(STATE, epoch, encode_state(message))
         case Query():
             return encode_link(bodies.QUERY, epoch, bodies.encode_query(message))
         case Subscribe():

@@ -12,6 +12,13 @@ from crypto.signing import Domain, PublicKey
 from pbft.core.types import Epoch, ReplicaId, SequenceNumber, View
 
 REPLICAS_MIN = 4
+REPLICAS_MAX = 61
+"""A set of replicas is a 62-bit integer in STATUS, and votes are counted in memory for each."""
+NEW_VIEW_BYTES_MAX = 16 * 1024 * 1024
+"""A NEW-VIEW travels in one frame: the group's size and its window bound it."""
+_STATEMENT_BYTES = 192
+"""At most, of a signed PRE-PREPARE, PREPARE, COMMIT or CHECKPOINT frame."""
+_ENDORSEMENT_BYTES = 72
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,8 @@ class Parameters:
     """Client sequences of one session that may be outstanding."""
     sessions_per_device: int = 16
     clock_skew_max_ms: int = 30_000
+    view_change_timeout_ms: int = 1_000
+    """Without progress for so long, while something waits, a backup gives the primary up; doubles per failed view."""
 
     def __post_init__(self) -> None:
         """Raise ValueError, naming the field, for a value no group can run with."""
@@ -60,8 +69,17 @@ class Group:
         if len(self.members) < REPLICAS_MIN:
             msg = f"a group needs at least {REPLICAS_MIN} replicas to survive one fault, not {len(self.members)}"
             raise ValueError(msg)
+        if len(self.members) > REPLICAS_MAX:
+            msg = f"a group has at most {REPLICAS_MAX} replicas, not {len(self.members)}"
+            raise ValueError(msg)
         if len(set(self.members)) != len(self.members):
             msg = "two replicas of the group have the same signing key"
+            raise ValueError(msg)
+        if self.new_view_bytes_max > NEW_VIEW_BYTES_MAX:
+            msg = (
+                f"a NEW-VIEW of {self.size} replicas may take {self.new_view_bytes_max} bytes, and at most "
+                f"{NEW_VIEW_BYTES_MAX} fit a frame: lower checkpoint_interval ({self.parameters.checkpoint_interval})"
+            )
             raise ValueError(msg)
 
     @cached_property
@@ -83,6 +101,17 @@ class Group:
     def quorum(self) -> int:
         """Smallest set such that any two share a correct replica: ceil((n + f + 1) / 2), 2f + 1 at n = 3f + 1."""
         return (self.size + self.faulty_max + 2) // 2
+
+    @property
+    def view_change_bytes_max(self) -> int:
+        """Of a VIEW-CHANGE frame: a certificate for every sequence number of the window."""
+        certificate = _STATEMENT_BYTES + self.size * _ENDORSEMENT_BYTES
+        return certificate * (self.parameters.window + 1) + _STATEMENT_BYTES
+
+    @property
+    def new_view_bytes_max(self) -> int:
+        """Of a NEW-VIEW frame: a quorum of VIEW-CHANGEs, and every sequence number of the window proposed again."""
+        return self.quorum * self.view_change_bytes_max + _STATEMENT_BYTES * (self.parameters.window + 1)
 
     @property
     def honest_minimum(self) -> int:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from crypto.digest import Digest
 from crypto.signing import PublicKey, Signature
+from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.types import (
     ClientSequence,
     EventIndex,
@@ -179,6 +180,32 @@ class CheckpointCertificate:
     wire: bytes = field(repr=False)
 
 
+# -- view change -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewChange:
+    """Its signer votes in no view below `view` any more. PBFT section 4.4.
+
+    `checkpoint` proves `stable_checkpoint`, None for 0. `prepared`: in order of sequence number, above it, the
+    certificate of the highest view in which the signer prepared anything there.
+    """
+
+    view: View
+    stable_checkpoint: SequenceNumber
+    checkpoint: CheckpointCertificate | None
+    prepared: tuple[PreparedCertificate, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewView:
+    """The new primary's proof that `view` begins, and what it proposes again: O of PBFT section 4.4."""
+
+    view: View
+    view_changes: tuple[Signed[ViewChange], ...] = field(repr=False)
+    pre_prepares: tuple[Signed[PrePrepare], ...] = field(repr=False)
+
+
 # -- repair --------------------------------------------------------------------------------------------------------
 
 
@@ -193,13 +220,28 @@ class SlotStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rejoining:
+    """A replica that lost its votes stays mute until these come. None: not known yet."""
+
+    checkpoint: SequenceNumber | None
+    view: View | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Where a replica stands, so that its peers can send what it lacks. A hint: believed for repair only."""
+    """Where a replica stands, so that its peers can send what it lacks. A hint: believed for repair only.
+
+    `in_view` is False while it waits for the NEW-VIEW of `view`; `view_changes` are then the views of the
+    VIEW-CHANGEs it holds, one of each replica, 0 for none.
+    """
 
     view: View
     stable_checkpoint: SequenceNumber
     last_executed: SequenceNumber
     slots: tuple[SlotStatus, ...]
+    in_view: bool = True
+    view_changes: tuple[View, ...] = ()
+    rejoining: Rejoining | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +314,8 @@ SignedByReplica = (
     | Signed[Prepare]
     | Signed[Commit]
     | Signed[Checkpoint]
+    | Signed[ViewChange]
+    | Signed[NewView]
     | Signed[Reply]
     | Signed[Answer]
     | Signed[Events]
@@ -282,10 +326,14 @@ PeerMessage = (
     | Signed[Prepare]
     | Signed[Commit]
     | Signed[Checkpoint]
+    | Signed[ViewChange]
+    | Signed[NewView]
     | CommitCertificate
     | CheckpointCertificate
     | Status
     | Fetch
     | Body
     | SignedRequest
+    | FetchState
+    | StateAnswer
 )

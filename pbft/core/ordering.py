@@ -1,7 +1,8 @@
-"""Ordering: propose, the three phases, and handing out committed batches in order. PBFT section 4.2."""
+"""Ordering in one view: propose, the three phases, and handing out committed batches. PBFT section 4.2."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from crypto.digest import Digest
@@ -12,6 +13,7 @@ from pbft.core.errors import invariant
 from pbft.core.frames import (
     BODY,
     COMMIT_CERTIFICATE,
+    NULL_BATCH,
     PROPOSAL,
     make_batch,
     make_commit_certificate,
@@ -19,8 +21,19 @@ from pbft.core.frames import (
 )
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import Body, Commit, CommitCertificate, PeerMessage, Prepare, Proposal, Signed
+from pbft.core.messages import (
+    Batch,
+    Body,
+    Commit,
+    CommitCertificate,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+    Proposal,
+    Signed,
+)
 from pbft.core.output import Output
+from pbft.core.rejoin import Rejoin
 from pbft.core.repair import Repair
 from pbft.core.request_pool import RequestPool
 from pbft.core.slot import Slot, matching
@@ -49,6 +62,7 @@ class Ordering:
         pool: RequestPool,
         checkpoints: Checkpoints,
         repair: Repair,
+        rejoin: Rejoin,
     ) -> None:
         self._group = group
         self._me = me
@@ -57,46 +71,126 @@ class Ordering:
         self._pool = pool
         self._checkpoints = checkpoints
         self._repair = repair
+        self._rejoin = rejoin
         self._others = group.others(me)
         self._next_sequence = SequenceNumber(1)
         self._last_issued = SequenceNumber(0)
         """Highest batch handed out for execution; equals last_executed unless one is under way."""
+        self._highest_accepted = SequenceNumber(0)
+        self.is_halted = False
+        """Nothing is handed out for execution: the state is about to be replaced."""
+
+    @property
+    def is_executing(self) -> bool:
+        return self._last_issued > self._log.last_executed
+
+    def stand_at(self, out: Output, sequence: SequenceNumber) -> None:
+        """Another state is in place, which has executed up to `sequence`: go on from there."""
+        self._last_issued = sequence
+        self._propose_above(self._highest_accepted)
+        self.execute_ready(out)
+
+    @property
+    def has_open_proposal(self) -> bool:
+        """Whether the primary proposed something, in this view, that is not executed here."""
+        return self._highest_accepted > self._log.last_executed
 
     @property
     def is_primary(self) -> bool:
         return self._group.primary(self._log.view) == self._me
 
-    def resume(self, out: Output, highest_proposed: SequenceNumber) -> None:
+    def resume(self, out: Output) -> None:
         """Go on after a restart: the log holds what the ledger had."""
         for sequence in range(self._log.low_watermark + 1, self._log.last_executed + 1):
             self._release(sequence)
         self._last_issued = self._log.last_executed
-        self._next_sequence = SequenceNumber(max(highest_proposed, self._log.last_executed) + 1)
-        for slot in self._log.unexecuted():
+        for slot in list(self._log.slots()):
+            if slot.pre_prepare is not None:
+                self._note_accepted(slot.sequence)
             self.check_prepared(out, slot)
+        self._propose_above(self._highest_accepted)
         self.execute_ready(out)
+
+    def begin_view(self, out: Output, now: Now, pre_prepares: Sequence[Signed[PrePrepare]]) -> None:
+        """Accept what the NEW-VIEW proposes again, on its digests: bodies that lack are fetched. PBFT section 4.4."""
+        highest = max((each.message.sequence for each in pre_prepares), default=SequenceNumber(0))
+        self._highest_accepted = SequenceNumber(0)
+        self._propose_above(highest)
+        for pre_prepare in pre_prepares:
+            vote = pre_prepare.message
+            if self._log.why_outside(vote.sequence) is not None:
+                continue
+            slot = self._log.slot(vote.sequence, now.steady)
+            certificate = slot.certificate
+            if certificate is not None and certificate.commit.batch_digest != vote.batch_digest:
+                out.alarm(
+                    f"the NEW-VIEW of view {vote.view} proposes another batch at {vote.sequence} than was committed "
+                    "there: more replicas are faulty than the group can bear, or this is a bug"
+                )
+                continue
+            batch = slot.holds(vote.batch_digest)
+            if batch is not None:
+                self._pool.mark_proposed(batch.requests)
+            self._accept(out, slot, pre_prepare)
+        self.execute_ready(out)
+
+    def _accept(self, out: Output, slot: Slot, pre_prepare: Signed[PrePrepare]) -> None:
+        slot.pre_prepare = pre_prepare
+        self._note_accepted(slot.sequence)
+        if not self.is_primary and not self._rules.is_mute:
+            prepare, record = self._rules.sign_prepare(pre_prepare.message)
+            slot.prepares[self._me] = prepare
+            out.persist.append(record)
+            out.send_to(self._others, prepare)
+        self.check_prepared(out, slot)
+
+    def _propose_above(self, highest: SequenceNumber) -> None:
+        taken = max(highest, self._log.last_executed, self._log.low_watermark)
+        self._next_sequence = SequenceNumber(taken + 1)
+
+    def _note_accepted(self, sequence: SequenceNumber) -> None:
+        self._highest_accepted = max(self._highest_accepted, sequence)
+
+    # -- proposing
 
     def propose(self, out: Output, now: Now) -> None:
         """Order what waits: at once when nothing is in flight, else once a batch is worth it. PBFT section 4.2."""
-        if not self.is_primary:
+        if not self._may_propose:
             return
         parameters = self._group.parameters
         worth_it = max(1, parameters.batch_operations_max // BUSY_BATCH_DIVISOR)
         while self._pool.waiting_operations:
-            in_flight = self._next_sequence - 1 - self._log.last_executed
+            in_flight = self._in_flight
             too_early = in_flight > 0 and self._pool.waiting_operations < worth_it
             if in_flight >= parameters.pipeline_depth or too_early:
                 return
             if self._next_sequence > self._log.high_watermark:
                 return  # wait for the next stable checkpoint
-            batch = make_batch(max(now.wall, Milliseconds(1)), self._pool.take())
-            proposal, record = self._rules.sign_pre_prepare(self._log.view, self._next_sequence, batch)
-            slot = self._log.slot(self._next_sequence, now.steady)
-            slot.proposal = proposal
-            self._next_sequence = SequenceNumber(self._next_sequence + 1)
-            out.persist.append(record)
-            out.send_to(self._others, proposal)
-            self.check_prepared(out, slot)
+            self._propose(out, now, make_batch(max(now.wall, Milliseconds(1)), self._pool.take()))
+
+    @property
+    def _may_propose(self) -> bool:
+        return self.is_primary and self._log.in_view and not self._rules.is_mute
+
+    @property
+    def _in_flight(self) -> int:
+        return self._next_sequence - 1 - self._log.last_executed
+
+    def propose_null(self, out: Output, now: Now) -> bool:
+        """Order a batch of nothing, if nothing else is in flight: it moves an idle group's window on."""
+        if not self._may_propose or self._in_flight > 0 or self._next_sequence > self._log.high_watermark:
+            return False
+        self._propose(out, now, NULL_BATCH)
+        return True
+
+    def _propose(self, out: Output, now: Now, batch: Batch) -> None:
+        proposal, record = self._rules.sign_pre_prepare(self._log.view, self._next_sequence, batch)
+        slot = self._log.slot(self._next_sequence, now.steady)
+        slot.bodies[batch.digest] = batch
+        self._next_sequence = SequenceNumber(self._next_sequence + 1)
+        out.persist.append(record)
+        out.send_to(self._others, proposal)
+        self._accept(out, slot, proposal.pre_prepare)
 
     # -- the three phases
 
@@ -105,16 +199,18 @@ class Ordering:
         outside = self._log.why_ignore_vote(vote.view, vote.sequence)
         if outside is not None:
             return outside
+        if not self._log.in_view:
+            return IgnoreReason.VIEW_CHANGE_UNDER_WAY
         if proposal.pre_prepare.signer != self._group.primary(vote.view):
             return IgnoreReason.NOT_THE_PRIMARY
         if vote.sequence > self._log.last_executed + PROPOSALS_AHEAD_MAX:
             return IgnoreReason.TOO_FAR_AHEAD
         slot = self._log.get(vote.sequence)
-        if slot is not None and slot.proposal is not None:
-            same = slot.proposal.batch.digest == vote.batch_digest
+        if slot is not None and slot.accepted is not None:
+            same = slot.accepted == vote.batch_digest
             return IgnoreReason.DUPLICATE if same else IgnoreReason.CONFLICTING_PROPOSAL
         if proposal.pre_prepare.signer == self._me:
-            return IgnoreReason.NOT_WANTED  # signed with this replica's key, and not in its ledger: not its own
+            return IgnoreReason.NOT_OWN
         certificate = slot.certificate if slot is not None else None
         if certificate is not None and certificate.commit.batch_digest != vote.batch_digest:
             return IgnoreReason.CONFLICTING_PROPOSAL
@@ -133,35 +229,27 @@ class Ordering:
         vote = proposal.pre_prepare.message
         reason = self.why_ignore_proposal(now, proposal)
         if reason is not None:
-            if reason is IgnoreReason.CONFLICTING_PROPOSAL:
-                slot = self._log.slot(vote.sequence, now.steady)
-                if slot.proposal is not None:
-                    first = slot.proposal.pre_prepare
-                    out.accuse("E1", first.signer, first.wire, proposal.pre_prepare.wire)
+            slot = self._log.get(vote.sequence)
+            if reason is IgnoreReason.CONFLICTING_PROPOSAL and slot is not None and slot.pre_prepare is not None:
+                first = slot.pre_prepare
+                out.accuse("E1", first.signer, first.wire, proposal.pre_prepare.wire)
+            if reason is IgnoreReason.NOT_OWN:
+                self._rejoin.lose_voice(out, f"a PRE-PREPARE at {vote.sequence}")
             out.ignore(reason, proposal.pre_prepare.signer, PROPOSAL)
             return
         slot = self._log.slot(vote.sequence, now.steady)
-        slot.proposal = proposal
-        prepare, record = self._rules.sign_prepare(proposal)
-        slot.prepares[self._me] = prepare
+        slot.bodies[vote.batch_digest] = proposal.batch
         out.persist.append(Record(RecordKind.PROPOSAL, vote.sequence, proposal.wire))
-        out.persist.append(record)
-        out.send_to(self._others, prepare)
-        self.check_prepared(out, slot)
+        self._accept(out, slot, proposal.pre_prepare)
         self.execute_ready(out)
 
     def _second_vote(self, out: Output, code: str, vote: Signed[V], known: Signed[V] | None) -> IgnoreReason | None:
-        """One vote of each kind per replica and slot; a second, different one is evidence.
-
-        Raises InvariantViolation for a vote of this replica's own that its ledger does not know.
-        """
+        """One vote of each kind per replica and slot; a second, different one is evidence."""
         if known is None:
-            invariant(
-                vote.signer != self._me,
-                f"there is a vote at {vote.message.sequence} with this replica's signature that its ledger does not "
-                "know: the ledger was lost or is an old copy, or somebody else uses the key. It must not vote again",
-            )
-            return None
+            if vote.signer != self._me:
+                return None
+            self._rejoin.lose_voice(out, f"a vote at {vote.message.sequence}")
+            return IgnoreReason.NOT_OWN
         if known.message.batch_digest == vote.message.batch_digest:
             return IgnoreReason.DUPLICATE
         out.accuse(code, vote.signer, known.wire, vote.wire)
@@ -176,14 +264,14 @@ class Ordering:
             case Proposal(pre_prepare=pre_prepare):
                 vote = pre_prepare.message
                 slot = self._log.get(vote.sequence)
-                held = slot.proposal.batch.digest if slot is not None and slot.proposal is not None else None
+                held = slot.accepted if slot is not None else None
                 outside = self._log.why_ignore_vote(vote.view, vote.sequence)
                 stranger = pre_prepare.signer != self._group.primary(vote.view)
                 return outside is not None or stranger or held == vote.batch_digest
             case CommitCertificate(commit=commit):
                 slot = self._log.get(commit.sequence)
                 held_already = slot is not None and slot.certificate is not None
-                return held_already or self._log.why_outside(commit.sequence) is not None
+                return held_already or self._log.why_not_to_execute(commit.sequence) is not None
             case Signed(message=Prepare() as vote) | Signed(message=Commit() as vote):
                 return self._log.why_ignore_vote(vote.view, vote.sequence) is not None
             case _:
@@ -206,13 +294,15 @@ class Ordering:
 
     def check_prepared(self, out: Output, slot: Slot) -> None:
         """Prepared: the PRE-PREPARE and matching PREPAREs of quorum - 1 backups. Then commit."""
-        if slot.prepared is not None or slot.proposal is None:
+        pre_prepare = slot.pre_prepare
+        if pre_prepare is None or slot.prepared_view == self._log.view:
             return
-        pre_prepare = slot.proposal.pre_prepare
         endorsements = matching(slot.prepares, pre_prepare.message.batch_digest, self._group.quorum - 1)
         if endorsements is None:
             return
         slot.prepared = make_prepared_certificate(self._group, pre_prepare, endorsements)
+        if not self._rules.has_accepted(pre_prepare.message):
+            return  # mute when it was proposed
         commit, records = self._rules.sign_commit(slot.prepared)
         slot.commits[self._me] = commit
         out.persist.extend(records)
@@ -245,9 +335,7 @@ class Ordering:
     def on_commit_certificate(self, out: Output, now: Now, peer: ReplicaId, certificate: CommitCertificate) -> None:
         """Execute on it, whatever its view; never vote on it."""
         sequence = certificate.commit.sequence
-        reason = self._log.why_outside(sequence)
-        if reason is None and sequence <= self._log.last_executed:
-            reason = IgnoreReason.ALREADY_EXECUTED
+        reason = self._log.why_not_to_execute(sequence)
         slot = self._log.get(sequence)
         if reason is None and slot is not None and slot.certificate is not None:
             reason = IgnoreReason.DUPLICATE
@@ -258,12 +346,13 @@ class Ordering:
 
     def _adopt_certificate(self, out: Output, slot: Slot, certificate: CommitCertificate) -> None:
         slot.certificate = certificate
+        self._rejoin.on_committed(certificate.commit)
         out.archive.append(Record(RecordKind.COMMITTED, slot.sequence, certificate.wire))
         self.execute_ready(out)
 
     def on_body(self, out: Output, peer: ReplicaId, body: Body) -> None:
         slot = self._log.get(body.sequence)
-        if slot is None or not self._repair.on_body(slot, body):
+        if slot is None or body.sequence <= self._log.last_executed or not self._repair.on_body(slot, body):
             out.ignore(IgnoreReason.NOT_WANTED, peer, BODY)
             return
         out.archive.append(Record(RecordKind.BODY, body.sequence, body.batch.wire))
@@ -273,7 +362,7 @@ class Ordering:
 
     def execute_ready(self, out: Output) -> None:
         """Hand out committed batches in order, without gaps; none beyond a checkpoint whose vote is not stored."""
-        while self._checkpoints.diverged_at is None:
+        while self._checkpoints.diverged_at is None and not self.is_halted:
             if self._group.is_checkpoint(self._last_issued) and self._log.last_executed < self._last_issued:
                 return
             slot = self._log.get(self._last_issued + 1)
@@ -291,6 +380,6 @@ class Ordering:
     def on_executed(self, sequence: SequenceNumber) -> None:
         invariant(sequence == self._log.last_executed + 1, "batches executed out of order")
         invariant(sequence <= self._last_issued, "a batch was executed that was not handed out")
-        self._log.last_executed = sequence
         self._release(sequence)
+        self._log.executed(sequence)
         self._next_sequence = max(self._next_sequence, SequenceNumber(sequence + 1))

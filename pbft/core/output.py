@@ -14,12 +14,15 @@ from pbft.core.effects import (
     Execute,
     Ignored,
     IgnoreReason,
+    InstallPages,
+    InstallState,
     ReadEvents,
     Record,
     ReplyTo,
     RunQuery,
     Send,
     ServeArchive,
+    ServeState,
     SetTimer,
     Timer,
 )
@@ -35,9 +38,11 @@ class Output:
     archive: list[Record] = field(default_factory=list)
     send: list[Send] = field(default_factory=list)
     reply: list[ReplyTo] = field(default_factory=list)
+    install: list[InstallPages | InstallState] = field(default_factory=list)
     execute: list[Execute] = field(default_factory=list)
     read: list[RunQuery | ReadEvents] = field(default_factory=list)
     serve: list[ServeArchive] = field(default_factory=list)
+    serve_state: list[ServeState] = field(default_factory=list)
     timers: list[SetTimer] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)

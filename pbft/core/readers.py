@@ -66,11 +66,14 @@ class Readers:
         self._under_way = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscription_count = 0
+        self._is_suspended = False
         self._reads: Counter[tuple[PublicKey, int]] = Counter()
         """Reads under way by device and number, also those of subscriptions that are gone: answered in order."""
 
     def on_input(self, out: Output, given: QueryDone | EventsDone | ClientGone) -> None:
         match given:
+            case QueryDone() | EventsDone() if self._is_suspended:
+                pass  # read before the state was replaced
             case QueryDone():
                 self.on_query_done(out, given)
             case EventsDone():
@@ -222,6 +225,27 @@ class Readers:
                     subscription.behind = True
                 else:
                     self._read(out, device, number, subscription)
+
+    def suspend(self) -> None:
+        """The state is damaged, or replaced: nothing is read out of it. Clients ask their queries again."""
+        if self._is_suspended:
+            return
+        self._is_suspended = True
+        for queries in (self._early, self._ready):
+            queries.clear()
+        self._turns.clear()
+        self._open.clear()
+        self._reads.clear()
+        self._under_way = 0
+        for mine in self._subscriptions.values():
+            for subscription in mine.values():
+                subscription.reading = 0
+
+    def resume(self, out: Output, last_executed: SequenceNumber) -> None:
+        """Another state is in place: every topic may have events that nobody was told of."""
+        self._is_suspended = False
+        topics = {subscription.topic for mine in self._subscriptions.values() for subscription in mine.values()}
+        self.on_executed(out, topics, last_executed)
 
     def on_client_gone(self, device: PublicKey) -> None:
         self._close(device, len(self._early.pop(device, ())) + len(self._ready.pop(device, ())))

@@ -2,87 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pbft.core.effects import Record, RecordKind, Recovered
-from pbft.core.errors import InvariantViolation, ProtocolViolation, invariant
+from pbft.core.errors import InvariantViolation, ProtocolViolation
 from pbft.core.messages import (
     Batch,
     Checkpoint,
     CheckpointCertificate,
     Commit,
     CommitCertificate,
+    NewView,
     Prepare,
     PreparedCertificate,
+    PrePrepare,
     Proposal,
     Signed,
+    ViewChange,
 )
-from pbft.core.types import SequenceNumber
+from pbft.core.types import Milliseconds
 
 if TYPE_CHECKING:
     from pbft.core.replica import Replica
 
 
-def restore(replica: Replica, recovered: Recovered) -> SequenceNumber:
-    """Bring log, rules and checkpoints to where the ledger says they were.
+def restore(replica: Replica, recovered: Recovered) -> None:
+    """Bring log, rules, views and checkpoints to where the ledger says they were.
 
-    Gives the highest sequence number that this replica proposed. Raises InvariantViolation if the ledger
-    contradicts itself, or claims a stable checkpoint that the state has not reached.
+    Raises InvariantViolation if the ledger contradicts itself.
     """
     replica.log.last_executed = recovered.last_executed
+    _restore_marks(replica, recovered.records)
+    _restore_view(replica, recovered.records)
     for record in recovered.records:
-        if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
-            certificate = _open(replica, record)
-            invariant(
-                isinstance(certificate, CheckpointCertificate), f"a {record.kind.name} record holds no certificate"
-            )
-            if record.kind is RecordKind.DIVERGED:
-                replica.checkpoints.restore_divergence(record.sequence)
-            elif isinstance(certificate, CheckpointCertificate):
-                invariant(
-                    certificate.checkpoint.sequence <= recovered.last_executed,
-                    f"the ledger has a stable checkpoint at {certificate.checkpoint.sequence}, "
-                    f"the state only reaches {recovered.last_executed}",
-                )
-                replica.checkpoints.restore_stable(certificate)
-    highest_proposed = SequenceNumber(0)
-    for record in recovered.records:
-        if replica.log.why_outside(record.sequence) is not None:
+        if record.kind in OF_NO_SLOT:
             continue
-        highest_proposed = max(highest_proposed, _restore_record(replica, recovered, record))
-    return highest_proposed
+        log = replica.log
+        if log.why_outside(record.sequence) is None or log.why_not_to_execute(record.sequence) is None:
+            _restore_record(replica, recovered, record)
 
 
-def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> SequenceNumber:
-    """Gives the record's sequence number if it is a proposal of this replica's own, else 0."""
-    if record.kind in (RecordKind.STABLE, RecordKind.DIVERGED):
-        return SequenceNumber(0)
+OF_NO_SLOT = frozenset(
+    {
+        RecordKind.STABLE,
+        RecordKind.DIVERGED,
+        RecordKind.REPAIRED,
+        RecordKind.VIEW_CHANGE,
+        RecordKind.NEW_VIEW,
+        RecordKind.AMNESIA,
+        RecordKind.REJOINED,
+    }
+)
+
+
+def _newest(records: Sequence[Record], kind: RecordKind) -> Record | None:
+    """By sequence number: a ledger repeats such a record when it drops the old one."""
+    of_kind = [record for record in records if record.kind is kind]
+    return max(of_kind, key=lambda record: record.sequence, default=None)
+
+
+def _restore_marks(replica: Replica, records: Sequence[Record]) -> None:
+    """Stable checkpoint, divergence and loss of votes."""
+    for record in records:
+        if record.kind is RecordKind.STABLE:
+            replica.checkpoints.restore_stable(_checkpoint_certificate(replica, record))
+    diverged, repaired = _newest(records, RecordKind.DIVERGED), _newest(records, RecordKind.REPAIRED)
+    if diverged is not None and (repaired is None or repaired.sequence < diverged.sequence):
+        replica.checkpoints.restore_divergence(_checkpoint_certificate(replica, diverged).checkpoint.sequence)
+    lost = [record.data for record in records if record.kind is RecordKind.AMNESIA]
+    returned = {record.data for record in records if record.kind is RecordKind.REJOINED}
+    for amnesia in lost:
+        if amnesia not in returned:
+            replica.rejoin.restore(amnesia)
+
+
+def _checkpoint_certificate(replica: Replica, record: Record) -> CheckpointCertificate:
+    certificate = _open(replica, record)
+    if not isinstance(certificate, CheckpointCertificate):
+        msg = f"a {record.kind.name} record holds no certificate"
+        raise InvariantViolation(msg)
+    return certificate
+
+
+def _restore_view(replica: Replica, records: Sequence[Record]) -> None:
+    change: Signed[ViewChange] | None = None
+    new_view: Signed[NewView] | None = None
+    for record in records:
+        if record.kind not in (RecordKind.VIEW_CHANGE, RecordKind.NEW_VIEW):
+            continue
+        match _open(replica, record):
+            case Signed(message=ViewChange() as message) as signed:
+                if change is None or message.view > change.message.view:
+                    change = signed
+            case Signed(message=NewView() as begun) as signed:
+                if new_view is None or begun.view > new_view.message.view:
+                    new_view = signed
+            case other:
+                msg = f"a ledger record of kind {record.kind.value} holds a {type(other).__name__}"
+                raise InvariantViolation(msg)
+    replica.views.restore(change, new_view)
+    if replica.votes.new_view is not None:
+        for pre_prepare in replica.votes.new_view.message.pre_prepares:
+            _restore_accepted(replica, pre_prepare)
+
+
+def _restore_accepted(replica: Replica, pre_prepare: Signed[PrePrepare]) -> None:
+    vote = pre_prepare.message
+    if vote.view == replica.log.view and replica.log.why_outside(vote.sequence) is None:
+        replica.log.slot(vote.sequence, Milliseconds(0)).pre_prepare = pre_prepare
+        if pre_prepare.signer == replica.me:
+            replica.rules.restore_accepted(vote.view, vote.sequence, vote.batch_digest)
+
+
+def _restore_record(replica: Replica, recovered: Recovered, record: Record) -> None:
     slot = replica.log.slot(record.sequence, recovered.now.steady)
+    view = replica.log.view
     match _open(replica, record):
         case Proposal() as proposal:
-            slot.proposal = proposal
-            vote = proposal.pre_prepare.message
-            if proposal.pre_prepare.signer == replica.me:
-                replica.rules.restore_accepted(vote.view, vote.sequence, vote.batch_digest)
-                return record.sequence
+            slot.bodies[proposal.batch.digest] = proposal.batch
+            _restore_accepted(replica, proposal.pre_prepare)
         case Signed(message=Prepare() as prepare) as signed:
             replica.rules.restore_accepted(prepare.view, prepare.sequence, prepare.batch_digest)
-            slot.prepares[signed.signer] = signed
+            if prepare.view == view:
+                slot.prepares[signed.signer] = signed
         case Signed(message=Commit() as commit) as signed:
             replica.rules.restore_commit(commit)
-            slot.commits[signed.signer] = signed
+            if commit.view == view:
+                slot.commits[signed.signer] = signed
         case Signed(message=Checkpoint()) as signed:
             replica.checkpoints.restore_vote(signed)
         case CommitCertificate() as certificate:
             slot.certificate = certificate
         case PreparedCertificate() as prepared:
-            slot.prepared = prepared
+            if prepared.pre_prepare.message.view > slot.prepared_view:
+                slot.prepared = prepared
         case Batch() as batch:
-            slot.body = batch
+            slot.bodies[batch.digest] = batch
         case other:
             msg = f"a ledger record of kind {record.kind.value} holds a {type(other).__name__}"
             raise InvariantViolation(msg)
-    return SequenceNumber(0)
 
 
 def _open(replica: Replica, record: Record) -> object:

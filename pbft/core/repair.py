@@ -16,14 +16,18 @@ from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import Body, Fetch, SlotStatus, Status
 from pbft.core.output import Output
+from pbft.core.rejoin import Rejoin
 from pbft.core.slot import Slot
 from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+from pbft.core.view_votes import ViewVotes
 
 CERTIFICATES_PER_STATUS = 32
 FETCH_AT_ONCE = 8
 RETRY_AFTER_MS = 300
 PATIENCE_MS = 200
 """A slot younger than this is left alone: its messages may be under way."""
+HEARD_WITHIN_MS = 3000
+"""Three times as long as a silent replica waits between two STATUS."""
 SERVE_PAUSE_MS = 50
 """A STATUS of a peer is answered at most this often: a flood of them must not become a flood of answers."""
 SERVE_BYTES_PER_MS = 16 * 1024
@@ -38,6 +42,7 @@ ARCHIVED_BODY_BYTES = 256 * 1024
 
 @dataclass(slots=True)
 class _Peer:
+    heard_at: Milliseconds | None = None
     last_executed: SequenceNumber = SequenceNumber(0)
     status_from: Milliseconds = Milliseconds(0)
     """Its next STATUS is answered from then on."""
@@ -47,11 +52,22 @@ class _Peer:
 class Repair:
     """What this replica knows of its peers' progress, and which questions of its own are open."""
 
-    def __init__(self, group: Group, me: ReplicaId, log: Log, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self,
+        *,
+        group: Group,
+        me: ReplicaId,
+        log: Log,
+        checkpoints: Checkpoints,
+        votes: ViewVotes,
+        rejoin: Rejoin,
+    ) -> None:
         self._group = group
         self._me = me
         self._log = log
         self._checkpoints = checkpoints
+        self._votes = votes
+        self._rejoin = rejoin
         self._peers = {peer: _Peer() for peer in group.others(me)}
         self._turn = 0
         self._asked_until = Milliseconds(0)
@@ -73,11 +89,38 @@ class Repair:
             stable_checkpoint=self._log.low_watermark,
             last_executed=self._log.last_executed,
             slots=tuple(slots),
+            in_view=self._log.in_view,
+            view_changes=self._votes.held(),
+            rejoining=self._rejoin.rejoining,
         )
 
     @property
     def is_behind(self) -> bool:
+        """Somebody says so; it may lie."""
         return any(peer.last_executed > self._log.last_executed for peer in self._peers.values())
+
+    @property
+    def is_surely_behind(self) -> bool:
+        """A correct replica says so: the group goes on, whatever this replica lacks."""
+        ahead = sum(peer.last_executed > self._log.last_executed for peer in self._peers.values())
+        return ahead >= self._group.honest_minimum
+
+    def on_heard(self, peer: ReplicaId, now: Milliseconds) -> None:
+        """A message came over the link to `peer`."""
+        self._peers[peer].heard_at = now
+
+    def hears_quorum(self, now: Milliseconds) -> bool:
+        """Whether enough peers spoke lately to change a view with: alone, a replica would only leave the others."""
+        recent = (
+            peer.heard_at is not None and now - peer.heard_at <= HEARD_WITHIN_MS for peer in self._peers.values()
+        )
+        return sum(recent) + 1 >= self._group.quorum
+
+    @property
+    def lacks_body(self) -> bool:
+        """Whether the next batch cannot be executed for want of its body."""
+        slot = self._log.get(self._log.last_executed + 1)
+        return slot is not None and slot.missing_body is not None
 
     def ask(self, out: Output, now: Milliseconds) -> None:
         """Ask for what is missing most: bodies of certified slots first, then certificates of one peer in turn."""
@@ -95,11 +138,14 @@ class Repair:
         out.send_to((peer,), self.status())
 
     def _fetch_bodies(self, out: Output, now: Milliseconds) -> bool:
+        """Says whether one lacks that is certified: then nothing else is asked for."""
         wanted: list[tuple[SequenceNumber, Digest]] = []
+        certified = False
         for slot in self._log.unexecuted():
             digest = slot.missing_body
             if digest is not None and len(wanted) < FETCH_AT_ONCE:
                 wanted.append((slot.sequence, digest))
+                certified = certified or slot.certificate is not None
         if not wanted:
             return False
         if now >= self._fetching_until:
@@ -112,13 +158,13 @@ class Repair:
             self._fetching_until = Milliseconds(now + RETRY_AFTER_MS)
             self._fetching = {sequence for sequence, _ in wanted}
             out.send_to((able[self._turn % len(able)],), Fetch(wanted=tuple(wanted)))
-        return True
+        return certified
 
     def on_body(self, slot: Slot, body: Body) -> bool:
         """Keep a body that was asked for; says whether it was."""
         if slot.missing_body != body.batch.digest:
             return False
-        slot.body = body.batch
+        slot.bodies[body.batch.digest] = body.batch
         self._fetching.discard(slot.sequence)
         if not self._fetching:
             self._fetching_until = Milliseconds(0)
@@ -132,18 +178,19 @@ class Repair:
         known.last_executed = status.last_executed
         if now < known.status_from:
             return
+        lacks = self._votes.what_lacks(status)
+        if lacks is not None:
+            out.send_to((peer,), lacks)
         stable = self._checkpoints.stable
         if stable is not None and status.stable_checkpoint < stable.checkpoint.sequence:
             out.send_to((peer,), stable)
-            if status.last_executed < stable.checkpoint.sequence:
-                # It cannot use this one yet; an older one lets its window move on with what it executes.
-                reached = min(status.last_executed, status.stable_checkpoint + self._group.parameters.window)
-                self._serve(out, peer, Archived.CHECKPOINT_CERTIFICATES, status.stable_checkpoint + 1, reached)
         for vote in self._checkpoints.own_votes():
             if vote.message.sequence > status.stable_checkpoint and vote.message.sequence <= status.last_executed:
                 out.send_to((peer,), vote)
         self._send_certificates(out, peer, status)
-        size = self._send_votes(out, now, peer, status)
+        size = len(lacks.wire) if lacks is not None else 0
+        if status.view == self._log.view:
+            size += self._send_votes(out, now, peer, status)
         known.status_from = Milliseconds(now + max(SERVE_PAUSE_MS, size // SERVE_BYTES_PER_MS))
 
     @staticmethod
@@ -174,9 +221,9 @@ class Repair:
             has = theirs.get(
                 slot.sequence, SlotStatus(sequence=slot.sequence, has_proposal=False, prepares=0, commits=0)
             )
-            proposal = slot.proposal
-            mine = proposal is not None and proposal.pre_prepare.signer == self._me
-            if proposal is not None and proposal.wire and mine and not has.has_proposal and size < SERVE_BYTES_MAX:
+            mine = slot.pre_prepare is not None and slot.pre_prepare.signer == self._me
+            proposal = slot.proposal if mine and not has.has_proposal and size < SERVE_BYTES_MAX else None
+            if proposal is not None:
                 out.send_to((peer,), proposal)
                 size += len(proposal.wire)
             prepare = slot.prepares.get(self._me)
@@ -199,7 +246,9 @@ class Repair:
             if batch is not None:
                 out.send_to((peer,), Body(sequence=sequence, batch=batch))
                 size += len(batch.wire)
-            elif sequence <= self._log.last_executed:
-                self._serve(out, peer, Archived.BODIES, sequence, sequence)
+            else:
+                out.serve.append(
+                    ServeArchive(to=peer, what=Archived.BODIES, first=sequence, last=sequence, digest=digest)
+                )
                 size += ARCHIVED_BODY_BYTES
         known.fetch_from = Milliseconds(max(known.fetch_from, now - SERVE_BURST_MS) + size // SERVE_BYTES_PER_MS)

@@ -1,4 +1,4 @@
-"""The replica as a pure state machine: effects = replica.step(input). PBFT (OSDI'99), sections 4.2 and 4.3.
+"""The replica as a pure state machine: effects = replica.step(input). PBFT (OSDI'99), section 4.
 
 It is told the time and never asks for it; it signs only through VotingRules; what it may know of executed
 operations it looks up through `ExecutedOperations`. Messages come in verified (`pbft.core.codec`).
@@ -6,15 +6,14 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
-from crypto.signing import PublicKey
 from pbft.core import bodies
+from pbft.core.admission import Admission, ExecutedOperations
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.codec import Opener
-from pbft.core.dedupe import Standing, Verdict
+from pbft.core.description import describe
 from pbft.core.effects import (
     BatchExecuted,
     ClientGone,
@@ -28,12 +27,12 @@ from pbft.core.effects import (
     QueryDone,
     Received,
     Recovered,
+    StateDamaged,
+    StateInstalled,
     Timer,
     TimerExpired,
 )
-from pbft.core.frames import (
-    CHECKPOINT_CERTIFICATE,
-)
+from pbft.core.frames import CHECKPOINT_CERTIFICATE
 from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import (
@@ -44,51 +43,49 @@ from pbft.core.messages import (
     CommitCertificate,
     Credit,
     Fetch,
+    NewView,
     PeerMessage,
     Prepare,
     Proposal,
     Query,
-    Request,
     Signed,
     SignedRequest,
     Status,
     Subscribe,
     Unsubscribe,
+    ViewChange,
 )
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
 from pbft.core.readers import Readers
 from pbft.core.recovery import restore
+from pbft.core.rejoin import Rejoin, RejoinHelp
 from pbft.core.repair import Repair
-from pbft.core.replies import replies_to_executed, reply_again
+from pbft.core.replies import replies_to_executed
 from pbft.core.request_pool import RequestPool
+from pbft.core.state_messages import FetchState, StateAnswer
+from pbft.core.state_repair import StateRepair
+from pbft.core.state_serving import StateServing
+from pbft.core.state_walk import LocalState
+from pbft.core.supervision import Supervision
 from pbft.core.types import Milliseconds, Now, ReplicaId
+from pbft.core.view_changes import ViewChanges
+from pbft.core.view_votes import ViewVotes
 from pbft.core.voting_rules import VotingRules
 
 STATUS_INTERVAL_MS = 1000
 STATUS_INTERVAL_INCOMPLETE_MS = 250
-FORWARD_MAX = 256
-REFRESH_MAX = 16
-"""Waiting requests that are looked at again with each STATUS."""
 
 
-class ExecutedOperations(Protocol):
-    """What the executed state knows of an operation's name (`pbft.core.dedupe`)."""
-
-    def judge(self, device: PublicKey, request: Request) -> Sequence[Verdict]:
-        """One verdict for each operation of the request."""
-        ...
-
-    def knows(self, device: PublicKey) -> bool:
-        """Whether the application knows the device: strangers share a small part of the pool."""
-        ...
+class ExecutedState(ExecutedOperations, LocalState, Protocol):
+    """What the core looks up in the executed state."""
 
 
 class Replica:
     """One replica of a group. Owned by one task; every input goes through `step`."""
 
     def __init__(
-        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedOperations
+        self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedState
     ) -> None:
         self.group = group
         self.me = me
@@ -96,8 +93,19 @@ class Replica:
         self.opener = opener
         self.log = Log(group)
         self.pool = RequestPool(group.parameters)
+        self.admission = Admission(group=group, me=me, rules=rules, log=self.log, pool=self.pool, executed=executed)
+        self.rejoin = Rejoin(group, me, rules, self.log)
+        self.rejoin_help = RejoinHelp(group, me, self.log)
+        self.votes = ViewVotes(group, me, self.log)
         self.checkpoints = Checkpoints(group, me, rules, self.log)
-        self.repair = Repair(group, me, self.log, self.checkpoints)
+        self.repair = Repair(
+            group=group,
+            me=me,
+            log=self.log,
+            checkpoints=self.checkpoints,
+            votes=self.votes,
+            rejoin=self.rejoin,
+        )
         self.ordering = Ordering(
             group=group,
             me=me,
@@ -106,9 +114,42 @@ class Replica:
             pool=self.pool,
             checkpoints=self.checkpoints,
             repair=self.repair,
+            rejoin=self.rejoin,
         )
+        self.views = ViewChanges(
+            group=group,
+            me=me,
+            rules=rules,
+            log=self.log,
+            pool=self.pool,
+            checkpoints=self.checkpoints,
+            ordering=self.ordering,
+            admission=self.admission,
+            rejoin=self.rejoin,
+            votes=self.votes,
+        )
+        self.supervision = Supervision(
+            group=group,
+            rules=rules,
+            log=self.log,
+            pool=self.pool,
+            checkpoints=self.checkpoints,
+            repair=self.repair,
+            ordering=self.ordering,
+            views=self.views,
+            rejoin_help=self.rejoin_help,
+        )
+        self.state_repair = StateRepair(
+            group=group,
+            me=me,
+            log=self.log,
+            checkpoints=self.checkpoints,
+            ordering=self.ordering,
+            local=executed,
+        )
+        self.state_serving = StateServing(group, me)
         self.readers = Readers(rules)
-        self._executed = executed
+        self._status_at = Milliseconds(0)
 
     def step(self, given: Input) -> Effects:
         """Everything a replica does. Raises InvariantViolation only: any message may be refused, none may crash."""
@@ -125,9 +166,13 @@ class Replica:
             case TimerExpired():
                 self.on_timer(out, given)
             case LinkUp():
-                self.on_link_up(out, given.peer)
+                self.on_link_up(out, given)
             case Recovered():
                 self.on_recovered(out, given)
+            case StateDamaged():
+                self.on_state_damaged(out, given)
+            case StateInstalled():
+                self.on_state_installed(out, given)
             case _:
                 assert_never(given)
         return out.effects()
@@ -141,14 +186,15 @@ class Replica:
             case FromPeer():
                 self._on_peer_message(out, now, item)
             case FromClient():
-                self._on_client_message(out, item)
+                self._on_client_message(out, now, item)
             case _:
                 assert_never(item)
 
     def _on_peer_message(self, out: Output, now: Now, item: FromPeer) -> None:
+        self.repair.on_heard(item.peer, now.steady)
         match item.message:
             case Signed() as vote:
-                self._on_vote(out, now, vote)
+                self._on_signed(out, now, vote)
             case Proposal() as proposal:
                 self.ordering.on_proposal(out, now, proposal)
             case CommitCertificate() as certificate:
@@ -161,16 +207,36 @@ class Replica:
                     self.checkpoints.on_certificate(out, certificate)
             case Status() as status:
                 self.repair.on_status(out, now.steady, item.peer, status)
+                self.rejoin.on_status(item.peer, status)
+                self.rejoin_help.on_status(now.steady, item.peer, status)
             case Fetch() as fetch:
                 self.repair.on_fetch(out, now.steady, item.peer, fetch)
             case Body() as body:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
-                self.on_request(out, item.peer, request)
+                self.admission.on_request(out, now.steady, item.peer, request)
+            case FetchState() | StateAnswer() as message:
+                self._on_state_message(out, now.steady, item.peer, message)
             case _:
                 assert_never(item.message)
 
-    def _on_vote(self, out: Output, now: Now, vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint]) -> None:
+    def _on_state_message(
+        self, out: Output, now: Milliseconds, peer: ReplicaId, message: FetchState | StateAnswer
+    ) -> None:
+        match message:
+            case FetchState():
+                self.state_serving.on_fetch(out, now, peer, message)
+            case StateAnswer():
+                self.state_repair.on_answer(out, now, peer, message)
+            case _:
+                assert_never(message)
+
+    def _on_signed(
+        self,
+        out: Output,
+        now: Now,
+        vote: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint] | Signed[ViewChange] | Signed[NewView],
+    ) -> None:
         match vote.message:
             case Prepare():
                 self.ordering.on_prepare(out, now, vote)
@@ -178,19 +244,23 @@ class Replica:
                 self.ordering.on_commit(out, now, vote)
             case Checkpoint():
                 self.checkpoints.on_checkpoint(out, vote)
+            case ViewChange():
+                self.views.on_view_change(out, now, vote)
+            case NewView():
+                self.views.on_new_view(out, now, vote)
             case _:
                 assert_never(vote.message)
 
-    def _on_client_message(self, out: Output, item: FromClient) -> None:
-        if self.checkpoints.diverged_at is not None:
-            out.ignore(IgnoreReason.DIVERGED, item.device, type(item.message).__name__.upper())
+    def _on_client_message(self, out: Output, now: Now, item: FromClient) -> None:
+        if not self.state_repair.is_whole:
+            out.ignore(IgnoreReason.STATE_NOT_WHOLE, item.device, type(item.message).__name__.upper())
             return
         match item.message:
             case SignedRequest():
                 if item.message.device != item.device:
                     out.ignore(IgnoreReason.WRONG_DEVICE, item.device, bodies.REQUEST)
                 else:
-                    self.on_request(out, item.device, item.message)
+                    self.admission.on_request(out, now.steady, item.device, item.message)
             case Query():
                 self.readers.on_query(out, item.device, item.message, self.log.last_executed)
             case Subscribe():
@@ -202,32 +272,13 @@ class Replica:
             case _:
                 assert_never(item.message)
 
-    # -- requests
-
-    def on_request(self, out: Output, source: ReplicaId | PublicKey, request: SignedRequest) -> None:
-        """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
-        verdicts = self._executed.judge(request.device, request.message)
-        is_stranger = not self._executed.knows(request.device)
-        reason = reply_again(out, self.rules, self.log.view, request, verdicts)
-        if reason is None:
-            reason = self.pool.why_refuse(request, is_stranger=is_stranger)
-        if reason is None:
-            self.pool.add(request, is_stranger=is_stranger)
-        else:
-            if reason is IgnoreReason.NAME_IN_USE:
-                held = self.pool.contradicted_by(request)
-                if held is not None:
-                    out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
-            out.ignore(reason, source, bodies.REQUEST)
-        if reason is None and source == request.device and not self.ordering.is_primary:
-            out.send_to((self.group.primary(self.log.view),), request)
-
     # -- execution
 
     def on_batch_executed(self, out: Output, done: BatchExecuted) -> None:
         self.ordering.on_executed(done.sequence)
         for request in done.batch.requests:
-            self.pool.remove(request)
+            self.pool.remove(request, done.now.steady)
+        self.supervision.on_executed(done.batch)
         replies_to_executed(out, self.rules, self.log.view, done)
         if done.state_root is not None:
             self.checkpoints.on_own_root(out, done.sequence, done.state_root)
@@ -236,10 +287,31 @@ class Replica:
         self._go_on(out, done.now)
 
     def _go_on(self, out: Output, now: Now) -> None:
-        """What the inputs made possible: order what waits, ask for what is missing."""
+        """What the inputs made possible: order what waits, ask for what is missing, time the primary."""
+        self.rejoin.check(out)
         self.ordering.propose(out, now)
-        if self.repair.is_behind:
+        self._mend_state(out, now.steady)
+        if self.repair.is_behind or self.repair.lacks_body:
             self.repair.ask(out, now.steady)
+        self.supervision.time_primary(out, now)
+        self._hasten_status(out, now)
+
+    # -- the state is fetched from others
+
+    def _mend_state(self, out: Output, now: Milliseconds) -> None:
+        self.state_repair.consider(out, now)
+        if not self.state_repair.is_whole:
+            self.readers.suspend()
+
+    def on_state_damaged(self, out: Output, damaged: StateDamaged) -> None:
+        self.checkpoints.on_damage(out, damaged.what)
+        self._go_on(out, damaged.now)
+
+    def on_state_installed(self, out: Output, installed: StateInstalled) -> None:
+        if self.state_repair.on_installed(out, installed):
+            self.admission.drop_executed(installed.now.steady)
+            self.readers.resume(out, self.log.last_executed)
+        self._go_on(out, installed.now)
 
     # -- time, links, restart
 
@@ -248,32 +320,46 @@ class Replica:
             case Timer.STATUS:
                 out.send_to(self.group.others(self.me), self.repair.status())
                 self.repair.ask(out, expired.now.steady)
-                self._refresh_pool(out)
+                self.admission.refresh(out, expired.now.steady)
+                self.supervision.judge_primary(out, expired.now)
+                self.supervision.help_mute_peers(out, expired.now)
                 self._arm_status(out, expired.now)
+            case Timer.VIEW_CHANGE:
+                self.supervision.on_view_timer(out, expired.now)
+            case Timer.SERVE_STATE:
+                self.state_serving.on_timer(out, expired.now.steady)
+            case Timer.TRANSFER:
+                self.state_repair.on_timer(out, expired.now.steady)
             case _:
                 assert_never(expired.timer)
-
-    def _refresh_pool(self, out: Output) -> None:
-        """Pass the oldest requests on again, for a forward may be lost; drop those that can run no more."""
-        oldest = tuple(itertools.islice(self.pool.oldest(), REFRESH_MAX))
-        for request in oldest:
-            verdicts = self._executed.judge(request.device, request.message)
-            if Standing.NEW not in verdicts and Standing.OUT_OF_WINDOW not in verdicts:
-                self.pool.remove(request)
-            elif not self.ordering.is_primary:
-                out.send_to((self.group.primary(self.log.view),), request)
+        self._go_on(out, expired.now)
 
     def _arm_status(self, out: Output, now: Now) -> None:
-        incomplete = self.repair.is_behind or len(self.pool) > 0 or any(True for _ in self.log.unexecuted())
+        incomplete = self._is_incomplete or self.repair.is_behind or any(True for _ in self.log.unexecuted())
         pause = STATUS_INTERVAL_INCOMPLETE_MS if incomplete else STATUS_INTERVAL_MS
-        out.set_timer(Timer.STATUS, Milliseconds(now.steady + pause))
+        self._status_at = Milliseconds(now.steady + pause)
+        out.set_timer(Timer.STATUS, self._status_at)
 
-    def on_link_up(self, out: Output, peer: ReplicaId) -> None:
+    @property
+    def _is_incomplete(self) -> bool:
+        return len(self.pool) > 0 or not self.log.in_view or self.ordering.has_open_proposal
+
+    def _hasten_status(self, out: Output, now: Now) -> None:
+        """Something began to wait while all was quiet: what gets lost now is to be missed soon."""
+        if self._is_incomplete and self._status_at > now.steady + STATUS_INTERVAL_INCOMPLETE_MS:
+            self._arm_status(out, now)
+
+    def on_link_up(self, out: Output, link: LinkUp) -> None:
         """Say again what the peer may have missed: where this replica stands, its open votes, waiting requests."""
+        peer = link.peer
+        self.state_repair.on_link_up(out, link.now.steady, peer)
         out.send_to((peer,), self.repair.status())
+        lacks = self.votes.new_view if self.log.in_view else self.votes.of(self.me)
+        if lacks is not None:
+            out.send_to((peer,), lacks)
         for slot in self.log.unexecuted():
             own: Sequence[Proposal | Signed[Prepare] | Signed[Commit] | None] = (
-                slot.proposal if slot.proposal and slot.proposal.pre_prepare.signer == self.me else None,
+                slot.proposal if slot.pre_prepare is not None and slot.pre_prepare.signer == self.me else None,
                 slot.prepares.get(self.me),
                 slot.commits.get(self.me),
             )
@@ -281,35 +367,18 @@ class Replica:
                 if message is not None:
                     out.send_to((peer,), message)
         if peer == self.group.primary(self.log.view):
-            for _, request in zip(range(FORWARD_MAX), self.pool.oldest(), strict=False):
-                out.send_to((peer,), request)
+            self.admission.pass_all_on(out)
 
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
-        highest_proposed = restore(self, recovered)
+        restore(self, recovered)
+        self.state_repair.on_recovered(recovered.now.steady, is_whole=recovered.is_whole)
         last = recovered.checkpoint
         if last is not None and self.checkpoints.own_vote(last.sequence) is None:
             self.checkpoints.on_own_root(out, last.sequence, last.state_root)
-        self.ordering.resume(out, highest_proposed)
+        self.ordering.resume(out)
         self._arm_status(out, recovered.now)
 
     def describe(self) -> dict[str, object]:
         """Where it stands, in words and numbers that JSON can hold."""
-        diverged = self.checkpoints.diverged_at
-        return {
-            "view": self.log.view,
-            "primary": self.group.primary(self.log.view),
-            "last_executed": self.log.last_executed,
-            "stable_checkpoint": self.log.low_watermark,
-            "role": "voting" if diverged is None else "diverged",
-            "pending_requests": len(self.pool),
-            "open_slots": [
-                {
-                    "sequence": slot.sequence,
-                    "prepares": sorted(slot.prepares),
-                    "commits": sorted(slot.commits),
-                    "committed": slot.certificate is not None,
-                }
-                for slot in itertools.islice(self.log.unexecuted(), 8)
-            ],
-        }
+        return describe(self)

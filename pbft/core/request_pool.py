@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from crypto.signing import PublicKey
 from pbft.core.effects import IgnoreReason
 from pbft.core.group import Parameters
 from pbft.core.messages import SignedRequest
-from pbft.core.types import ClientSequence, SessionNumber
+from pbft.core.types import ClientSequence, Milliseconds, SessionNumber
 
 POOL_OPERATIONS_MAX = 65_536
 POOL_BYTES_MAX = 128 * 1024 * 1024
@@ -31,6 +31,8 @@ def names_of(request: SignedRequest) -> list[OperationName]:
 @dataclass(slots=True)
 class _Device:
     is_stranger: bool
+    since: Milliseconds
+    """When its first request here came, or one of its requests was executed: since then it waits."""
     waiting: deque[SignedRequest] = field(default_factory=deque)
     operations: int = 0
     """Waiting and proposed together: what the device may have in here is bounded."""
@@ -49,7 +51,8 @@ class RequestPool:
         self._holders: dict[OperationName, OperationName] = {}
         """Of every operation in here: the request that it came with."""
         self._proposed: set[OperationName] = set()
-        self._devices: dict[PublicKey, _Device] = {}
+        self._devices: OrderedDict[PublicKey, _Device] = OrderedDict()
+        """Those that wait longest come first."""
         self._turns: deque[PublicKey] = deque()
         self._operations = 0
         self._strangers_operations = 0
@@ -58,6 +61,11 @@ class RequestPool:
 
     def __len__(self) -> int:
         return len(self._requests)
+
+    @property
+    def operations(self) -> int:
+        """Operations not yet executed."""
+        return self._operations
 
     @property
     def waiting_operations(self) -> int:
@@ -95,7 +103,7 @@ class RequestPool:
             return IgnoreReason.POOL_FULL
         return None
 
-    def add(self, request: SignedRequest, *, is_stranger: bool = False) -> None:
+    def add(self, request: SignedRequest, now: Milliseconds, *, is_stranger: bool = False) -> None:
         """Admit a request that `why_refuse` does not refuse."""
         names = names_of(request)
         count = len(names)
@@ -103,7 +111,7 @@ class RequestPool:
         self._holders.update(dict.fromkeys(names, names[0]))
         self._operations += count
         self._bytes += len(request.wire)
-        device = self._devices.setdefault(request.device, _Device(is_stranger=is_stranger))
+        device = self._devices.setdefault(request.device, _Device(is_stranger=is_stranger, since=now))
         device.operations += count
         self._strangers_operations += count if device.is_stranger else 0
         if not device.waiting:
@@ -136,12 +144,61 @@ class RequestPool:
             taken.append(request)
         return tuple(taken)
 
-    def remove(self, request: SignedRequest) -> None:
+    def remove(self, request: SignedRequest, now: Milliseconds) -> None:
         """Its operations were executed: whatever waits under one of their names would only wait for ever."""
         for name in names_of(request):
             holder = self._holders.get(name)
             if holder is not None:
                 self._drop(holder)
+        device = self._devices.get(request.device)
+        if device is not None:
+            device.since = now
+            self._devices.move_to_end(request.device)
+
+    def longest_wait(self, now: Milliseconds) -> int:
+        """Milliseconds since the device that waits longest was served; of those that the application knows."""
+        for device in self._devices.values():
+            if not device.is_stranger:
+                return now - device.since
+        return 0
+
+    def serve_all(self, now: Milliseconds) -> None:
+        """Count all waiting from now on: there is another primary to serve them."""
+        for device in self._devices.values():
+            device.since = now
+
+    # -- view change
+
+    def return_proposed(self) -> None:
+        """What was proposed in a view that is given up waits again, in the order of admission."""
+        if not self._proposed:
+            return
+        self._proposed.clear()
+        self._turns.clear()
+        for device in self._devices.values():
+            device.waiting.clear()
+        for request in self._requests.values():
+            device = self._devices[request.device]
+            if not device.waiting:
+                self._turns.append(request.device)
+            device.waiting.append(request)
+        self._waiting_operations = self._operations
+
+    def mark_proposed(self, requests: Iterable[SignedRequest]) -> None:
+        """These stand in a proposal of the new view: they need not be proposed once more."""
+        for request in requests:
+            name = names_of(request)[0]
+            held = self._requests.get(name)
+            if held is not None and held.digest == request.digest and name not in self._proposed:
+                self._unqueue(held)
+                self._proposed.add(name)
+
+    def _unqueue(self, held: SignedRequest) -> None:
+        device = self._devices[held.device]
+        device.waiting.remove(held)
+        self._waiting_operations -= len(held.message.operations)
+        if not device.waiting:
+            self._turns.remove(held.device)
 
     def _drop(self, name: OperationName) -> None:
         held = self._requests.pop(name)
@@ -156,9 +213,6 @@ class RequestPool:
         if name in self._proposed:
             self._proposed.discard(name)
         else:
-            device.waiting.remove(held)
-            self._waiting_operations -= count
-            if not device.waiting:
-                self._turns.remove(held.device)
+            self._unqueue(held)
         if not device.operations:
             del self._devices[held.device]

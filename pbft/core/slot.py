@@ -1,13 +1,14 @@
-"""One sequence number in the current view: the proposal, the votes, and the certificates made of them."""
+"""One sequence number: the votes of the current view, and what is certified in any view."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from crypto.digest import Digest
 from crypto.signing import Signature
+from pbft.core.frames import NULL_BATCH, encode_proposal
 from pbft.core.group import Group
 from pbft.core.messages import (
     Batch,
@@ -16,11 +17,12 @@ from pbft.core.messages import (
     Endorsements,
     Prepare,
     PreparedCertificate,
+    PrePrepare,
     Proposal,
     Signed,
     SlotStatus,
 )
-from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber, View
 
 V = TypeVar("V", Prepare, Commit)
 
@@ -31,51 +33,73 @@ class Slot:
 
     sequence: SequenceNumber
     since: Milliseconds
-    """When this replica first heard of the slot: repair waits for votes still under way."""
-    proposal: Proposal | None = None
+    """When this replica first heard of the slot in this view: repair waits for votes still under way."""
+    pre_prepare: Signed[PrePrepare] | None = None
+    """What this replica accepted in the current view."""
     prepares: dict[ReplicaId, Signed[Prepare]] = field(default_factory=dict)
     commits: dict[ReplicaId, Signed[Commit]] = field(default_factory=dict)
     prepared: PreparedCertificate | None = None
+    """Of the highest view in which this replica prepared something here."""
     certificate: CommitCertificate | None = None
-    body: Batch | None = None
-    """A batch fetched for the certificate, when it is not the proposal's."""
+    """Of any view."""
+    bodies: dict[Digest, Batch] = field(default_factory=dict)
+    """Batches that may have to be executed or proposed again; those of executed slots are in the ledger alone."""
+
+    @property
+    def accepted(self) -> Digest | None:
+        return self.pre_prepare.message.batch_digest if self.pre_prepare is not None else None
+
+    @property
+    def prepared_view(self) -> View:
+        """-1 if nothing was prepared here."""
+        return self.prepared.pre_prepare.message.view if self.prepared is not None else View(-1)
 
     @property
     def committed_batch(self) -> Batch | None:
         """The batch to execute, once it is known to be committed and its body is here."""
-        if self.certificate is None:
-            return None
-        digest = self.certificate.commit.batch_digest
-        if self.proposal is not None and self.proposal.batch.digest == digest:
-            return self.proposal.batch
-        if self.body is not None and self.body.digest == digest:
-            return self.body
-        return None
+        return self.holds(self.certificate.commit.batch_digest) if self.certificate is not None else None
 
-    def release_bodies(self) -> None:
-        """The batch is executed: the ledger has it for those who ask, memory keeps its digest."""
-        self.body = None
-        if self.proposal is not None:
-            batch = replace(self.proposal.batch, requests=(), wire=b"")
-            self.proposal = replace(self.proposal, batch=batch, wire=b"")
+    @property
+    def proposal(self) -> Proposal | None:
+        """The accepted proposal with its batch, to be sent again."""
+        batch = self.holds(self.accepted) if self.accepted is not None else None
+        if self.pre_prepare is None or batch is None:
+            return None
+        wire = encode_proposal(self.pre_prepare.wire, batch.wire)
+        return Proposal(pre_prepare=self.pre_prepare, batch=batch, wire=wire)
 
     @property
     def missing_body(self) -> Digest | None:
-        """Digest of the batch to fetch, if the certificate is here and the body is not."""
-        if self.certificate is None or self.committed_batch is not None:
-            return None
-        return self.certificate.commit.batch_digest
+        """Digest of the batch to fetch: of what is committed, or accepted on the word of a NEW-VIEW."""
+        wanted = self.certificate.commit.batch_digest if self.certificate is not None else self.accepted
+        return wanted if wanted is not None and self.holds(wanted) is None else None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.pre_prepare or self.prepares or self.commits or self.prepared or self.certificate)
 
     def holds(self, digest: Digest) -> Batch | None:
-        for batch in (self.proposal.batch if self.proposal else None, self.body):
-            if batch is not None and batch.digest == digest and batch.wire:
-                return batch
-        return None
+        return NULL_BATCH if digest == NULL_BATCH.digest else self.bodies.get(digest)
+
+    def release_bodies(self) -> None:
+        """The batch is executed: the ledger has it for those who ask."""
+        self.bodies.clear()
+
+    def leave_view(self, now: Milliseconds) -> None:
+        """Votes of a view are worth nothing in the next one, what they proved is."""
+        kept = {self.accepted, self.prepared.pre_prepare.message.batch_digest if self.prepared else None}
+        if self.certificate is not None:
+            kept.add(self.certificate.commit.batch_digest)
+        for digest in [digest for digest in self.bodies if digest not in kept]:
+            del self.bodies[digest]
+        self.pre_prepare = None
+        self.prepares, self.commits = {}, {}
+        self.since = now
 
     def status(self, group: Group) -> SlotStatus:
         return SlotStatus(
             sequence=self.sequence,
-            has_proposal=self.proposal is not None,
+            has_proposal=self.pre_prepare is not None,
             prepares=group.bitmap(self.prepares),
             commits=group.bitmap(self.commits),
         )

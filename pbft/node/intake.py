@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import trio
 
-from pbft.core.codec import Claim, Opener, Unverified, check_claims
-from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, TimerExpired
+from pbft.core.claims import Claim, Unverified, check_claims
+from pbft.core.codec import Opener
+from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, StateDamaged, TimerExpired
 from pbft.core.errors import ProtocolViolation
 
 SLICE_CLAIMS = 32
@@ -78,7 +79,7 @@ class Intake:
             check_claims(verifier, claims[start : start + SLICE_CLAIMS])
 
 
-Notice = LinkUp | ClientGone | TimerExpired
+Notice = LinkUp | ClientGone | TimerExpired | StateDamaged
 
 
 Messages = tuple[FromPeer | FromClient, ...]

@@ -13,28 +13,42 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from crypto.files import PRIVATE_MODE, atomic_write, sync_directory
 from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
+from pbft.node.ledger_files import (
+    INSERT,
+    LEDGER_NAME,
+    WITNESS_BYTES,
+    WITNESS_NAME,
+    chain,
+    encode_witness,
+    genesis_of,
+    has_run,
+    link_of,
+    make_ledger,
+    parse_witness,
+    remove_unused,
+    set_ledger_aside,
+)
 from pbft.state.errors import StorageFailure
 
-SCHEMA = """
-CREATE TABLE records (
-  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, sequence INTEGER NOT NULL, data BLOB NOT NULL, link BLOB NOT NULL
-);
-CREATE INDEX records_by_sequence ON records (sequence, kind);
-CREATE TABLE anchor (id INTEGER NOT NULL, link BLOB NOT NULL);
-"""
-LINK_BYTES = 16
-WITNESS_BYTES = 8 + LINK_BYTES
-LEDGER_NAME = "ledger.sqlite"
-WITNESS_NAME = "ledger.witness"
 KINDS: Final = frozenset(kind.value for kind in RecordKind)
-NOTHING_EXECUTED: Final = SequenceNumber(0)
+CARRIED: Final = frozenset(
+    {
+        RecordKind.VIEW_CHANGE,
+        RecordKind.NEW_VIEW,
+        RecordKind.AMNESIA,
+        RecordKind.REJOINED,
+        RecordKind.DIVERGED,
+        RecordKind.REPAIRED,
+    }
+)
+"""Kinds whose newest record is kept for ever, whatever its sequence number: a restart must know of it."""
+
+_REMEDY: Final = "free the disk or replace it, then start the node again"
 
 DISK_FAILURES: Final = frozenset(
     {
@@ -52,7 +66,11 @@ DISK_FAILURES: Final = frozenset(
 
 
 class LedgerDamaged(Exception):  # noqa: N818 - as the protocol's own failures are named
-    """The ledger lost or changed records. The replica must not vote: it could contradict what it said before."""
+    """The ledger lost or changed records. The replica must not vote as before: it could contradict what it said."""
+
+
+class LedgerRefused(Exception):  # noqa: N818 - the same
+    """The ledger is sound, and not for this replica or version: an operator has to put that right."""
 
 
 class Ledger:
@@ -62,26 +80,19 @@ class Ledger:
     group and the replica: the chain of one begins where no other's does.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        identity: bytes,
-        *,
-        retained_sequences: int,
-        last_executed: SequenceNumber = NOTHING_EXECUTED,
-    ) -> None:
-        """Open, or create if the state has executed nothing. Raises LedgerDamaged, or StorageFailure."""
+    def __init__(self, directory: Path, identity: bytes, *, retained_sequences: int) -> None:
+        """Open a ledger that was made before. Raises LedgerDamaged, LedgerRefused or StorageFailure."""
         self.path = directory / LEDGER_NAME
         self.commits = 0
         self._retained = retained_sequences
         self._witness_path = directory / WITNESS_NAME
-        self._genesis = sha256(identity).digest()[:LINK_BYTES]
         self._failed: StorageFailure | None = None
         with self._guard():
-            self._require_both_or_none(last_executed)
+            directory.stat()  # one that is not mounted is no lost ledger
             if not self._witness_path.exists():
-                # The witness comes first, so that a ledger without one is a loss and not a first start.
-                atomic_write(self._witness_path, _encode_witness(0, self._genesis), PRIVATE_MODE)
+                raise LedgerDamaged(self._advice(f"its witness {self._witness_path.name} is gone"))
+            if not self.path.exists():
+                raise LedgerDamaged(self._advice("the ledger is gone"))
             self._witness = os.open(self._witness_path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._database = self._open_database()
@@ -89,49 +100,79 @@ class Ledger:
             os.close(self._witness)
             raise
         try:
+            owner = self._owner()
+            self._genesis = genesis_of(owner)
             self._last, self._link = self._check_chain()
+            if owner != identity:
+                msg = (
+                    f"{self.path}: this is the ledger of another group or replica, and a sound one; put the right "
+                    "one back"
+                )
+                raise LedgerRefused(msg)
         except BaseException:
             self.close()
             raise
 
-    def _require_both_or_none(self, last_executed: SequenceNumber) -> None:
-        have_ledger, have_witness = self.path.exists(), self._witness_path.exists()
-        if have_ledger and not have_witness:
-            raise LedgerDamaged(self._advice(f"its witness {self._witness_path.name} is gone"))
-        if have_ledger:
-            return
-        if last_executed > 0:
-            raise LedgerDamaged(self._advice(f"the ledger is gone, though the state has executed {last_executed}"))
-        if have_witness and _parse_witness(self._witness_path.read_bytes()) != (0, self._genesis):
-            raise LedgerDamaged(self._advice("the ledger is gone, though its witness says that it held votes"))
+    @staticmethod
+    def create(directory: Path, identity: bytes) -> None:
+        """Make the empty ledger of a replica that has never voted: at founding, and never again.
+
+        Raises LedgerRefused if there is one that has votes, StorageFailure.
+        """
+        with _made_in(directory):
+            if has_run(directory):
+                raise LedgerRefused(f"{directory / LEDGER_NAME}: is there already, and holds votes; leave it alone")
+            remove_unused(directory)
+            make_ledger(directory, identity, ())
+
+    @staticmethod
+    def begin_again(directory: Path, identity: bytes, reason: str) -> Path:
+        """Put what is left of a damaged ledger aside and make one that says that votes were forgotten, and why.
+
+        Returns the name under which the old one is kept. Raises StorageFailure. After a crash at any point the
+        directory holds the old ledger, none at all, or the new one: the first two are damage as before.
+        """
+        with _made_in(directory):
+            aside = set_ledger_aside(directory)
+            amnesia = Record(RecordKind.AMNESIA, SequenceNumber(0), reason.encode())
+            make_ledger(directory, identity, (amnesia,))
+        return aside
 
     def _advice(self, what: str) -> str:
         return (
-            f"{self.path}: {what}. A replica that forgot its votes could vote twice, so this node stays stopped. "
-            "Restore the ledger and its witness together from before the damage, never from an older copy; or leave "
-            "the replica out: the group goes on without it"
+            f"{self.path}: {what}. A replica that forgot its votes could vote twice: it has to begin again without "
+            "them, and to keep silent until it can contradict nothing that it said"
         )
 
     def _open_database(self) -> sqlite3.Connection:
         with self._guard():
-            self.path.touch(mode=PRIVATE_MODE)
             database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("PRAGMA wal_autocheckpoint = 4000")
-                if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                    database.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-                    sync_directory(self.path.parent)
             except BaseException:
                 database.close()
                 raise
         return database
 
+    def _owner(self) -> bytes:
+        """Whose ledger this says it is; the chain shows whether that is true."""
+        with self._guard():
+            names = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master")}
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if "records" in names and "owner" not in names and version == 0:
+                msg = f"{self.path}: was made by an earlier version, before the first release; found the group anew"
+                raise LedgerRefused(msg)
+            owners = self._database.execute("SELECT identity FROM owner").fetchall()
+        if len(owners) != 1 or not isinstance(owners[0][0], bytes):
+            raise LedgerDamaged(self._advice("whose it is was changed"))
+        return bytes(owners[0][0])
+
     def _check_chain(self) -> tuple[int, bytes]:
         """Follow the chain from its anchor to its end, and compare the end with the witness."""
         with self._guard():
-            vouched = _parse_witness(os.pread(self._witness, WITNESS_BYTES + 1, 0))
+            vouched = parse_witness(os.pread(self._witness, WITNESS_BYTES + 1, 0))
             if vouched is None:
                 raise LedgerDamaged(self._advice(f"its witness {self._witness_path.name} is unreadable"))
             # The chain covers the rows; the index, which serving and dropping go by, only SQLite can check.
@@ -144,12 +185,11 @@ class Ledger:
             for record_id, kind, sequence, data, stored in rows:
                 if not (isinstance(kind, str) and isinstance(sequence, int) and isinstance(data, bytes)):
                     raise LedgerDamaged(self._advice(f"record {record_id} was changed"))
-                link = _link(self._genesis + link, record_id, kind, sequence, data)
+                link = link_of(self._genesis + link, record_id, kind, sequence, data)
                 if record_id != last + 1 or stored != link:
-                    or_else = ", or this is the ledger of another group or replica" if last == begin[0] else ""
-                    raise LedgerDamaged(self._advice(f"record {last + 1} was changed or lost{or_else}"))
+                    raise LedgerDamaged(self._advice(f"record {last + 1} was changed or lost"))
                 if kind not in KINDS:
-                    raise LedgerDamaged(
+                    raise LedgerRefused(
                         f"{self.path}: record {record_id} is of kind {kind!r}, which this version does not know; "
                         "run the version that wrote it, or a later one"
                     )
@@ -158,7 +198,7 @@ class Ledger:
         if not found:
             what = (
                 f"it goes from record {begin[0]} to {last}, and its witness vouches for another record {vouched[0]}: "
-                "records were lost, or this is the ledger of another group or replica"
+                "records were lost"
             )
             raise LedgerDamaged(self._advice(what))
         return last, link
@@ -179,14 +219,16 @@ class Ledger:
             rows = self._database.execute("SELECT kind, sequence, data FROM records ORDER BY id").fetchall()
         return _records(rows)
 
-    def records_to_resume(self) -> tuple[Record, ...]:
-        """What a restart needs, oldest first: certificates of checkpoints, and all above the last stable one."""
-        checkpoints = (RecordKind.STABLE.value, RecordKind.DIVERGED.value)
+    def records_to_resume(self, last_executed: SequenceNumber) -> tuple[Record, ...]:
+        """What a restart needs, oldest first: certificates of checkpoints, CARRIED kinds, and all that is above both
+        the last stable checkpoint and what the state has executed. Of a state that lags behind, that is more."""
+        kinds = sorted({RecordKind.STABLE.value, *(kind.value for kind in CARRIED)})
+        marks = ", ".join("?" * len(kinds))
         with self._guard():
             rows = self._database.execute(
-                "SELECT kind, sequence, data FROM records WHERE kind IN (?, ?) OR sequence > "
-                "(SELECT coalesce(max(sequence), 0) FROM records WHERE kind = ?) ORDER BY id",
-                (*checkpoints, RecordKind.STABLE.value),
+                f"SELECT kind, sequence, data FROM records WHERE kind IN ({marks}) OR sequence > "  # noqa: S608 - marks
+                "min(?, (SELECT coalesce(max(sequence), 0) FROM records WHERE kind = ?)) ORDER BY id",
+                (*kinds, last_executed, RecordKind.STABLE.value),
             ).fetchall()
         return _records(rows)
 
@@ -199,40 +241,55 @@ class Ledger:
             return
         if self._failed is not None:
             raise self._failed
-        last, link = self._last, self._link
-        rows = []
-        stable = None
-        for record in records:
-            last += 1
-            link = _link(self._genesis + link, last, record.kind.value, record.sequence, record.data)
-            rows.append((last, record.kind.value, record.sequence, record.data, link))
-            if record.kind is RecordKind.STABLE:
-                stable = record.sequence
+        stable = max((record.sequence for record in records if record.kind is RecordKind.STABLE), default=None)
         with self._guard():
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+                last, link = self._insert(records, self._last, self._link)
                 if stable is not None:
                     os.fdatasync(self._witness)  # it must not be older than what is dropped
-                    self._drop_below(stable - self._retained)
+                    end = self._end_of_dropped(stable - self._retained)
+                    last, link = self._insert(self._carried_beyond(end), last, link)
+                    self._drop_through(end)
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-            os.pwrite(self._witness, _encode_witness(last, link), 0)
+            os.pwrite(self._witness, encode_witness(last, link), 0)
         self.commits += 1
         self._last, self._link = last, link
 
-    def _drop_below(self, cutoff: int) -> None:
-        """Drop the records before the first one above `cutoff`; the chain then hangs on the last one dropped.
+    def _insert(self, records: Iterable[Record], last: int, link: bytes) -> tuple[int, bytes]:
+        """Put records behind record `last`, inside the transaction; gives the new end of the chain."""
+        rows = chain(records, self._genesis, last, link)
+        self._database.executemany(INSERT, rows)
+        return (rows[-1][0], rows[-1][4]) if rows else (last, link)
+
+    def _end_of_dropped(self, cutoff: int) -> int:
+        """The last of the records before the first one above `cutoff`.
 
         None of the transaction under way: the witness does not vouch for those yet.
         """
         (first,) = self._database.execute(
             "SELECT min(id) FROM records NOT INDEXED WHERE sequence > ? AND id <= ?", (cutoff, self._last)
         ).fetchone()
-        end = self._last if first is None else first - 1
+        return self._last if first is None else int(first) - 1
+
+    def _carried_beyond(self, end: int) -> tuple[Record, ...]:
+        """Copies of the newest CARRIED records, if one of them is to be dropped; in their order, which may matter."""
+        kinds = sorted(kind.value for kind in CARRIED)
+        newest = self._database.execute(
+            "SELECT kind, sequence, data, max(id) FROM records NOT INDEXED WHERE kind IN "  # noqa: S608 - marks
+            f"({', '.join('?' * len(kinds))}) GROUP BY kind ORDER BY max(id)",
+            kinds,
+        ).fetchall()
+        if not newest or newest[0][3] > end:
+            return ()
+        return _records(row[:3] for row in newest)
+
+    def _drop_through(self, end: int) -> None:
+        """Drop the records up to `end`; the chain then hangs on that one."""
         anchor = self._database.execute("SELECT id, link FROM records WHERE id = ?", (end,)).fetchone()
         if anchor is None:
             return
@@ -276,25 +333,19 @@ class Ledger:
             raise self._failure(f"{error.filename or self._witness_path}: {error.strerror}") from error
 
     def _failure(self, what: str) -> StorageFailure:
-        self._failed = StorageFailure(
-            f"{what}. Nothing was sent that is not stored; free the disk or replace it, then start the node again"
-        )
+        self._failed = StorageFailure(f"{what}. Nothing was sent that is not stored; {_REMEDY}")
         return self._failed
 
 
-def _link(previous: bytes, record_id: int, kind: str, sequence: int, data: bytes) -> bytes:
-    head = f"{record_id}:{kind}:{sequence}:{len(data)}:".encode()
-    return sha256(previous + head + data).digest()[:LINK_BYTES]
-
-
-def _encode_witness(last: int, link: bytes) -> bytes:
-    return last.to_bytes(8, "big") + link
-
-
-def _parse_witness(data: bytes) -> tuple[int, bytes] | None:
-    if len(data) != WITNESS_BYTES:
-        return None
-    return int.from_bytes(data[:8], "big"), data[8:]
+@contextmanager
+def _made_in(directory: Path) -> Iterator[None]:
+    """Failures of the disk, while a ledger is made, as StorageFailure."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageFailure(f"{directory / LEDGER_NAME}: {error}. {_REMEDY}") from error
+    except OSError as error:
+        raise StorageFailure(f"{error.filename or directory}: {error.strerror}. {_REMEDY}") from error
 
 
 def _records(rows: Iterable[tuple[str, int, bytes]]) -> tuple[Record, ...]:

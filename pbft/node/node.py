@@ -8,10 +8,9 @@ Whatever waits in the inbox is one step and one durable transaction (group commi
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -27,6 +26,8 @@ from pbft.core.effects import (
     EventsDone,
     Execute,
     Input,
+    InstallPages,
+    InstallState,
     LinkUp,
     QueryDone,
     ReadEvents,
@@ -34,6 +35,8 @@ from pbft.core.effects import (
     Record,
     Recovered,
     RunQuery,
+    StateDamaged,
+    StateInstalled,
     Timer,
     TimerExpired,
     merge_effects,
@@ -42,14 +45,15 @@ from pbft.core.errors import InvariantViolation
 from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
 from pbft.core.messages import Checkpoint, PeerMessage
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.node.archive import archived_frames
 from pbft.node.clients import Clients
 from pbft.node.clock import Clock
-from pbft.node.config import Endpoint, NodeConfig
+from pbft.node.config import NodeConfig
 from pbft.node.evidence import EvidenceStore
 from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger, LedgerDamaged
+from pbft.node.listening import address_of, connections_max, listen
 from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
@@ -59,12 +63,10 @@ TICK_S = 0.05
 READS_PER_STEP = 4
 """A read may take milliseconds: ordering does not wait for more of them."""
 ARCHIVE_FLUSH_MS = 500
-CONNECTIONS_MAX = 4096
-"""Of one listener. A connection that has not finished its handshake lives for seconds only."""
 CONNECTIONS_PER_ADDRESS_MAX = 1024
-RESERVED_FILES = 128
-"""For the stores, the links to the peers and the rest of the process."""
 ALARMS_SHOWN_MAX = 8
+SCRUB_PAGES_PER_TICK = 1
+"""Of the state: a tenth of a millisecond. A million messages are gone through in a quarter of an hour."""
 
 FATAL = (InvariantViolation, StateError, LedgerDamaged)
 """What stops the node: our own bug, or a store that cannot be trusted."""
@@ -101,10 +103,15 @@ class Node:
         self._evidence = EvidenceStore(config.directory)
         self._inbox = Inbox()
         intake = Intake(opener, threads=config.verify_threads)
-        self._peers = PeerListener(
-            config, opener=opener, intake=intake, inbox=self._inbox, is_useless=machine.is_useless
-        )
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
+        self._peers = PeerListener(
+            config,
+            opener=opener,
+            intake=intake,
+            inbox=self._inbox,
+            is_useless=machine.is_useless,
+            on_linked=self._on_linked,
+        )
         self._clients = Clients(
             config,
             opener=opener,
@@ -129,8 +136,8 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Raises FATAL exceptions plain, OSError if an address cannot be listened on."""
         with ExitStack() as stack:
-            peers = await _listen(self._config.replica_listener, "replica", stack)
-            clients = await _listen(self._config.client_listener, "client", stack)
+            peers = await listen(self._config.replica_listener, "replica", stack)
+            clients = await listen(self._config.client_listener, "client", stack)
             self._perform([self._recovered()])
             try:
                 with self._scope:
@@ -171,11 +178,11 @@ class Node:
         handler: Callable[[trio.SocketStream], Any],
     ) -> None:
         open_now: Counter[str] = Counter()
-        connections_max = _connections_max()
+        most = connections_max()
 
         async def handle(socket: trio.SocketStream) -> None:
-            host, address = _address(socket)
-            if open_now.total() >= connections_max or open_now[host] >= CONNECTIONS_PER_ADDRESS_MAX:
+            host, address = address_of(socket)
+            if open_now.total() >= most or open_now[host] >= CONNECTIONS_PER_ADDRESS_MAX:
                 self._refused["too many connections"] += 1
                 await trio.aclose_forcefully(socket)
                 return
@@ -198,6 +205,10 @@ class Node:
                     del open_now[host]
 
         await trio.serve_listeners(handle, listeners)
+
+    def _on_linked(self, peer: ReplicaId) -> None:
+        if peer in self._links:  # not a member that dials itself
+            self._links[peer].dial_now()
 
     def _on_link_up(self, peer: ReplicaId) -> None:
         self._inbox.post(LinkUp(now=self._clock.now(), peer=peer))
@@ -254,16 +265,29 @@ class Node:
                     self._inbox.post(TimerExpired(now=now, timer=timer))
             # Executed batches are committed here, out of the way of replies; checkpoints are at once.
             self._executor.settle()
+            self._scrub(now)
             if self._archive and now.steady - self._stored_at >= ARCHIVE_FLUSH_MS:
                 self._store(())
 
+    def _scrub(self, now: Now) -> None:
+        """Look for rows that rotted. The state is fetched then, and execution waits for it."""
+        for table, page in self._executor.scrub(SCRUB_PAGES_PER_TICK):
+            what = f"page {page.hex()} of table {table} is damaged on this replica's disk: its rows have changed"
+            self._inbox.post(StateDamaged(now=now, what=what))
+
+    def _alarm(self, text: str) -> None:
+        self._alarms.append(text)
+        log.error("alarm", text=text)
+
     def _recovered(self) -> Input:
         last = self._executor.checkpoint
+        last_executed = self._executor.position.last_executed
         return Recovered(
             now=self._clock.now(),
-            records=self._ledger.records_to_resume(),
-            last_executed=self._executor.position.last_executed,
+            records=self._ledger.records_to_resume(last_executed),
+            last_executed=last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
+            is_whole=self._executor.position.is_whole,
         )
 
     def _perform(self, inputs: Sequence[Input]) -> None:
@@ -282,28 +306,44 @@ class Node:
                 self._links[peer].send_nowait(data)
         for reply in effects.reply:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
-        results: list[Input] = [self._execute(execute) for execute in effects.execute]
+        results: list[Input] = [*self._install(effects.install)]
+        results += [self._execute(execute) for execute in effects.execute]
         self._reads.extend(effects.read)
-        if effects.serve and self._archive:
-            self._store(())  # what is asked for may be among it
-        for serve in effects.serve:
-            for frame in archived_frames(self._ledger, self._opener, serve):
-                self._links[serve.to].send_nowait(framed(frame))
+        self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
         for evidence in effects.evidence:
             self._evidence.add(evidence)
         for alarm in effects.alarms:
-            self._alarms.append(alarm.text)
-            log.error("alarm", text=alarm.text)
+            self._alarm(alarm.text)
         for ignored in effects.ignored:
             self._ignored[ignored.reason.name] += 1
         return results
+
+    def _serve_peers(self, effects: Effects) -> None:
+        if effects.serve and self._archive:
+            self._store(())  # what is asked for may be among it
+        for serve in effects.serve:
+            for frame in archived_frames(self._ledger, self._opener, serve):
+                self._links[serve.to].send_nowait(framed(frame))
+        for serve_state in effects.serve_state:
+            answer = self._executor.serve_state(serve_state.fetch)
+            self._links[serve_state.to].send_nowait(framed(wire_of(self._epoch, answer)))
 
     def _store(self, records: Sequence[Record]) -> None:
         waiting, self._archive = self._archive, []
         self._ledger.append([*waiting, *records])
         self._stored_at = self._clock.now().steady
+
+    def _install(self, installs: Sequence[InstallPages | InstallState]) -> Iterator[StateInstalled]:
+        """Fetched pages take the place of the rows that are here; whoever reads them must ask again."""
+        for install in installs:
+            self._reads.clear()
+            match install:
+                case InstallPages():
+                    self._executor.install_pages(install)
+                case InstallState():
+                    yield self._executor.install_state(install, self._clock.now())
 
     def _execute(self, execute: Execute) -> BatchExecuted:
         if self._archive and self._config.group.is_checkpoint(execute.sequence):
@@ -331,7 +371,7 @@ class Node:
         """JSON for INSPECT. What one replica says of itself: for operating it, never proof of anything."""
         position = self._executor.position
         if self._root[0] != position.last_executed:
-            self._root = (position.last_executed, self._executor.state_root().hex())
+            self._root = (position.last_executed, self._executor.state_root().hex() if position.is_whole else "")
         peers = {
             str(peer): {
                 "up": link.is_up,
@@ -357,32 +397,3 @@ class Node:
             "cpu_s": round(time.process_time(), 4),
         }
         return json.dumps(report).encode()
-
-
-async def _listen(endpoint: Endpoint, kind: str, stack: ExitStack) -> list[trio.SocketListener]:
-    try:
-        listeners = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
-    except OSError as error:
-        msg = (
-            f"cannot listen for {kind}s on {endpoint}: {error.strerror or error}. Is another node of this directory "
-            "running, or the port taken? Change the address in the group file, or stop the other process"
-        )
-        raise OSError(error.errno, msg) from error
-    for listener in listeners:
-        stack.callback(listener.socket.close)
-    return listeners
-
-
-def _connections_max() -> int:
-    """Of one listener: the connections of one must not take all files that the process may open."""
-    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(CONNECTIONS_MAX, (files_max - RESERVED_FILES) // 2) if files_max >= 0 else CONNECTIONS_MAX
-
-
-def _address(socket: trio.SocketStream) -> tuple[str, str]:
-    """The peer's host, and its host and port."""
-    try:
-        host, port, *_ = socket.socket.getpeername()
-    except OSError:
-        return "gone", "gone"
-    return host, str(Endpoint(host, port))

@@ -68,6 +68,7 @@ class OutgoingLink:
         self._context = replica_dial_context(config.tls_pem, self._contact.certificate_der)
         self._on_up = on_up
         self._queue = SendQueue(QUEUE_BYTES_MAX)
+        self._wake = trio.Event()
 
     @property
     def dropped(self) -> int:
@@ -78,6 +79,13 @@ class OutgoingLink:
         """Queue a framed message. While the link is down it is dropped: STATUS tells later what is missing."""
         if self.is_up:
             self._queue.put_nowait(data)
+
+    def dial_now(self) -> None:
+        """The peer is there, for it has just dialled us: do not wait for the back-off to end.
+
+        A dial that is under way may have come too early: if it fails, it is repeated once."""
+        if not self.is_up:
+            self._wake.set()
 
     async def run(self) -> None:
         pause = BACKOFF_FIRST_S
@@ -98,7 +106,9 @@ class OutgoingLink:
                 log.info("link down", peer=self.peer, address=str(self._contact.endpoint), reason=failure)
             self.last_failure = failure
             pause = BACKOFF_FIRST_S if was_up else min(2 * pause, BACKOFF_MAX_S)
-            await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            with trio.move_on_after(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+                await self._wake.wait()
+            self._wake = trio.Event()
 
     async def _connect_and_send(self) -> None:
         endpoint = self._contact.endpoint
@@ -119,6 +129,7 @@ class OutgoingLink:
                 raise MalformedMessage(msg)
             self.is_up = True
             self.last_failure = None
+            self._wake = trio.Event()
             log.info("link up", peer=self.peer, address=str(endpoint))
             self._on_up(self.peer)
             await until_one_ends(partial(self._queue.pump, stream), partial(self._until_closed, tls))
@@ -132,7 +143,7 @@ class OutgoingLink:
 
 
 class PeerListener:
-    """Accepts the links that other replicas dial, and reads them."""
+    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated."""
 
     def __init__(
         self,
@@ -142,12 +153,14 @@ class PeerListener:
         intake: Intake,
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
+        on_linked: Callable[[ReplicaId], None],
     ) -> None:
         self._config = config
         self._opener = opener
         self._intake = intake
         self._inbox = inbox
         self._is_useless = is_useless
+        self._on_linked = on_linked
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -164,6 +177,7 @@ class PeerListener:
                 if older is not None:
                     older.cancel()  # the peer dialled again: what it dialled before is dead to it
                 self._current[peer] = scope
+                self._on_linked(peer)
                 try:
                     await self._read(stream, peer)
                 finally:

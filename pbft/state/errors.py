@@ -12,12 +12,29 @@ class StateError(Exception):
 
 
 class StorageFailure(StateError):  # noqa: N818 - as the protocol's own failures are named
-    """The disk is full, broken or holds damaged rows. The node stops: nothing after it was committed."""
+    """The disk is full or broken. The node stops: nothing after it was committed."""
+
+
+class StateDamaged(StorageFailure):
+    """The database holds what was never written to it. It is put aside, and the state fetched from the peers."""
+
+
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""What SQLite says of a file's contents."""
 
 
 def is_storage_failure(error: BaseException | None) -> bool:
     """Whether SQLite blames the disk or the file, and not what it was asked to do."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def storage_failure(where: object, error: BaseException) -> StorageFailure:
+    """What SQLite said of `where`, as a failure of the disk or as damage."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in DAMAGE:  # no code: text that is no UTF-8
+        return StateDamaged(f"{where} is damaged: {error}")
+    name = getattr(error, "sqlite_errorname", "SQLite")
+    return StorageFailure(f"{where}: {error} ({name}). Check the disk's space and health, then start the node again")
 
 
 class StorageGuard:
@@ -38,11 +55,15 @@ class StorageGuard:
         if self._first is not None:
             raise self._first
 
-    def failure(self, reason: object) -> StorageFailure:
-        """Record and return a failure, for the caller to raise."""
-        failure = StorageFailure(f"{self.path or 'state in memory'}: {reason}")
-        self._first = self._first or failure
-        return failure
+    def damage(self, what: object) -> StateDamaged:
+        """Record and return that the database is damaged, for the caller to raise."""
+        damage = StateDamaged(f"{self._where} is damaged: {what}")
+        self._first = self._first or damage
+        return damage
+
+    @property
+    def _where(self) -> object:
+        return self.path or "state in memory"
 
     def __enter__(self) -> None:
         return None
@@ -50,9 +71,7 @@ class StorageGuard:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if is_storage_failure(error):
-            name = getattr(error, "sqlite_errorname", "SQLite")
-            raise self.failure(
-                f"{error} ({name}). Check the disk's space and health, then start the node again; if the file"
-                " is damaged, restore a copy of the replica's whole directory, or leave the replica out"
-            ) from error
+        if error is not None and is_storage_failure(error):
+            failure = storage_failure(self._where, error)
+            self._first = self._first or failure
+            raise failure from error

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from crypto.canonical import encode
 from crypto.digest import Digest, digest_of_parts
-from crypto.merkle import merkle_root
 from crypto.signing import PublicKey
 from pbft.core.application import Application, Call, Key, Reader, Row
 from pbft.core.dedupe import DEDUPE_TABLES, Dedupe, Executed, SessionWindow, Standing, Verdict
-from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest
+from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest, InstallPages, InstallState, StateInstalled
 from pbft.core.errors import InvariantViolation, invariant
 from pbft.core.group import Group
 from pbft.core.messages import Batch, OperationResult, Request, SignedRequest
-from pbft.core.types import ClientSequence, EventIndex, Milliseconds, Now, SequenceNumber
+from pbft.core.state_digest import state_root
+from pbft.core.state_messages import FetchState, StateAnswer
+from pbft.core.types import ClientSequence, EventIndex, Now, SequenceNumber
 from pbft.state.errors import StorageFailure
 from pbft.state.index import DerivedIndex, apply_changes, open_index
-from pbft.state.pages import state_leaves
+from pbft.state.install import Installer
+from pbft.state.position import CheckpointRoot, Position, beginning, position_meta, read_position
+from pbft.state.scrub import DamagedPage, Scrubber
+from pbft.state.snapshot import Snapshot, answer_from
 from pbft.state.store import StateStore
 
 INTERNAL_ERROR = encode(["error", "INTERNAL", ""])
 """Result of an operation or query that the application failed on: the same bytes whatever the failure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """How far the state has executed. Before the first batch the history head is the group id."""
-
-    last_executed: SequenceNumber
-    history_head: Digest
-    agreed_time: Milliseconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointRoot:
-    """The state root at a checkpoint."""
-
-    sequence: SequenceNumber
-    state_root: Digest
 
 
 def open_state(
@@ -63,6 +49,8 @@ def next_history_head(head: Digest, sequence: SequenceNumber, batch_digest: Dige
 class Executor:
     """Owns the state. The tables of `store` are the application's and DEDUPE_TABLES.
 
+    Its `position` says whether the state is whole; else nothing is executed on it or read out of it.
+
     Any method raises StorageFailure. Then, and whenever `execute` raises, nothing of the batch remains.
     """
 
@@ -76,19 +64,13 @@ class Executor:
         self._group = group
         self._dedupe = Dedupe(group.parameters)
         self._index = index
-        meta = store.read_meta()
-        self._position = Position(
-            last_executed=SequenceNumber(cast("int", meta.get("last_executed", 0))),
-            history_head=Digest(cast("bytes", meta.get("history_head", group.group_id))),
-            agreed_time=Milliseconds(cast("int", meta.get("agreed_time", 0))),
-        )
-        self._checkpoint = None
-        if "checkpoint_root" in meta:
-            self._checkpoint = CheckpointRoot(
-                sequence=SequenceNumber(cast("int", meta["checkpoint_sequence"])),
-                state_root=Digest(cast("bytes", meta["checkpoint_root"])),
-            )
+        self._position, self._checkpoint = read_position(store.read_meta(), group, store.guard)
         open_index(store, self._application_tables, index)
+        self._installer = Installer(store, group, self._application_tables, index)
+        self._scrubber = Scrubber(store, list(store.rows_tables))
+        self._snapshot: Snapshot | None = None
+        if self._checkpoint is not None and self._checkpoint.sequence == self._position.last_executed:
+            self._take_snapshot(self._checkpoint)
 
     @property
     def position(self) -> Position:
@@ -102,6 +84,7 @@ class Executor:
     def execute(self, execute: Execute, now: Now) -> BatchExecuted:
         """Apply the next batch. Raises InvariantViolation for any other than the next."""
         before, sequence, batch = self._position, execute.sequence, execute.batch
+        invariant(before.is_whole, "a batch executed on a state that is not whole")
         invariant(sequence == before.last_executed + 1, f"batch {sequence} executed after {before.last_executed}")
         after = Position(
             last_executed=sequence,
@@ -118,9 +101,11 @@ class Executor:
                 apply_changes(self._store, self._index, changes)
             if durable:
                 checkpoint = CheckpointRoot(sequence=sequence, state_root=self._root(after))
-            self._write_position(after, checkpoint)
+            self._checkpoint = checkpoint or self._checkpoint
+            self._store.write_meta(position_meta(after, self._checkpoint))
         self._position = after
-        self._checkpoint = checkpoint or self._checkpoint
+        if checkpoint is not None:
+            self._take_snapshot(checkpoint)
         return BatchExecuted(
             now=now,
             sequence=sequence,
@@ -141,8 +126,68 @@ class Executor:
             table_roots = self._store.digests.recomputed_roots()
         return self._root_over(self._position, table_roots)
 
+    # -- state transfer (LocalState of pbft.core.state_walk, and its effects) ---------------------------------------
+
+    def table_roots(self) -> dict[str, Digest]:
+        with self._store.transaction(durable=False):
+            return self._store.table_roots()
+
+    def bucket_digests(self, table: str) -> tuple[Digest, ...]:
+        """As of the last `table_roots`."""
+        return self._store.digests.tree(table).buckets()
+
+    def page_digests(self, table: str, bucket: int) -> Mapping[bytes, Digest]:
+        """As of the last `table_roots`, or of what was installed since."""
+        return self._store.digests.tree(table).bucket(bucket)
+
+    def install_pages(self, install: InstallPages) -> None:
+        """Put pages in place. From then on the state is not whole, and stands nowhere, until `install_state`."""
+        self._drop_snapshot()
+        self._installer.pages(install)
+        self._position, self._checkpoint = beginning(self._group, is_whole=False), None
+
+    def install_state(self, install: InstallState, now: Now) -> StateInstalled:
+        """Stand at a checkpoint, if the rows come to its root; sequence 0 empties them first."""
+        if install.sequence == 0:
+            self._drop_snapshot()
+            self._installer.empty()
+            self._position, self._checkpoint = beginning(self._group, is_whole=False), None
+        position = Position(
+            last_executed=install.sequence, history_head=install.history_head, agreed_time=install.agreed_time
+        )
+        root = self._root_over(position, self.table_roots())
+        if root == install.state_root:
+            checkpoint = None
+            if install.sequence > 0:
+                checkpoint = CheckpointRoot(sequence=install.sequence, state_root=root)
+            self._installer.finish(position, checkpoint)
+            self._position, self._checkpoint = position, checkpoint
+            if checkpoint is not None:
+                self._take_snapshot(checkpoint)
+        return StateInstalled(now=now, sequence=install.sequence, state_root=root)
+
+    def serve_state(self, fetch: FetchState) -> StateAnswer:
+        """Answer out of the state of the last checkpoint, if that is the one asked for."""
+        with self._store.guard:
+            return answer_from(self._snapshot, fetch)
+
+    def scrub(self, pages_max: int) -> list[DamagedPage]:
+        """Hash the next few pages again, and return those whose rows rotted; the next root shows them."""
+        return self._scrubber.next_pages(pages_max) if self._position.is_whole else []
+
+    def scrub_all(self) -> list[DamagedPage]:
+        """The same for all pages at once."""
+        return self._scrubber.all_pages() if self._position.is_whole else []
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
     def judge(self, device: PublicKey, request: Request) -> tuple[Verdict, ...]:
-        """Tell for each operation of a request whether it ran already, or might run if the request were next."""
+        """Tell for each operation of a request whether it ran already, or might run if the request were next.
+
+        A state that is not whole knows of none.
+        """
+        if not self._position.is_whole:
+            return (Standing.NEW,) * len(request.operations)
         first = request.first_client_sequence
         window = self._dedupe.open(self._store, device, request.session)
         window.acknowledge(request.ack_below)  # seen by this window alone: it is not saved
@@ -150,6 +195,7 @@ class Executor:
 
     def query(self, device: PublicKey, query: bytes) -> tuple[SequenceNumber, bytes]:
         """Answer a read, with the sequence number whose state answered."""
+        invariant(self._position.is_whole, "a query asked of a state that is not whole")
         try:
             answer = self._application.query(self._reader, device, query)
         except StorageFailure:
@@ -162,6 +208,7 @@ class Executor:
         self, device: PublicKey, topic: bytes, start: EventIndex, limit: int
     ) -> tuple[SequenceNumber, tuple[bytes, ...] | None]:
         """Read events of a topic (None: it cannot be read), with the sequence number whose state answered."""
+        invariant(self._position.is_whole, "events read out of a state that is not whole")
         try:
             found = self._application.events(self._reader, device, topic, start, limit)
             events = None if found is None else tuple(found)
@@ -176,6 +223,7 @@ class Executor:
         self._store.settle()
 
     def close(self) -> None:
+        self._drop_snapshot()
         self._store.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -259,30 +307,42 @@ class Executor:
         except Exception:  # noqa: BLE001 - as for operations
             return False
 
+    def _take_snapshot(self, checkpoint: CheckpointRoot) -> None:
+        """The state is at a checkpoint, and committed: keep it readable for those who fetch it."""
+        self._drop_snapshot()
+        table_roots = self.table_roots()
+        self._store.settle()
+        connection = self._store.open_snapshot()
+        if connection is None:
+            return
+        self._snapshot = Snapshot(
+            sequence=checkpoint.sequence,
+            state_root=checkpoint.state_root,
+            history_head=self._position.history_head,
+            agreed_time=self._position.agreed_time,
+            table_roots=table_roots,
+            trees=self._store.digests.freeze(),
+            connection=connection,
+            rows_tables=self._store.rows_tables,
+        )
+
+    def _drop_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
+
     def _root(self, position: Position) -> Digest:
         return self._root_over(position, self._store.table_roots())
 
     def _root_over(self, position: Position, table_roots: dict[str, Digest]) -> Digest:
-        return merkle_root(
-            state_leaves(
-                history_head=position.history_head,
-                agreed_time=position.agreed_time,
-                table_roots=table_roots,
-                group_id=self._group.group_id,
-                epoch=self._group.epoch,
-                sequence=position.last_executed,
-            )
+        return state_root(
+            history_head=position.history_head,
+            agreed_time=position.agreed_time,
+            table_roots=table_roots,
+            group_id=self._group.group_id,
+            epoch=self._group.epoch,
+            sequence=position.last_executed,
         )
-
-    def _write_position(self, position: Position, checkpoint: CheckpointRoot | None) -> None:
-        values: dict[str, int | bytes | None] = {
-            "last_executed": position.last_executed,
-            "history_head": position.history_head,
-            "agreed_time": position.agreed_time,
-        }
-        if checkpoint:
-            values |= {"checkpoint_sequence": checkpoint.sequence, "checkpoint_root": checkpoint.state_root}
-        self._store.write_meta(values)
 
 
 class _ReadOnly:

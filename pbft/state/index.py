@@ -51,14 +51,19 @@ def open_index(store: StateStore, tables: Sequence[str], index: DerivedIndex | N
     if stored == index.version:
         return
     with store.transaction(durable=False):
-        with store.guard:
-            index.clear(store.connection)
-            index.create(store.connection)
-        for table in tables:
-            rows = (RowChange(table, key, row) for key, row in store.all_rows(table))
-            for chunk in _chunks(rows):
-                apply_changes(store, index, chunk)
+        rebuild_index(store, tables, index)
         store.write_meta({"index_version": index.version})
+
+
+def rebuild_index(store: StateStore, tables: Sequence[str], index: DerivedIndex) -> None:
+    """Make the index anew from the rows of `tables`, inside the transaction."""
+    with store.guard:
+        index.clear(store.connection)
+        index.create(store.connection)
+    for table in tables:
+        rows = (RowChange(table, key, row) for key, row in store.all_rows(table))
+        for chunk in _chunks(rows):
+            apply_changes(store, index, chunk)
 
 
 def apply_changes(store: StateStore, index: DerivedIndex, changes: Sequence[RowChange]) -> None:

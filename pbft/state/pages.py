@@ -1,9 +1,4 @@
-"""Digests of pages and what is built on them: buckets, table roots, the state root.
-
-    page digest    SHA-256 of its rows in key order, key and row each length-prefixed; an empty page has none
-    bucket digest  SHA-256 of the pages whose key hashes to this first byte: (page key, digest) in order of page key
-    table root     Merkle root over the 256 buckets
-    state root     Merkle root over the leaves of `state_leaves`
+"""Digests of pages (`pbft.core.state_digest`) as they are kept: in SQLite beside the rows, and in memory.
 
 Pages that changed since the last refresh are marked in the same transaction as their rows (a NULL digest), so that a
 refresh after a restart hashes what one without it would have.
@@ -12,17 +7,13 @@ refresh after a restart hashes what one without it would have.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from crypto.canonical import encode
-from crypto.digest import Digest, digest_of_parts
-from crypto.merkle import leaf_digest, merkle_root
-from pbft.core.types import Epoch, Milliseconds, SequenceNumber
-
-BUCKETS = 256
+from crypto.digest import Digest
+from pbft.core.state_digest import BUCKETS, EMPTY_BUCKET, bucket_digest, bucket_of, page_digest, table_root
 
 _CREATE = """
 CREATE TABLE page_digests (table_name TEXT NOT NULL, page BLOB NOT NULL, digest BLOB, PRIMARY KEY (table_name, page))
@@ -34,61 +25,63 @@ _STORE = "UPDATE page_digests SET digest = ? WHERE table_name = ? AND page = ?"
 _REMOVE = "DELETE FROM page_digests WHERE table_name = ? AND page = ?"
 
 
-def page_digest(rows: Iterable[tuple[bytes, bytes]]) -> Digest:
-    """Digest of the (key, row) encodings of a page, in key order."""
-    return digest_of_parts(b"quorate/page/1", *(part for row in rows for part in row))
+@dataclass(frozen=True, slots=True)
+class FrozenTree:
+    """A table's digests as they were: pages by bucket, and the digests of the buckets."""
 
-
-def state_leaves(
-    *,
-    history_head: Digest,
-    agreed_time: Milliseconds,
-    table_roots: Mapping[str, Digest],
-    group_id: Digest,
-    epoch: Epoch,
-    sequence: SequenceNumber,
-) -> list[Digest]:
-    """Leaves of the state root: history, time, tables by name, configuration, sequence. The epoch's membership and
-    parameters follow from the group id, the epoch and the history."""
-    leaves = [
-        encode(["history", history_head]),
-        encode(["time", agreed_time]),
-        *(encode(["table", name, root]) for name, root in sorted(table_roots.items())),
-        encode(["configuration", group_id, epoch]),
-        encode(["sequence", sequence]),
-    ]
-    return [leaf_digest(leaf) for leaf in leaves]
+    pages: tuple[Mapping[bytes, Digest], ...]
+    buckets: tuple[Digest, ...]
 
 
 class BucketTree:
     """The digests of one table's pages, in memory."""
 
     def __init__(self) -> None:
-        self._buckets: list[dict[bytes, Digest]] = [{} for _ in range(BUCKETS)]
-        self._leaves = [_bucket_leaf({})] * BUCKETS
+        self._pages: list[dict[bytes, Digest]] = [{} for _ in range(BUCKETS)]
+        self._buckets = [EMPTY_BUCKET] * BUCKETS
         self._changed: set[int] = set()
+        self._frozen: set[int] = set()
+        """Buckets whose pages a FrozenTree shares: they are copied before they change."""
         self._root: Digest | None = None
 
     def set(self, page: bytes, digest: Digest | None) -> None:
         """Give the page a digest; None removes it, as empty."""
-        number = sha256(page).digest()[0]
+        number = bucket_of(page)
+        if number in self._frozen:
+            self._frozen.discard(number)
+            self._pages[number] = dict(self._pages[number])
         if digest is None:
-            self._buckets[number].pop(page, None)
+            self._pages[number].pop(page, None)
         else:
-            self._buckets[number][page] = digest
+            self._pages[number][page] = digest
         self._changed.add(number)
         self._root = None
 
     def root(self) -> Digest:
         if self._root is None:
             for number in self._changed:
-                self._leaves[number] = _bucket_leaf(self._buckets[number])
+                self._buckets[number] = bucket_digest(self._pages[number])
             self._changed.clear()
-            self._root = merkle_root(self._leaves)
+            self._root = table_root(self._buckets)
         return self._root
 
+    def get(self, page: bytes) -> Digest | None:
+        return self._pages[bucket_of(page)].get(page)
+
+    def buckets(self) -> tuple[Digest, ...]:
+        self.root()
+        return tuple(self._buckets)
+
+    def bucket(self, number: int) -> Mapping[bytes, Digest]:
+        return self._pages[number]
+
+    def freeze(self) -> FrozenTree:
+        """Cheap: what does not change is shared."""
+        self._frozen = set(range(BUCKETS))
+        return FrozenTree(tuple(self._pages), self.buckets())
+
     def pages(self) -> dict[bytes, Digest]:
-        return {page: digest for bucket in self._buckets for page, digest in bucket.items()}
+        return {page: digest for bucket in self._pages for page, digest in bucket.items()}
 
 
 class PageDigests:
@@ -97,14 +90,13 @@ class PageDigests:
     `rows_tables` maps a table's name to the name of its SQL table.
     """
 
+    SQL_CREATE = (_CREATE,)
+
     def __init__(self, connection: sqlite3.Connection, rows_tables: Mapping[str, str]) -> None:
         self._connection = connection
         self._rows_tables = dict(sorted(rows_tables.items()))
         self._trees: dict[str, BucketTree] = {}
         self._dirty: dict[str, set[bytes]] = {}
-
-    def create(self) -> None:
-        self._connection.execute(_CREATE)
 
     def load(self) -> None:
         """Read the mirror from SQLite, whatever it held."""
@@ -132,12 +124,29 @@ class PageDigests:
                 dirty.clear()
         return {name: tree.root() for name, tree in self._trees.items()}
 
+    def tree(self, name: str) -> BucketTree:
+        """A table's digests as of the last refresh."""
+        return self._trees[name]
+
+    def freeze(self) -> dict[str, FrozenTree]:
+        """All digests as of the last refresh."""
+        return {name: tree.freeze() for name, tree in self._trees.items()}
+
+    def forget(self) -> None:
+        """All rows are removed, inside the caller's transaction."""
+        self._connection.execute("DELETE FROM page_digests")
+        self.load()
+
+    def is_dirty(self, name: str, page: bytes) -> bool:
+        """Whether rows of the page changed since the last refresh."""
+        return page in self._dirty[name]
+
     def stored(self, name: str) -> dict[bytes, Digest]:
         """Digests of a table's pages as of the last refresh."""
         return self._trees[name].pages()
 
     def recomputed(self, name: str) -> dict[bytes, Digest]:
-        """Digests of a table's pages from its rows alone, for scrubbing: compare with `stored` after a refresh."""
+        """Digests of a table's pages from its rows alone: compare with `stored` after a refresh."""
         rows = self._connection.execute(
             f"SELECT page, key, row FROM {self._rows_tables[name]} ORDER BY page, key"  # noqa: S608 - our name
         )
@@ -168,12 +177,3 @@ class PageDigests:
                 changed.append((digest, name, page))
         self._connection.executemany(_STORE, changed)
         self._connection.executemany(_REMOVE, emptied)
-
-
-def _bucket_leaf(pages: Mapping[bytes, Digest]) -> Digest:
-    return leaf_digest(digest_of_parts(b"quorate/bucket/1", *_flat(sorted(pages.items()))))
-
-
-def _flat(items: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    for item in items:
-        yield from item

@@ -9,36 +9,29 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
-from crypto.canonical import encode
-from crypto.digest import Digest, digest_of
+from crypto.digest import Digest
 from crypto.errors import CryptoError
-from pbft.core.application import Key, RangePages, Row, RowChange, TableSpec
+from pbft.core.application import Key, Row, RowChange, TableSpec
 from pbft.core.errors import invariant
 from pbft.core.group import Group
-from pbft.state.errors import StateError, StorageGuard
+from pbft.core.state_messages import KeyedRow
+from pbft.state.errors import StorageGuard
+from pbft.state.opening import IN_MEMORY, Meta, MetaValue, connect, open_schema, read_meta, write_meta
 from pbft.state.pages import PageDigests
+from pbft.state.snapshot import copy_of, open_reader
 from pbft.state.table import Stored, Table, decode_row, encode_row
 
-SCHEMA_VERSION = 1
 CACHE_ROWS = 20_000
 """Rows of one table in each of the cache's two generations."""
-
-IN_MEMORY = ":memory:"
-
-_CREATE_META = "CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB) WITHOUT ROWID"
-_WRITE_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_REMEDY = "restore a copy of the replica's whole directory, or leave the replica out"
-
-Meta = dict[str, int | bytes | None]
 
 
 class StateStore:
     """Rows (see `pbft.core.application`) and their digests.
 
-    Raises StateError for a database of another group, program version or set of tables; any method StorageFailure.
+    Raises StateError for a database of another group, program version or set of tables, StateDamaged for one that
+    cannot be relied on; any method raises StorageFailure.
     """
 
     def __init__(
@@ -66,11 +59,11 @@ class StateStore:
         self._in_operation = False
         self._layered: list[Table] = []
         self._durable = False
-        self._connection = self._connect()
+        self._connection = connect(self.path, self.guard)
         self.digests = PageDigests(self._connection, {name: held.sql_name for name, held in self._tables.items()})
         try:
             with self.guard:
-                self._open_schema(group)
+                open_schema(self._connection, self.guard, self._tables.values(), group, PageDigests.SQL_CREATE)
                 self.digests.load()
         except BaseException:
             self._connection.close()
@@ -222,14 +215,73 @@ class StateStore:
         with self.guard:
             return self.digests.refresh()
 
+    # -- pages, for state transfer and scrubbing: past the rows in memory, so between batches only ------------------
+
+    @property
+    def rows_tables(self) -> dict[str, str]:
+        """SQL tables by name of the table."""
+        return {name: held.sql_name for name, held in self._tables.items()}
+
+    def page_rows(self, table: str, page: bytes) -> list[KeyedRow]:
+        """Encodings of a page's keys and rows, in key order."""
+        with self.guard:
+            return self._connection.execute(self._tables[table].sql_page, (page,)).fetchall()
+
+    def replace_page(self, table: str, page: bytes, rows: Sequence[KeyedRow]) -> list[RowChange]:
+        """Make a page consist of `rows`, inside the transaction; return what changed. `forget_rows` must follow.
+
+        Raises InvariantViolation for rows that belong elsewhere.
+        """
+        held = self._tables[table]
+        old, new = dict(self.page_rows(table, page)), dict(rows)
+        removed = sorted(old.keys() - new.keys())
+        changes = [RowChange(table, held.layout.decode(key), None) for key in removed]
+        for key, row in rows:
+            if old.get(key) != row:
+                decoded, columns = self._parse(held, key, row)
+                invariant(held.layout.locate(decoded) == (page, key), f"a row of table {table} in a wrong page")
+                changes.append(RowChange(table, decoded, columns))
+        with self.guard:
+            self._connection.executemany(held.sql_delete, [(page, key) for key in removed])
+            puts = [(page, key, row) for key, row in rows if old.get(key) != row]
+            self._connection.executemany(held.sql_put, puts)
+            self.digests.mark(table, {page})
+        return changes
+
+    def remove_all_rows(self) -> None:
+        """Empty all tables, inside the transaction. `forget_rows` must follow."""
+        with self.guard:
+            for held in self._tables.values():
+                self._connection.execute(held.sql_clear)
+            self.digests.forget()
+
+    def forget_rows(self) -> None:
+        """Drop what is cached of rows."""
+        for held in self._tables.values():
+            held.forget()
+
+    # -- meta data, snapshots, the end -----------------------------------------------------------------------------
+
     def read_meta(self) -> Meta:
         with self.guard:
-            return dict(self._connection.execute("SELECT name, value FROM meta"))
+            return read_meta(self._connection)
 
-    def write_meta(self, values: Mapping[str, int | bytes | None]) -> None:
+    def write_meta(self, values: Mapping[str, MetaValue]) -> None:
         """Set named values, inside the transaction."""
         with self.guard:
-            self._connection.executemany(_WRITE_META, values.items())
+            write_meta(self._connection, values)
+
+    def open_snapshot(self) -> sqlite3.Connection | None:
+        """A connection that goes on seeing what is committed now; None for a large database in memory.
+
+        The one before must be closed: the log is emptied into the database here, and starts over. Not if somebody
+        else reads the file just now, for nobody is waited for; then it does the next time.
+        """
+        with self.guard:
+            if self.path is None:
+                return copy_of(self._connection)
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            return open_reader(self.path)
 
     def close(self) -> None:
         """Commit what was kept, unless the database failed before, and close. Raises StorageFailure."""
@@ -259,8 +311,8 @@ class StateStore:
         try:
             return held.layout.decode(key), decode_row(row)
         except (CryptoError, ValueError) as error:
-            raise self.guard.failure(
-                f"table {held.spec.name}: the row of key {key.hex()} is damaged ({error}); {_REMEDY}"
+            raise self.guard.damage(
+                f"table {held.spec.name}: the row of key {key.hex()} does not decode: {error}"
             ) from error
 
     def _roll_back(self) -> None:
@@ -273,78 +325,3 @@ class StateStore:
                 self._connection.execute("RELEASE batch")
         with self.guard:
             self.digests.load()
-
-    def _connect(self) -> sqlite3.Connection:
-        if self.path is not None:
-            try:
-                self.path.touch(mode=0o600)
-            except OSError as error:
-                raise StateError(f"{self.path}: cannot be created or opened: {error.strerror}") from error
-        with self.guard:
-            connection = sqlite3.connect(
-                self.path or IN_MEMORY,
-                isolation_level=None,
-                check_same_thread=False,  # its owner may move it to a worker thread, one call at a time
-                cached_statements=512,
-            )
-        with self.guard:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("PRAGMA cache_size = -65536")  # KiB
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
-    def _open_schema(self, group: Group) -> None:
-        names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
-        if not names:
-            self._create(group)
-        elif "meta" not in names:
-            raise StateError(f"{self.path}: not a state database; give the node another path")
-        meta = self.read_meta()
-        expected: list[tuple[str, int | bytes, str]] = [
-            ("schema_version", SCHEMA_VERSION, "run the program that made it"),
-            ("group_id", group.group_id, "check the group file: this is the state of another group"),
-            ("epoch", group.epoch, "take the group file of that epoch"),
-            ("tables", self._tables_digest(), "run the application that made it: this one has other tables"),
-        ]
-        for name, value, remedy in expected:
-            found = meta.get(name)
-            if found != value:
-                raise StateError(
-                    f"{self.path}: {name} is {_shown(found)}, not {_shown(value)}; {remedy}, or {_REMEDY}"
-                )
-
-    def _create(self, group: Group) -> None:
-        statements = chain.from_iterable(held.sql_create for held in self._tables.values())
-        self._connection.execute("BEGIN IMMEDIATE")
-        for statement in (_CREATE_META, *statements):
-            self._connection.execute(statement)
-        self.digests.create()
-        self.write_meta(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "group_id": group.group_id,
-                "epoch": group.epoch,
-                "tables": self._tables_digest(),
-            }
-        )
-        self._connection.execute("COMMIT")
-
-    def _tables_digest(self) -> Digest:
-        """Names the tables and how they are laid out: with another layout, rows would not be found."""
-        specs = [held.spec for held in self._tables.values()]
-        return digest_of(
-            encode([[s.name, [part.value for part in s.key], s.pages.prefix, *_paging(s)] for s in specs])
-        )
-
-
-def _paging(spec: TableSpec) -> tuple[str, int]:
-    pages = spec.pages
-    return ("range", pages.shift) if isinstance(pages, RangePages) else ("hashed", pages.count)
-
-
-def _shown(value: int | bytes | None) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

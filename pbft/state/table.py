@@ -16,6 +16,8 @@ _CREATE_KEY_INDEX = "CREATE INDEX $rows_by_key ON $rows (key)"
 _GET = "SELECT row FROM $rows WHERE page = ? AND key = ?"
 _PUT = "INSERT INTO $rows VALUES (?, ?, ?) ON CONFLICT (page, key) DO UPDATE SET row = excluded.row"
 _DELETE = "DELETE FROM $rows WHERE page = ? AND key = ?"
+_PAGE = "SELECT key, row FROM $rows WHERE page = ? ORDER BY key"
+_CLEAR = "DELETE FROM $rows"
 _ALL = "SELECT key, row FROM $rows ORDER BY page, key"
 _SCAN = "SELECT key, row FROM $rows WHERE"
 
@@ -60,6 +62,7 @@ class Table:
         self.pending: dict[Key, Stored | None] = {}
         self.sql_name = f"rows_{spec.name}"
         self.sql_get, self.sql_put, self.sql_delete, self.sql_all = map(self._sql, (_GET, _PUT, _DELETE, _ALL))
+        self.sql_page, self.sql_clear = map(self._sql, (_PAGE, _CLEAR))
 
     @property
     def sql_create(self) -> list[str]:

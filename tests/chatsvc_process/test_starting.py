@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from chatsvc.application.chat import ChatApplication
-from chatsvc.founding import NAME_CHARACTERS_MAX
+from chatsvc.founding import NAME_CHARACTERS_MAX, ledger_identity
 from chatsvc.groupfile import GroupFile, Member, read_group_file, render_group_file
 from chatsvc.process import EXPIRY_WARNING_DAYS, STATE_NAME, expiring
 from chatsvc.search_index import SearchIndex
 from crypto.tls import make_tls_identity, write_tls_identity
-from pbft.core.effects import Execute
-from pbft.core.frames import NULL_BATCH
-from pbft.core.types import Milliseconds, Now, SequenceNumber
+from pbft.core.effects import Record, RecordKind
+from pbft.core.types import ReplicaId, SequenceNumber
 from pbft.node.ledger import Ledger
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from pbft.state.executor import open_state
-from tests.chatsvc_process.processes import make_group, node, run
+from tests.chatsvc_process.processes import command, make_group, node, run, started
 
 
 def refused(directory: Path, replica: int = 0, *, code: int = 1) -> str:
@@ -93,32 +94,50 @@ def test_the_state_of_another_group(directory: Path, tmp_path: Path) -> None:
     assert "check the group file: this is the state of another group" in line
 
 
-def ledger_of(file: GroupFile, replica: int, directory: Path) -> None:
-    """A ledger as the replica's node begins it."""
-    identity = file.group.group_id + file.members[replica].signing_key
-    Ledger(directory, identity, retained_sequences=1).close()
+def vote_of(file: GroupFile, replica: int) -> None:
+    """Something in the replica's ledger."""
+    identity = ledger_identity(file.group, file.members[replica].signing_key)
+    ledger = Ledger(file.replica_directory(ReplicaId(replica)), identity, retained_sequences=1)
+    ledger.append([Record(RecordKind.PREPARE, SequenceNumber(1), b"a vote")])
+    ledger.close()
 
 
 def test_the_ledger_of_another_replica(directory: Path) -> None:
-    ledger_of(read_group_file(directory), 1, directory / "replica-0")
+    for name in (LEDGER_NAME, WITNESS_NAME):
+        shutil.copy(directory / "replica-1" / name, directory / "replica-0")
     line = refused(directory)
     assert line.startswith(f"{directory}/replica-0/ledger.sqlite: ")
     assert "another group or replica" in line
+    assert not list(directory.glob("replica-0/*damaged*")), "it is left alone"
 
 
-def test_a_ledger_that_is_gone_though_the_state_is_there(directory: Path) -> None:
-    file, index = read_group_file(directory), SearchIndex()
-    executor = open_state(directory / "replica-0" / STATE_NAME, ChatApplication(index), file.group, index)
-    now = Now(steady=Milliseconds(0), wall=Milliseconds(0))
-    executor.execute(Execute(sequence=SequenceNumber(1), batch=NULL_BATCH), now)
-    executor.close()
-    assert "the ledger is gone, though the state has executed 1" in refused(directory)
+@pytest.mark.parametrize("lost", ["ledger.sqlite", "ledger.witness", "*ledger*"])
+async def test_a_ledger_that_is_lost_begins_again_and_says_so(directory: Path, lost: str) -> None:
+    """Every replica got one when its group was founded: one without has forgotten."""
+    home = directory / "replica-0"
+    for path in home.glob(lost):
+        path.unlink()
+    async with started(*command("node", directory, "--replica", 0)) as running:
+        await running.until("ledger begun again: this replica forgot its votes", "gone")
+    assert (home / LEDGER_NAME).exists()
+    assert (home / WITNESS_NAME).exists()
 
 
-@pytest.mark.parametrize("name", ["state.sqlite", "ledger.sqlite"])
-def test_a_store_that_is_garbage(directory: Path, name: str) -> None:
-    (directory / "replica-0" / name).write_bytes(b"garbage" * 1000)
-    assert refused(directory).startswith(f"{directory}/replica-0/{name}")
+async def test_a_ledger_of_garbage_is_kept_and_another_begun(directory: Path) -> None:
+    home = directory / "replica-0"
+    (home / LEDGER_NAME).write_bytes(b"garbage" * 1000)
+    async with started(*command("node", directory, "--replica", 0)) as running:
+        await running.until("ledger begun again", str(home / "ledger.damaged-1"))
+    assert (home / "ledger.damaged-1").read_bytes() == b"garbage" * 1000
+
+
+async def test_a_state_of_garbage_is_kept_and_the_node_runs(directory: Path) -> None:
+    home = directory / "replica-0"
+    (home / STATE_NAME).write_bytes(b"garbage" * 1000)
+    async with node(directory, 0) as running:
+        await running.until("state put aside", str(home / "state.damaged-1"))
+        assert await running.end(signal.SIGTERM) == 0
+    assert (home / "state.damaged-1").read_bytes() == b"garbage" * 1000
 
 
 async def test_two_nodes_on_one_directory(directory: Path) -> None:
@@ -224,7 +243,7 @@ def test_a_group_is_not_founded_over_another(directory: Path) -> None:
 
 
 def test_keys_of_a_group_that_has_run_are_not_replaced_though_its_file_is_gone(directory: Path) -> None:
-    ledger_of(read_group_file(directory), 1, directory / "replica-1")
+    vote_of(read_group_file(directory), 1)
     (directory / "group.toml").unlink()
     before = (directory / "replica-1" / "signing.key").read_bytes()
     finished = run("init", directory)

@@ -32,9 +32,25 @@ from pbft.core.messages import (
     ToClient,
     Unsubscribe,
 )
+from pbft.core.state_messages import (
+    BucketDigests,
+    FetchState,
+    Listings,
+    NotHeld,
+    Pages,
+    StateAnswer,
+    StateContent,
+    StateMeta,
+    WantBuckets,
+    Wanted,
+    WantListings,
+    WantMeta,
+    WantPages,
+)
 from pbft.core.types import (
     ClientSequence,
     EventIndex,
+    Milliseconds,
     ReplicaId,
     SequenceNumber,
     SessionNumber,
@@ -74,6 +90,38 @@ def peer_messages() -> dict[str, PeerMessage]:
         "FETCH": Fetch(wanted=((SequenceNumber(1), digest("x")),)),
         "BODY": Body(sequence=SequenceNumber(1), batch=batch),
         "REQUEST": request,
+        **state_messages(),
+    }
+
+
+def state_messages() -> dict[str, PeerMessage]:
+    """Every question about a state, and every answer."""
+    asked: dict[str, Wanted] = {
+        "meta": WantMeta(),
+        "buckets": WantBuckets(table="lines"),
+        "listings": WantListings(table="lines", buckets=(0, 255), after=b"page"),
+        "pages": WantPages(table="lines", pages=(b"page", b"another")),
+    }
+    told: dict[str, StateContent] = {
+        "nothing": NotHeld(held=SequenceNumber(256)),
+        "meta": StateMeta(
+            history_head=digest("h"),
+            agreed_time=Milliseconds(9),
+            table_roots=(("a", digest("a")), ("b", digest("b"))),
+        ),
+        "buckets": BucketDigests(table="lines", buckets=(digest("b"),) * 256),
+        "listings": Listings(table="lines", buckets=((0, ((b"p", digest("p")),)), (255, ())), more=False),
+        "pages": Pages(table="lines", pages=((b"p", ((b"k", b"row"), (b"l", b"row"))), (b"q", ())), more=True),
+    }
+    at = SequenceNumber(128)
+    questions = {
+        name: FetchState(number=7, sequence=at, state_root=digest("r"), wanted=wanted)
+        for name, wanted in asked.items()
+    }
+    answers = {name: StateAnswer(number=7, sequence=at, content=content) for name, content in told.items()}
+    return {
+        **{f"FETCH-STATE {name}": question for name, question in questions.items()},
+        **{f"STATE {name}": answer for name, answer in answers.items()},
     }
 
 

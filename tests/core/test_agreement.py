@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tests.harness.chaos import CALM, CRASHING, ROUGH, Faults, run_chaos
+from tests.harness.chaos import CALM, CRASHING, PARTED, ROUGH, Faults, run_chaos
 
 SEEDS = st.integers(0, 2**32 - 1)
 HEAVY = Faults(lose=0.3, duplicate=0.3, pause=0.1, crash=0.06, down_max=2, defer=True)
@@ -25,6 +25,17 @@ def test_four_replicas(seed: int, faults: Faults) -> None:
 @given(st.sampled_from([5, 6, 7]), SEEDS, st.sampled_from([ROUGH, CRASHING]))
 def test_five_to_seven_replicas(n: int, seed: int, faults: Faults) -> None:
     run_chaos(n, seed, faults)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.sampled_from([4, 4, 5, 7]), SEEDS)
+def test_with_partitions_that_take_primaries_away(n: int, seed: int) -> None:
+    run_chaos(n, seed, PARTED, operations=10)
+
+
+def test_partitions_do_change_views() -> None:
+    views = [run_chaos(4, seed, PARTED, operations=10) for seed in range(4)]
+    assert max(replica.log.view for cluster in views for replica in cluster.replicas.values()) >= 2
 
 
 @pytest.mark.parametrize("n", [10, 13])

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from pbft.core.effects import IgnoreReason
-from pbft.core.errors import InvariantViolation
-from pbft.core.messages import Query
+from pbft.core.effects import IgnoreReason, RecordKind
+from pbft.core.messages import PeerMessage, Query
 from pbft.core.types import ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
+from tests.harness.votes import Votes
 
 ME = ReplicaId(1)
 K = 4
 
 
-@pytest.mark.parametrize("kind", ["prepare", "commit"])
-def test_pitfall_08_a_vote_of_its_own_that_its_ledger_does_not_know_stops_the_replica(kind: str) -> None:
+OWN: dict[str, Callable[[Craft, int], PeerMessage]] = {
+    "proposal": lambda craft, me: craft.proposal(me, 1, craft.batch(craft.request("x"))),
+    "prepare": lambda craft, me: craft.prepare(me, 1, digest("x")),
+    "commit": lambda craft, me: craft.commit(me, 1, digest("x")),
+    "view change": lambda craft, me: craft.view_change(me, 3),
+    "new view": lambda craft, me: craft.new_view(me + 4, [craft.view_change(s, me + 4) for s in (0, 2, 3)]),
+}
+"""What a forgetful replica may be shown of its own."""
+
+
+@pytest.mark.parametrize(("kind", "me"), [(kind, 0 if kind == "proposal" else 1) for kind in OWN])
+def test_pitfall_08_a_vote_of_its_own_that_its_ledger_does_not_know_makes_a_replica_mute(kind: str, me: int) -> None:
     """It lost its whole directory, and a peer shows it what it had said: it must not say otherwise now."""
     cluster = Cluster()
     craft = Craft(cluster.members)
-    vote = craft.prepare(ME, 1, digest("x")) if kind == "prepare" else craft.commit(ME, 1, digest("x"))
-    cluster.inject(3, ME, vote)
-    with pytest.raises(InvariantViolation, match="must not vote again"):
-        cluster.deliver_all()
+    cluster.inject(3, me, OWN[kind](craft, me))
+    cluster.deliver_all()
+    node = cluster.nodes[ReplicaId(me)]
+    assert node.ignored == {IgnoreReason.NOT_OWN: 1}
+    assert [record.kind for record in node.ledger] == [RecordKind.AMNESIA]
+    (alarm,) = node.alarms
+    assert "stays mute" in alarm
+    said = Votes(cluster)
+    cluster.request("a", to=range(4))
+    cluster.settle(cluster.executed_everywhere(1))
+    assert me not in said.signers, "it learns, and says nothing that counts"
+    assert cluster.replicas[ReplicaId(me)].describe()["role"] == "mute"
 
 
 def test_its_own_votes_that_it_does_know_are_duplicates() -> None:
@@ -47,6 +67,7 @@ def test_a_damaged_state_is_remembered_over_a_restart_and_answers_nobody() -> No
     for first in range(K):
         cluster.request("a", first=first, ack=first)
         cluster.deliver_all()
+    cluster.settle(lambda: cluster.nodes[ME].executed == K)
     assert cluster.replicas[ME].checkpoints.diverged_at == K
     assert cluster.replicas[ME].checkpoints.own_vote(SequenceNumber(K)) is None
     assert cluster.nodes[ME].alarms
@@ -58,10 +79,10 @@ def test_a_damaged_state_is_remembered_over_a_restart_and_answers_nobody() -> No
     replica = cluster.replicas[ME]
     assert replica.checkpoints.diverged_at == K
     assert replica.log.last_executed == K, "nothing is executed on top of it"
-    assert replica.describe()["role"] == "diverged"
+    assert replica.describe()["role"] == "transferring"
     before = len(cluster.replies)
     query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
     cluster.from_client(cluster.members.device("a"), ME, query)
     cluster.deliver_all()
-    assert cluster.nodes[ME].ignored[IgnoreReason.DIVERGED] == 1
+    assert cluster.nodes[ME].ignored[IgnoreReason.STATE_NOT_WHOLE] == 1
     assert [reply for reply in cluster.replies[before:] if reply[0] == ME] == []

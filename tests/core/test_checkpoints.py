@@ -8,10 +8,10 @@ import pytest
 
 from pbft.core.effects import RecordKind
 from pbft.core.messages import CheckpointCertificate, Signed, SlotStatus
-from pbft.core.types import ReplicaId
+from pbft.core.types import ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
-from tests.harness.simnode import Flight
+from tests.harness.simnode import Flight, SimNode
 
 K = 4
 
@@ -68,15 +68,43 @@ def test_votes_for_different_roots_make_no_certificate() -> None:
     assert replica.checkpoints.stable is None
 
 
-def test_a_certificate_ahead_of_execution_raises_nothing() -> None:
-    """Neither h nor the window moves before this replica has executed so far."""
+def test_a_certificate_ahead_of_execution_moves_the_window_and_keeps_what_is_to_be_executed() -> None:
+    """A quorum has the state: what is voted on is above it, also for a replica that is still on its way there."""
     cluster = cluster_of()
     craft = Craft(cluster.members)
-    for sequence in (K, 2 * K, 100 * K, 50 * K):
+    replica, node = cluster.replicas[ReplicaId(1)], cluster.nodes[ReplicaId(1)]
+    batches = [craft.batch(craft.request("a", first)) for first in range(3)]
+    for sequence in (1, 3):
+        cluster.inject(3, 1, craft.commit_certificate(sequence, batches[sequence - 1].digest, (0, 2, 3)))
+    cluster.inject(3, 1, craft.prepare(3, 2, digest("x")))
+    for sequence in (K, 100 * K, 50 * K):
         cluster.inject(3, 1, craft.checkpoint_certificate(sequence, digest("root"), (0, 2, 3)))
     cluster.deliver_all()
-    assert cluster.replicas[ReplicaId(1)].log.low_watermark == 0
-    assert cluster.nodes[ReplicaId(1)].stored == set()
+    assert (replica.log.low_watermark, replica.log.last_executed) == (100 * K, 0)
+    assert [slot.sequence for slot in replica.log.slots()] == [1, 3], "votes alone are worth nothing any more"
+    assert [(record.kind, record.sequence) for record in node.ledger if record.kind is RecordKind.STABLE] == [
+        (RecordKind.STABLE, K),
+        (RecordKind.STABLE, 100 * K),
+    ]
+    assert replica.log.why_outside(SequenceNumber(100 * K + 1)) is None
+
+
+def test_a_replica_that_meets_a_stable_checkpoint_on_its_way_compares_its_state_there() -> None:
+    cluster = cluster_of()
+    cluster.on_send = lambda flight: 3 not in (flight.source, flight.to)
+    run(cluster, 2 * K + 1)
+    cluster.nodes[ReplicaId(3)].executor.state.rows["log", (99,)] = (b"rot",)
+    cluster.on_send = lambda flight: flight.source != 3 or flight.to in (0, 1, 2)
+    damaged = cluster.nodes[ReplicaId(3)]
+    cluster.settle(lambda: bool(damaged.alarms))
+    assert of_kind(damaged, RecordKind.DIVERGED) == [2 * K]
+    cluster.settle(cluster.executed_everywhere(2 * K + 1))
+    assert of_kind(damaged, RecordKind.REPAIRED)
+    cluster.assert_same_state()
+
+
+def of_kind(node: SimNode, kind: RecordKind) -> list[int]:
+    return [record.sequence for record in node.ledger if record.kind is kind]
 
 
 def test_certificates_ahead_take_constant_memory() -> None:
@@ -90,6 +118,7 @@ def test_certificates_ahead_take_constant_memory() -> None:
 
 def test_a_replica_whose_state_differs_says_so_stops_executing_and_does_not_vouch() -> None:
     cluster = cluster_of()
+    cluster.on_send = lambda flight: b"STATE" not in flight.frame[:16]
     run(cluster, 2)
     damaged = cluster.nodes[ReplicaId(3)]
     damaged.executor.state.rows["log", (0,)] = (b"rot",)
@@ -101,7 +130,24 @@ def test_a_replica_whose_state_differs_says_so_stops_executing_and_does_not_vouc
     cluster.advance(3000)
     cluster.deliver_all()
     assert len(damaged.alarms) == 1
-    assert [record.sequence for record in damaged.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+    assert of_kind(damaged, RecordKind.CHECKPOINT) == [K]
+
+
+def test_pitfall_14_a_rotted_row_is_noticed_at_the_next_checkpoint_repaired_and_never_voted_over() -> None:
+    cluster = cluster_of()
+    run(cluster, 2)
+    damaged = cluster.nodes[ReplicaId(3)]
+    damaged.executor.state.rows["log", (0,)] = (b"rot",)
+    run(cluster, 6, start=2)
+    cluster.settle(cluster.executed_everywhere(8))
+    cluster.assert_same_state()
+    assert of_kind(damaged, RecordKind.CHECKPOINT).count(K) == 1, "signed once, and not again after the repair"
+    assert of_kind(damaged, RecordKind.REPAIRED)
+    cluster.crash(3)
+    cluster.restart(3)
+    run(cluster, K, start=8)
+    cluster.settle(cluster.executed_everywhere(8 + K))
+    assert of_kind(damaged, RecordKind.CHECKPOINT)[-1] == 3 * K, "it vouches again"
 
 
 def test_a_replica_that_knows_that_its_state_differs_does_not_vouch_for_what_was_under_way() -> None:
@@ -133,6 +179,7 @@ def test_a_replica_that_knows_that_its_state_differs_does_not_vouch_for_what_was
 
 def test_a_damaged_replica_learns_it_again_after_a_restart() -> None:
     cluster = cluster_of()
+    cluster.on_send = lambda flight: b"STATE" not in flight.frame[:16]
     run(cluster, 2)
     cluster.nodes[ReplicaId(3)].executor.state.rows["log", (0,)] = (b"rot",)
     run(cluster, 4, start=2)
@@ -149,6 +196,7 @@ def test_a_crash_between_the_state_and_the_vote_for_it_is_made_up_for() -> None:
     cluster = cluster_of()
     run(cluster, K - 1)
     node = cluster.nodes[ReplicaId(2)]
+    no_checkpoints(cluster, 2)
     cluster.deferred = True
     cluster.request("a", first=K - 1)
     for _ in range(4):
@@ -161,6 +209,7 @@ def test_a_crash_between_the_state_and_the_vote_for_it_is_made_up_for() -> None:
     assert not [record for record in node.ledger if record.kind is RecordKind.CHECKPOINT]
     cluster.restart(2)
     assert [record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT] == [K]
+    cluster.on_send = None
     cluster.settle(lambda: cluster.replicas[ReplicaId(2)].log.low_watermark == K)
 
 

@@ -111,7 +111,7 @@ def test_the_fullest_status_of_the_largest_group_opens() -> None:
 
 
 def test_each_request_is_checked_once_and_the_memory_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pbft.core.codec.VERIFIED_REQUESTS_MAX", 2)
+    monkeypatch.setattr("pbft.core.claims.VERIFIED_REQUESTS_MAX", 2)
     opener = Opener(GROUP, MEMBERS.verifier)
     requests = [CRAFT.request(name) for name in "abc"]
 
@@ -123,7 +123,7 @@ def test_each_request_is_checked_once_and_the_memory_of_it_is_bounded(monkeypatc
         opener.open_peer(request.wire)
         opener.open_peer(request.wire)
     assert claims() == [1, 0, 0]
-    monkeypatch.setattr("pbft.core.codec.VERIFIED_BYTES_MAX", 200)
+    monkeypatch.setattr("pbft.core.claims.VERIFIED_BYTES_MAX", 200)
     opener.open_peer(requests[0].wire)
     assert claims() == [0, 1, 1]
 
@@ -168,7 +168,12 @@ def _frame(name: str, position: int, value: Value) -> bytes:
         (_frame("PROPOSAL", 1, frames()["PREPARE"]), MalformedMessage, "expected a PRE-PREPARE"),
         (_frame("BODY", 3, encode([5, []])), MalformedMessage, "timestamp 0"),
         (_frame("BODY", 3, encode([5, [frames()["PREPARE"]]])), MalformedMessage, "no REQUEST"),
-        (_frame("STATUS", 2, encode([0, 0, 0, [[1, 1, 0, 0]]])), MalformedMessage, "boolean"),
+        (_frame("STATUS", 2, encode([0, True, [], None, 0, 0, [[1, 1, 0, 0]]])), MalformedMessage, "boolean"),
+        (_frame("STATUS", 2, encode([0, 1, [], None, 0, 0, []])), MalformedMessage, "boolean"),
+        (_frame("STATUS", 2, encode([0, True, [0] * 62, None, 0, 0, []])), MalformedMessage, "at most 61"),
+        (_frame("STATUS", 2, encode([0, True, [-1], None, 0, 0, []])), MalformedMessage, "integer"),
+        (_frame("STATUS", 2, encode([0, True, [], [None], 0, 0, []])), MalformedMessage, "2 items"),
+        (_frame("STATUS", 2, encode([0, True, [], [None, -1], 0, 0, []])), MalformedMessage, "integer"),
         (_frame("FETCH", 2, encode([[1, digest("x")]] * 65)), MalformedMessage, "at most 64"),
     ],
 )

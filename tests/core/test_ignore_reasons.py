@@ -41,12 +41,11 @@ class World:
             self.cluster.inject(source, ME, message)  # type: ignore[arg-type]
         self.cluster.deliver_all()
 
-    def propose(self, sequence: int = 1, *, first: int = 0, signer: int = 0, timestamp: int = NOW) -> None:
-        self.tell(
-            self.craft.proposal(
-                signer, sequence, self.craft.batch(self.craft.request("a", first), timestamp=timestamp)
-            )
-        )
+    def propose(
+        self, sequence: int = 1, *, first: int = 0, signer: int = 0, timestamp: int = NOW, view: int = 0
+    ) -> None:
+        batch = self.craft.batch(self.craft.request("a", first), timestamp=timestamp)
+        self.tell(self.craft.proposal(signer, sequence, batch, view=view))
 
     def ask(self, *firsts: int, ack: int = 0, device: str = "a") -> None:
         for first in firsts:
@@ -172,7 +171,56 @@ def body_unasked(world: World) -> None:
     world.tell(Body(sequence=SequenceNumber(1), batch=world.craft.batch(world.craft.request("a"))))
 
 
+def view_change_under_way(world: World) -> None:
+    """It joined two others on the way to view 2."""
+    for signer in (2, 3):
+        world.tell(world.craft.view_change(signer, 2))
+    world.propose(signer=2, view=2)
+
+
+def begun(world: World, view: int = 2, *, signers: tuple[int, ...] = (0, 2, 3)) -> None:
+    world.tell(world.craft.new_view(view, [world.craft.view_change(signer, view) for signer in signers]))
+
+
 CASES = (
+    Case("proposal while a view change is under way", IgnoreReason.VIEW_CHANGE_UNDER_WAY, view_change_under_way),
+    Case(
+        "view change to an old view", IgnoreReason.OLD_VIEW, then(begun, lambda w: w.tell(w.craft.view_change(3, 1)))
+    ),
+    Case("view change to this view", IgnoreReason.OLD_VIEW, then(begun, lambda w: w.tell(w.craft.view_change(3, 2)))),
+    Case(
+        "view change to a lower view than before",
+        IgnoreReason.OLD_VIEW,
+        lambda w: w.tell(w.craft.view_change(3, 5), w.craft.view_change(3, 4)),
+    ),
+    Case("new view of an old view", IgnoreReason.OLD_VIEW, then(begun, lambda w: begun(w, 1, signers=(0, 2, 3)))),
+    Case("view change twice", IgnoreReason.DUPLICATE, lambda w: w.tell(*[w.craft.view_change(3, 1)] * 2)),
+    Case("new view twice", IgnoreReason.DUPLICATE, then(begun, begun)),
+    Case(
+        "second view change",
+        IgnoreReason.CONFLICTING_VOTE,
+        lambda w: w.tell(
+            w.craft.view_change(3, 1), w.craft.view_change(3, 1, w.craft.prepared(1, digest("x"), (1, 2)))
+        ),
+    ),
+    Case(
+        "second new view",
+        IgnoreReason.CONFLICTING_PROPOSAL,
+        then(begun, lambda w: begun(w, signers=(0, 1, 3))),
+    ),
+    Case("its own prepare, unknown", IgnoreReason.NOT_OWN, lambda w: w.tell(w.craft.prepare(ME, 1, digest("x")))),
+    Case("its own commit, unknown", IgnoreReason.NOT_OWN, lambda w: w.tell(w.craft.commit(ME, 1, digest("x")))),
+    Case("its own view change, unknown", IgnoreReason.NOT_OWN, lambda w: w.tell(w.craft.view_change(ME, 1))),
+    Case("its own new view, unknown", IgnoreReason.NOT_OWN, lambda w: begun(w, 1)),
+    Case(
+        "its own proposal, unknown",
+        IgnoreReason.NOT_OWN,
+        then(
+            lambda w: begun(w, 4),
+            lambda w: w.tell(*[w.craft.view_change(signer, 5) for signer in (2, 3)]),
+            lambda w: w.propose(5, signer=ME, view=5),
+        ),
+    ),
     Case("prepare of an old view", IgnoreReason.OLD_VIEW, old_view),
     Case("prepare", IgnoreReason.FUTURE_VIEW, lambda w: w.tell(w.craft.prepare(2, 1, digest("x"), view=1))),
     Case("commit", IgnoreReason.FUTURE_VIEW, lambda w: w.tell(w.craft.commit(2, 1, digest("x"), view=2**62))),
@@ -257,7 +305,7 @@ CASES = (
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
-    Case("a query to a damaged replica", IgnoreReason.DIVERGED, read_of_a_damaged_state),
+    Case("a query to a damaged replica", IgnoreReason.STATE_NOT_WHOLE, read_of_a_damaged_state),
     Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),
     Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),
     Case(

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from random import Random
 
 import pytest
 
-from crypto.digest import Digest
-from pbft.core.messages import Checkpoint, Commit, Prepare, PrePrepare, Proposal, Signed
 from pbft.core.types import ReplicaId
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft
-from tests.harness.simnode import Flight
-
-
-class Votes:
-    """Everything that replicas ever said in one run: two different votes in one place are a failure."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.seen: dict[tuple[object, ...], Digest] = {}
-        cluster.on_send = self
-
-    def __call__(self, flight: Flight) -> bool:
-        message = self.cluster.openers[flight.to].parse_peer(flight.frame).value
-        vote = message.pre_prepare if isinstance(message, Proposal) else message
-        if isinstance(vote, Signed):
-            for place, said in self._places(vote):
-                first = self.seen.setdefault(place, said)
-                assert first == said, self.cluster.report(f"a second, different vote: {place}")
-        return True
-
-    def _places(self, vote: Signed[object]) -> Iterator[tuple[tuple[object, ...], Digest]]:
-        match vote.message:
-            case PrePrepare() | Prepare() as message:
-                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
-            case Commit() as message:
-                yield (vote.signer, "committed", message.view, message.sequence), message.batch_digest
-                yield (vote.signer, "accepted", message.view, message.sequence), message.batch_digest
-            case Checkpoint() as message:
-                yield (vote.signer, "checkpoint", message.sequence), message.state_root
+from tests.harness.votes import Votes
 
 
 def effects_of_a_run(replica: int) -> int:
@@ -159,3 +129,87 @@ def test_the_primary_does_not_use_a_sequence_number_again_after_a_restart() -> N
         cluster.request("a", first=2 * restart, ack=2 * restart)
         cluster.settle(cluster.executed_everywhere(2 * restart + 2))
     cluster.assert_same_state()
+
+
+# -- the same through a view change
+
+
+def until_the_timers(replica: int, votes: Votes) -> Cluster:
+    """The primary is dead; one batch is prepared by some; the next thing to happen is the backups' VIEW-CHANGE."""
+    cluster = votes.cluster
+    cluster.on_send = lambda flight: votes(flight) and b"COMMIT" not in flight.frame[:16]
+    cluster.request("a", to=range(4))
+    cluster.deliver_all()
+    cluster.crash(0)
+    cluster.on_send = votes
+    cluster.advance(900)
+    cluster.flying.clear()
+    cluster.nodes[ReplicaId(replica)].fuse = 10_000
+    return cluster
+
+
+def view_changed(cluster: Cluster) -> bool:
+    alive = [replica for me, replica in cluster.replicas.items() if cluster.nodes[me].alive]
+    return all(replica.log.in_view and replica.log.view for replica in alive) and cluster.executed_everywhere(1)()
+
+
+def effects_of_a_view_change(replica: int) -> int:
+    cluster = until_the_timers(replica, Votes(Cluster()))
+    cluster.settle(lambda: view_changed(cluster))
+    fuse = cluster.nodes[ReplicaId(replica)].fuse
+    assert fuse is not None
+    return 10_000 - fuse
+
+
+@pytest.mark.parametrize("power_loss", [False, True])
+@pytest.mark.parametrize("replica", [1, 2, 3])
+def test_pitfall_08_a_crash_between_any_two_effects_of_a_view_change_changes_no_vote(
+    replica: int, power_loss: bool
+) -> None:
+    total = effects_of_a_view_change(replica)
+    assert total > 20
+    for fuse in range(total):
+        cluster = until_the_timers(replica, Votes(Cluster()))
+        node = cluster.nodes[ReplicaId(replica)]
+        node.fuse = fuse
+        for _ in range(80):
+            cluster.advance(50)
+            cluster.deliver_all()
+            if not node.alive:
+                break
+        assert not node.alive
+        if power_loss:
+            node.executor.lose_power()
+        # The world has changed: another request is here, and the old primary with it.
+        cluster.restart(replica)
+        cluster.restart(0)
+        cluster.request("b", to=range(4))
+        cluster.settle(cluster.executed_everywhere(2), within_ms=15_000)
+        cluster.assert_same_state()
+        assert not any(node.evidence or node.alarms for node in cluster.nodes.values())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pitfall_09_a_whole_group_restarts_again_and_again_in_the_middle_of_view_changes(seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - a schedule, not a secret
+    cluster = Cluster(checkpoint_interval=4, pipeline_depth=3)
+    votes = Votes(cluster)
+    for asked in range(1, 8):
+        cluster.request("a", first=asked - 1, ack=asked - 1, to=range(4))
+        silent = {replica.group.primary(replica.log.view) for replica in cluster.replicas.values()}
+        cluster.on_send = lambda flight, silent=silent: votes(flight) and flight.source not in silent
+        cluster.deliver_all()
+        cluster.advance(random.randrange(1000, 2500))
+        for _ in range(random.randrange(60)):
+            if cluster.flying:
+                cluster.deliver(cluster.flying.pop(random.randrange(len(cluster.flying))))
+        for me in cluster.nodes:
+            cluster.crash(me, power_loss=random.random() < 0.3)
+        cluster.on_send = votes
+        for me in cluster.nodes:
+            cluster.restart(me)
+        cluster.request("a", first=asked - 1, ack=asked - 1, to=range(4))
+        cluster.settle(cluster.executed_everywhere(asked), within_ms=60_000)
+    cluster.assert_same_state()
+    assert max(replica.log.view for replica in cluster.replicas.values()) > 0
+    assert not any(node.evidence or node.alarms for node in cluster.nodes.values())

@@ -7,8 +7,8 @@ import pytest
 from pbft.core.codec import Opener
 from pbft.core.effects import Alarm, Effects, Record, RecordKind, Recovered, Send, SetTimer, Timer, merge_effects
 from pbft.core.errors import InvariantViolation, UnsafeVote
-from pbft.core.frames import wire_of
-from pbft.core.messages import Fetch, PeerMessage, Status
+from pbft.core.frames import NULL_BATCH, wire_of
+from pbft.core.messages import Fetch, NewView, PeerMessage, Signed, Status, ViewChange
 from pbft.core.replica import Replica
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber, View
 from pbft.core.voting_rules import VotingRules
@@ -95,7 +95,104 @@ def test_what_is_below_the_stable_checkpoint_is_forgotten() -> None:
 def test_the_votes_read_back_bind_like_those_just_made() -> None:
     replica, _ = start(proposal(), record(RecordKind.PREPARE, 1, CRAFT.prepare(1, 1, X.digest).wire))
     with pytest.raises(UnsafeVote):
-        replica.rules.sign_prepare(CRAFT.proposal(0, 1, Y))
+        replica.rules.sign_prepare(CRAFT.proposal(0, 1, Y).pre_prepare.message)
+
+
+VC1, VC2, VC5 = (CRAFT.view_change(1, view) for view in (1, 2, 5))
+NV1, NV2 = (CRAFT.new_view(view, [CRAFT.view_change(signer, view) for signer in (0, 1, 2)]) for view in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("records", "view", "in_view"),
+    [
+        ((), 0, True),
+        ((VC1,), 1, False),
+        ((VC1, NV1), 1, True),
+        ((NV1, VC1), 1, True),
+        ((VC1, NV1, VC2), 2, False),
+        ((VC2, NV1), 2, False),
+        ((VC1, NV1, VC2, NV2), 2, True),
+        ((VC5, NV2), 5, False),
+    ],
+    ids=["nothing", "asked", "begun", "begun, in another order", "asked again", "dropped", "begun again", "far"],
+)
+def test_it_stands_in_the_highest_view_that_its_ledger_tells_of(
+    records: tuple[Signed[ViewChange] | Signed[NewView], ...], view: int, in_view: bool
+) -> None:
+    kinds = {ViewChange: RecordKind.VIEW_CHANGE, NewView: RecordKind.NEW_VIEW}
+    replica, _ = start(*[record(kinds[type(each.message)], 0, each.wire) for each in records])
+    assert (replica.log.view, replica.log.in_view) == (view, in_view)
+    for lower in range(1, view + in_view):
+        with pytest.raises(UnsafeVote):
+            replica.rules.enter_view(View(lower))
+    assert (replica.votes.new_view is not None) == (in_view and view > 0)
+    assert (replica.votes.of(ReplicaId(1)) is not None) == (not in_view)
+
+
+def test_votes_of_a_view_that_was_left_are_not_its_votes_of_the_view_it_is_in() -> None:
+    """What it prepared is kept, for its next VIEW-CHANGE must show it."""
+    replica, _ = start(
+        proposal(),
+        record(RecordKind.PREPARE, 1, CRAFT.prepare(1, 1, X.digest).wire),
+        record(RecordKind.PREPARED, 1, CRAFT.prepared(1, X.digest, (1, 2)).wire),
+        record(RecordKind.COMMIT, 1, CRAFT.commit(1, 1, X.digest).wire),
+        record(RecordKind.VIEW_CHANGE, 0, VC1.wire),
+    )
+    slot = replica.log.get(1)
+    assert slot is not None
+    assert (slot.pre_prepare, slot.prepares, slot.commits) == (None, {}, {})
+    assert slot.prepared == CRAFT.prepared(1, X.digest, (1, 2))
+    assert slot.holds(X.digest) == X
+
+
+def test_what_a_new_view_proposed_again_is_accepted_still() -> None:
+    shown = [CRAFT.view_change(signer, 2, CRAFT.prepared(2, X.digest, (1, 2))) for signer in (0, 1, 2)]
+    again = CRAFT.new_view(2, shown)
+    vote = CRAFT.prepare(1, 2, X.digest, view=2)
+    replica, _ = start(record(RecordKind.NEW_VIEW, 0, again.wire), record(RecordKind.PREPARE, 2, vote.wire))
+    slots = [replica.log.get(sequence) for sequence in (1, 2)]
+    assert [slot.accepted for slot in slots if slot is not None] == [NULL_BATCH.digest, X.digest]
+    assert slots[1] is not None
+    assert slots[1].prepares == {1: vote}
+    with pytest.raises(UnsafeVote):
+        replica.rules.sign_prepare(CRAFT.pre_prepare(2, 2, Y.digest, view=2).message)
+
+
+def test_a_primary_that_restarts_in_its_view_does_not_propose_where_its_new_view_did() -> None:
+    shown = [CRAFT.view_change(signer, 1, CRAFT.prepared(2, X.digest, (1, 2))) for signer in (0, 1, 2)]
+    replica, _ = start(record(RecordKind.NEW_VIEW, 0, CRAFT.new_view(1, shown).wire))
+    for sequence in (1, 2):
+        with pytest.raises(UnsafeVote):
+            replica.rules.sign_pre_prepare(View(1), SequenceNumber(sequence), Y)
+    replica.rules.sign_pre_prepare(View(1), SequenceNumber(3), Y)
+
+
+@pytest.mark.parametrize(
+    ("marks", "mute"),
+    [
+        ((), False),
+        ((("lost", b"1"),), True),
+        ((("lost", b"1"), ("back", b"1")), False),
+        ((("back", b"1"), ("lost", b"1")), False),
+        ((("lost", b"1"), ("back", b"1"), ("lost", b"2")), True),
+        ((("lost", b"1"), ("back", b"1"), ("lost", b"2"), ("back", b"2")), False),
+    ],
+    ids=["never", "lost", "back", "in another order", "lost again", "back again"],
+)
+def test_it_is_mute_as_long_as_a_loss_has_no_return(marks: tuple[tuple[str, bytes], ...], mute: bool) -> None:
+    kinds = {"lost": RecordKind.AMNESIA, "back": RecordKind.REJOINED}
+    replica, _ = start(*[record(kinds[what], 0, name) for what, name in marks])
+    assert replica.rules.is_mute is mute
+
+
+def test_a_divergence_counts_until_a_later_repair() -> None:
+    diverged = record(RecordKind.DIVERGED, K, CRAFT.checkpoint_certificate(K, digest("r"), (0, 1, 2)).wire)
+    for records, at in (
+        ((diverged,), K),
+        ((diverged, record(RecordKind.REPAIRED, K, b"")), None),
+        ((record(RecordKind.REPAIRED, K - 1, b""), diverged), K),
+    ):
+        assert start(*records)[0].checkpoints.diverged_at == at
 
 
 # -- what it refuses to start from
@@ -104,7 +201,11 @@ def test_the_votes_read_back_bind_like_those_just_made() -> None:
 STATUS = Status(view=View(0), stable_checkpoint=SequenceNumber(0), last_executed=SequenceNumber(0), slots=())
 
 
-@pytest.mark.parametrize("kind", RecordKind)
+MARKS = {RecordKind.AMNESIA, RecordKind.REJOINED, RecordKind.REPAIRED}
+"""Records that say something by being there."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RecordKind if kind not in MARKS])
 @pytest.mark.parametrize(
     "data", [b"", b"garbage", wire_of(MEMBERS.group.epoch, STATUS)], ids=["", "garbage", "status"]
 )
@@ -119,10 +220,22 @@ def test_a_record_of_another_group_stops_the_node() -> None:
         start(record(RecordKind.PREPARE, 1, other.prepare(1, 1, X.digest).wire))
 
 
-def test_a_stable_checkpoint_that_the_state_has_not_reached_stops_the_node() -> None:
+@pytest.mark.parametrize("kind", [RecordKind.VIEW_CHANGE, RecordKind.NEW_VIEW, RecordKind.STABLE])
+def test_a_record_of_another_kind_than_it_says_stops_the_node(kind: RecordKind) -> None:
+    with pytest.raises(InvariantViolation, match="record"):
+        start(record(kind, 1, CRAFT.prepare(1, 1, X.digest).wire))
+
+
+def test_a_stable_checkpoint_that_the_state_has_not_reached_moves_the_window_and_the_rest_comes_from_peers() -> None:
+    """A loss of power can take the state back: it executes again what the ledger has, and asks for the rest."""
     stable = record(RecordKind.STABLE, K, CRAFT.checkpoint_certificate(K, digest("r"), (0, 1, 2)).wire)
-    with pytest.raises(InvariantViolation, match="the state only reaches 3"):
-        start(stable, last_executed=K - 1)
+    committed = record(RecordKind.COMMITTED, K, CRAFT.commit_certificate(K, X.digest, (0, 2, 3)).wire)
+    replica, effects = start(stable, committed, record(RecordKind.BODY, K, X.wire), last_executed=K - 1)
+    assert (replica.log.low_watermark, replica.log.last_executed) == (K, K - 1)
+    assert [execute.sequence for execute in effects.execute] == [K]
+    replica, effects = start(stable, last_executed=K - 1)
+    assert effects.execute == ()
+    assert replica.log.why_not_to_execute(SequenceNumber(K)) is None
 
 
 @pytest.mark.parametrize(

@@ -265,15 +265,14 @@ def test_executed_bodies_are_not_kept_in_memory_and_come_out_of_the_ledger() -> 
     for me in (0, 1, 2):
         slot = cluster.replicas[ReplicaId(me)].log.get(SequenceNumber(1))
         assert slot is not None
-        assert slot.proposal is not None
-        kept = [slot.proposal.wire, slot.proposal.batch.wire, b"".join(r.wire for r in slot.proposal.batch.requests)]
-        assert b"".join(kept) == b""
+        assert slot.certificate is not None
+        assert (slot.bodies, slot.proposal) == ({}, None)
     cluster.crash(1)
     cluster.restart(1)
     slot = cluster.replicas[ReplicaId(1)].log.get(SequenceNumber(1))
     assert slot is not None
-    assert slot.proposal is not None
-    assert slot.proposal.wire == b""
+    assert slot.pre_prepare is not None
+    assert slot.bodies == {}
     cluster.on_send = None
     cluster.settle(cluster.executed_everywhere(1))
     cluster.assert_same_state()

@@ -30,6 +30,7 @@ from tests.harness.craft import Craft
 from tests.harness.keys import make_group
 
 BACKUP = ReplicaId(1)
+NOW = Milliseconds(0)
 
 
 def backup_alone() -> tuple[Cluster, Craft]:
@@ -217,14 +218,14 @@ def test_the_pool_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("pbft.core.request_pool.POOL_OPERATIONS_MAX", 3)
     pool = RequestPool(Parameters())
     for name in "abc":
-        pool.add(craft.request(name))
+        pool.add(craft.request(name), NOW)
     assert pool.why_refuse(craft.request("d")) is IgnoreReason.POOL_FULL
     monkeypatch.setattr("pbft.core.request_pool.POOL_OPERATIONS_MAX", 100)
     monkeypatch.setattr("pbft.core.request_pool.POOL_BYTES_MAX", 1000)
     assert pool.why_refuse(craft.request("d")) is None
     assert pool.why_refuse(craft.request("d", 0, bytes(600))) is IgnoreReason.POOL_FULL
-    pool.remove(craft.request("a"))
-    pool.remove(craft.request("b"))
+    pool.remove(craft.request("a"), NOW)
+    pool.remove(craft.request("b"), NOW)
     assert pool.why_refuse(craft.request("d", 0, bytes(600))) is None
 
 
@@ -233,13 +234,13 @@ def test_strangers_share_a_small_part_of_the_pool(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pbft.core.request_pool.POOL_STRANGERS_MAX", 2)
     pool = RequestPool(Parameters())
     for name in "abc":
-        pool.add(craft.request(name))
+        pool.add(craft.request(name), NOW)
     for name in "xy":
         assert pool.why_refuse(craft.request(name), is_stranger=True) is None
-        pool.add(craft.request(name), is_stranger=True)
+        pool.add(craft.request(name), NOW, is_stranger=True)
     assert pool.why_refuse(craft.request("z"), is_stranger=True) is IgnoreReason.POOL_FULL
     assert pool.why_refuse(craft.request("d")) is None
-    pool.remove(craft.request("x"))
+    pool.remove(craft.request("x"), NOW)
     assert pool.why_refuse(craft.request("z"), is_stranger=True) is None
 
 
@@ -248,9 +249,9 @@ def test_devices_are_served_in_turn() -> None:
     craft = Craft(members)
     pool = RequestPool(Parameters(batch_operations_max=3))
     for first in range(4):
-        pool.add(craft.request("a", first))
-    pool.add(craft.request("b"))
-    pool.add(craft.request("c"))
+        pool.add(craft.request("a", first), NOW)
+    pool.add(craft.request("b"), NOW)
+    pool.add(craft.request("c"), NOW)
     names = [[members.device_name(request.device) for request in pool.take()] for _ in range(3)]
     assert names == [["a", "b", "c"], ["a", "a", "a"], []]
 
@@ -258,8 +259,8 @@ def test_devices_are_served_in_turn() -> None:
 def test_a_request_over_the_batch_limit_goes_alone() -> None:
     craft = Craft(make_group(4))
     pool = RequestPool(Parameters(batch_operations_max=2))
-    pool.add(craft.request("a", 0, b"1", b"2", b"3"))
-    pool.add(craft.request("b"))
+    pool.add(craft.request("a", 0, b"1", b"2", b"3"), NOW)
+    pool.add(craft.request("b"), NOW)
     assert [len(pool.take()) for _ in range(3)] == [1, 1, 0]
 
 
@@ -296,11 +297,11 @@ def test_the_pool_counts_right_whatever_happens(actions: list[tuple[str, SignedR
             assert sum(len(each.message.operations) for each in taken) <= 5
             waiting -= {each.wire for each in taken}
         elif request is not None and action == "add" and pool.why_refuse(request) is None:
-            pool.add(request)
+            pool.add(request, NOW)
             held[request.wire] = request
             waiting.add(request.wire)
         elif request is not None and action == "remove":
-            pool.remove(request)
+            pool.remove(request, NOW)
             for wire in [wire for wire, each in held.items() if names(each) & names(request)]:
                 del held[wire]
                 waiting.discard(wire)

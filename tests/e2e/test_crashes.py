@@ -67,24 +67,6 @@ async def test_a_killed_replica_comes_back_and_nothing_is_lost(tmp_path: Path, v
         assert [report["evidence"] for report in reports] == [0, 0, 0, 0]
 
 
-async def test_all_replicas_killed_at_once_lose_nothing_that_was_accepted(tmp_path: Path) -> None:
-    signer = Ed25519Signer.generate()
-    async with running_group(tmp_path, parameters=Parameters(checkpoint_interval=16)) as group:
-        await group.start(0, 1, 2, 3)
-        await group.until(lambda reports: len(reports) == 4)
-        async with Chat.connect(group.directory, signer, timeout=30) as chat:
-            await chat.register("alice")
-            await chat.create("room")
-            await talk(chat, 0, 25)
-            for replica in range(4):
-                await group.end(replica, signal.SIGKILL)
-            await group.start(0, 1, 2, 3)
-            await talk(chat, 25, 50)
-            said = [message.body for message in await chat.history("room", limit=1000)]
-        assert said == [f"line {number}" for number in range(50)]
-        await group.until_equal()
-
-
 async def test_a_backup_that_slept_through_several_windows_catches_up_from_the_archives(tmp_path: Path) -> None:
     signer = Ed25519Signer.generate()
     async with running_group(tmp_path, parameters=Parameters(checkpoint_interval=8)) as group:

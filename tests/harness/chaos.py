@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from pbft.core.effects import Timer
 from pbft.core.messages import SignedRequest
 from pbft.core.types import ReplicaId
+from pbft.core.view_timer import LEVEL_MAX
 from tests.harness.cluster import Cluster
+from tests.harness.simnode import Flight
+from tests.harness.votes import Votes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,8 @@ class Faults:
     power_loss: float = 0.3
     """Of the crashes: those that take the state back to its last checkpoint."""
     down_max: int = 0
+    cut: float = 0.0
+    """Of a partition: the primary or another alone, or halves; and of its end."""
     defer: bool = False
     """Whether the results of execution come later, between other messages."""
 
@@ -28,6 +34,7 @@ class Faults:
 CALM = Faults(lose=0.0, duplicate=0.0, pause=0.02)
 ROUGH = Faults(lose=0.2, duplicate=0.2, pause=0.05, defer=True)
 CRASHING = Faults(lose=0.1, duplicate=0.1, pause=0.05, crash=0.02, down_max=1, defer=True)
+PARTED = Faults(lose=0.05, duplicate=0.05, pause=0.15, crash=0.005, down_max=1, cut=0.03, defer=True)
 
 
 @dataclass
@@ -39,6 +46,15 @@ class Chaos:
     faults: Faults
     operations: int
     requests: list[SignedRequest] = field(default_factory=list)
+    apart: frozenset[int] = frozenset()
+    """Replicas that are cut off from the others, not from each other."""
+
+    def __post_init__(self) -> None:
+        self.votes = Votes(self.cluster)
+        self.cluster.on_send = lambda flight: self.votes(flight) and self._connected(flight)
+
+    def _connected(self, flight: Flight) -> bool:
+        return (flight.source in self.apart) == (flight.to in self.apart)
 
     def run(self) -> None:
         while len(self.requests) < self.operations:
@@ -55,6 +71,8 @@ class Chaos:
             cluster.advance(random.randrange(400))
         if random.random() < faults.crash:
             self._crash_or_restart()
+        if random.random() < faults.cut:
+            self._cut_or_mend()
         if faults.defer and random.random() < 0.5:
             cluster.pump(random.choice(list(cluster.nodes)))
         if not cluster.flying:
@@ -65,11 +83,12 @@ class Chaos:
         if random.random() < faults.duplicate:
             cluster.flying.append(flight)
         cluster.deliver(flight)
+        check_alive(cluster)
 
     def heal(self) -> None:
         """Everybody runs, nothing is lost any more, and clients ask all replicas again, as often as needed."""
         cluster = self.cluster
-        cluster.deferred = False
+        cluster.deferred, self.apart = False, frozenset()
         for me, node in cluster.nodes.items():
             cluster.pump(me)
             node.fuse = None
@@ -84,7 +103,7 @@ class Chaos:
             cluster.deliver_all()
             if done():
                 break
-        cluster.settle(done)
+        cluster.settle(done, within_ms=HEALED_WITHIN_MS)
         cluster.assert_same_state()
         for request in self.requests:
             named = request.message
@@ -97,6 +116,17 @@ class Chaos:
         device, first = "abc"[number % 3], number // 3
         to = self.random.sample(self.cluster.group.replicas, self.random.randint(1, 2))
         self.requests.append(self.cluster.request(device, first=first, to=to))
+
+    def _cut_or_mend(self) -> None:
+        """Every second partition takes the primary of the highest view away."""
+        if self.apart:
+            self.apart = frozenset()
+            return
+        replicas = self.cluster.group.replicas
+        view = max(replica.log.view for replica in self.cluster.replicas.values())
+        size = self.random.choice((1, 1, self.cluster.group.faulty_max, len(replicas) // 2))
+        apart = {self.cluster.group.primary(view)} if self.random.random() < 0.5 else set()
+        self.apart = frozenset([*apart, *self.random.sample(replicas, size)][:size])
 
     def _crash_or_restart(self) -> None:
         cluster, random = self.cluster, self.random
@@ -112,6 +142,25 @@ class Chaos:
                 cluster.crash(me, power_loss=random.random() < self.faults.power_loss)
             else:
                 cluster.nodes[me].fuse = random.randrange(6)
+
+
+HEALED_WITHIN_MS = 2 * (1000 << LEVEL_MAX) + 10_000
+"""Two timeouts at their cap: the primary of the first view may be the one that is down."""
+
+
+def check_alive(cluster: Cluster) -> None:
+    """Everybody who lives is woken again, and a new primary is timed once a quorum waits for it."""
+    for me, node in cluster.nodes.items():
+        if not node.alive or node.inputs:
+            continue
+        replica = cluster.replicas[me]
+        assert Timer.STATUS in node.timers, cluster.report(f"{me} sleeps for ever")
+        waited_for = replica.votes.wanted_by(cluster.group.quorum) >= replica.log.view
+        if not replica.log.in_view and waited_for:
+            timed = replica.views.timer.is_armed and Timer.VIEW_CHANGE in node.timers
+            assert timed or replica.rules.is_mute, cluster.report(f"{me} waits for a NEW-VIEW without a timer")
+        if replica.views.timer.is_armed:
+            assert Timer.VIEW_CHANGE in node.timers, cluster.report(f"{me} waits for a timer that was not set")
 
 
 def run_chaos(

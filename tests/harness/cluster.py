@@ -22,6 +22,8 @@ from pbft.core.effects import (
     FromClient,
     FromPeer,
     Input,
+    InstallPages,
+    InstallState,
     LinkUp,
     QueryDone,
     Received,
@@ -40,6 +42,7 @@ from pbft.core.messages import (
     Checkpoint,
     ClientMessage,
     Commit,
+    NewView,
     OperationResult,
     PeerMessage,
     Proposal,
@@ -100,6 +103,13 @@ class Cluster:
         if start:
             for me in self.nodes:
                 self.restart(me, link_up=False)
+            self.introduce()
+
+    def introduce(self) -> None:
+        """Links are up, and everybody has heard of everybody."""
+        for me, replica in self.replicas.items():
+            for peer in self.group.others(me):
+                replica.repair.on_heard(peer, self.now(me).steady)
 
     # -- time, crash and restart
 
@@ -132,6 +142,7 @@ class Cluster:
             records=tuple(node.ledger),
             last_executed=node.executor.state.last_executed,
             checkpoint=node.executor.state.checkpoint,
+            is_whole=node.executor.state.is_whole,
         )
         self.step(node.me, recovered)
         if link_up:
@@ -286,6 +297,8 @@ class Cluster:
                 yield lambda send=send, peer=peer: self._send(node, send, peer)  # type: ignore[misc]
         for reply in effects.reply:
             yield lambda reply=reply: self._reply(node, reply)  # type: ignore[misc]
+        for install in effects.install:
+            yield lambda install=install: self._install(node, install)  # type: ignore[misc]
         for execute in effects.execute:
             yield lambda execute=execute: self._execute(node, execute)  # type: ignore[misc]
         for read in effects.read:
@@ -293,6 +306,9 @@ class Cluster:
         for serve in effects.serve:
             frames = archived_frames(node, serve, Opener(self.group, self.members.verifier))
             yield lambda serve=serve, frames=frames: self._serve(node, serve, frames)  # type: ignore[misc]
+        for ask in effects.serve_state:
+            answer = node.executor.serve_state(ask.fetch)
+            yield lambda ask=ask, answer=answer: self.inject(node.me, ask.to, answer)  # type: ignore[misc]
         yield lambda: node.timers.update({timer.timer: timer.at for timer in effects.timers})
         node.evidence.extend(effects.evidence)
         node.alarms.extend(alarm.text for alarm in effects.alarms)
@@ -300,15 +316,27 @@ class Cluster:
 
     def _persist(self, node: SimNode, records: tuple[Record, ...]) -> None:
         node.ledger += [*node.archive, *records]
-        node.stored.update(record.data for record in [*node.archive, *records])
+        for record in [*node.archive, *records]:
+            node.stored.update(self._statements_in(record))
         node.archive.clear()
+
+    def _statements_in(self, record: Record) -> Iterator[bytes]:
+        yield record.data
+        if record.kind not in (RecordKind.PROPOSAL, RecordKind.NEW_VIEW):
+            return
+        match Opener(self.group, self.members.verifier).parse_peer(record.data).value:
+            case Proposal(pre_prepare=pre_prepare):
+                yield pre_prepare.wire
+            case Signed(message=NewView(pre_prepares=pre_prepares)):
+                yield from (each.wire for each in pre_prepares)
 
     def _send(self, node: SimNode, send: Send, peer: ReplicaId) -> None:
         assert peer != node.me, "a replica sent to itself"
         message = send.message
         signer = message.pre_prepare.signer if isinstance(message, Proposal) else getattr(message, "signer", None)
         if signer == node.me and not isinstance(message, Body):
-            assert message.wire in node.stored, self.report(f"{node.me} sent {message} before it was stored")  # type: ignore[union-attr]
+            wire = message.pre_prepare.wire if isinstance(message, Proposal) else message.wire  # type: ignore[union-attr]
+            assert wire in node.stored, self.report(f"{node.me} sent {message} before it was stored")
         if isinstance(message, Signed) and signer == node.me:
             vote = message.message
             if isinstance(vote, Commit):
@@ -331,12 +359,23 @@ class Cluster:
                 key = (reply.device, message.session, result.client_sequence)
                 self.results.setdefault(key, {})[node.me] = result
 
+    def _install(self, node: SimNode, install: InstallPages | InstallState) -> None:
+        node.inputs = deque(each for each in node.inputs if not isinstance(each, QueryDone | EventsDone))
+        if isinstance(install, InstallPages):
+            node.executor.install_pages(install)
+        else:
+            node.inputs.append(node.executor.install_state(install, self.now(node.me)))
+
     def _execute(self, node: SimNode, execute: Execute) -> None:
         if self.group.is_checkpoint(execute.sequence):
             self._persist(node, ())
         if execute.sequence > 1 and self.group.is_checkpoint(SequenceNumber(execute.sequence - 1)):
             vouched = {record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT}
-            assert execute.sequence - 1 in vouched, self.report("executed beyond a checkpoint without a stored vote")
+            stable = max((record.sequence for record in node.ledger if record.kind is RecordKind.STABLE), default=0)
+            mute = self.replicas[node.me].rules.is_mute
+            assert execute.sequence - 1 in vouched or execute.sequence - 1 <= stable or mute, self.report(
+                "executed beyond a checkpoint without a stored vote"
+            )
         node.inputs.append(node.executor.execute(execute, self.now(node.me)))
         agreed = self.order.setdefault(execute.sequence, execute.batch.digest)
         assert agreed == execute.batch.digest, self.report(f"two batches were executed at {execute.sequence}")

@@ -1,49 +1,128 @@
-"""An executor in memory: a log of operations as the application, and the real exactly-once rule."""
+"""An executor in memory: a log of operations as the application, and the real exactly-once rule.
+
+Its rows lie in pages like those of the real state, so that it can be fetched from a peer and installed page by page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import cast
 
-from crypto.canonical import encode
+from crypto.canonical import decode, encode
 from crypto.digest import Digest, digest_of, digest_of_parts
 from crypto.signing import PublicKey
 from pbft.core.application import Key, Row
-from pbft.core.dedupe import Dedupe, Executed, Standing, Verdict
-from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest
+from pbft.core.dedupe import DEDUPE_TABLES, Dedupe, Executed, Standing, Verdict
+from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest, InstallPages, InstallState, StateInstalled
 from pbft.core.group import Group
 from pbft.core.messages import Checkpoint, OperationResult, Request, SignedRequest
+from pbft.core.state_digest import (
+    BUCKETS,
+    EMPTY_BUCKET,
+    bucket_digest,
+    bucket_of,
+    page_digest,
+    state_root,
+    table_root,
+)
+from pbft.core.state_messages import (
+    BucketDigests,
+    FetchState,
+    KeyedRow,
+    Listings,
+    NotHeld,
+    Pages,
+    StateAnswer,
+    StateContent,
+    StateMeta,
+    WantBuckets,
+    WantListings,
+    WantMeta,
+    WantPages,
+)
 from pbft.core.types import ClientSequence, EventIndex, Milliseconds, Now, SequenceNumber, SessionNumber
 
 Name = tuple[PublicKey, SessionNumber, ClientSequence]
 TOPIC = b"log"
+HISTORY = "history"
+TABLES = tuple(sorted(("log", HISTORY, *(spec.name for spec in DEDUPE_TABLES))))
+PAGES = 8
 
 
 @dataclass
 class State:
     """All that an executor remembers; copied for a snapshot."""
 
+    group: Group
     history_head: Digest
     last_executed: SequenceNumber = SequenceNumber(0)
     agreed_time: Milliseconds = Milliseconds(0)
     checkpoint: Checkpoint | None = None
     rows: dict[tuple[str, Key], Row] = field(default_factory=dict)
+    is_whole: bool = True
+
     ran: list[Name] = field(default_factory=list)
     """Names of the operations that ran, in order."""
     history: list[Digest] = field(default_factory=list)
     """Digests of the executed batches: number n is at n - 1."""
+
+    def read_back(self) -> None:
+        """What is remembered beside the rows follows from them."""
+        self.ran = [cast("Name", tuple(row[1:])) for _, row in sorted(self.rows_of("log").items())]
+        self.history = [Digest(cast("bytes", row[0])) for _, row in sorted(self.rows_of(HISTORY).items())]
+
+    def rows_of(self, table: str) -> dict[Key, Row]:
+        return {key: row for (name, key), row in self.rows.items() if name == table}
 
     def snapshot(self) -> State:
         twin = copy(self)
         twin.rows, twin.ran, twin.history = dict(self.rows), list(self.ran), list(self.history)
         return twin
 
+    def pages(self, table: str) -> dict[bytes, list[KeyedRow]]:
+        pages: dict[bytes, list[KeyedRow]] = {}
+        for key, row in self.rows_of(table).items():
+            encoded = encode(list(key))
+            pages.setdefault(_page_of(encoded), []).append((encoded, encode(list(row))))
+        return {page: sorted(rows) for page, rows in pages.items()}
+
+    def digests(self, table: str) -> dict[bytes, Digest]:
+        return {page: page_digest(rows) for page, rows in self.pages(table).items()}
+
+    def buckets(self, table: str) -> list[Digest]:
+        buckets = [EMPTY_BUCKET] * BUCKETS
+        numbered: dict[int, dict[bytes, Digest]] = {}
+        for page, digest in self.digests(table).items():
+            numbered.setdefault(bucket_of(page), {})[page] = digest
+        for number, pages in numbered.items():
+            buckets[number] = bucket_digest(pages)
+        return buckets
+
+    def table_roots(self) -> dict[str, Digest]:
+        return {table: _table_root(tuple(self.buckets(table))) for table in TABLES}
+
     def root(self) -> Digest:
-        rows = sorted((encode([table, list(key)]), encode(list(row))) for (table, key), row in self.rows.items())
-        parts = [part for pair in rows for part in pair]
-        time, sequence = self.agreed_time.to_bytes(8, "big"), self.last_executed.to_bytes(8, "big")
-        return digest_of_parts(b"test/state", self.history_head, time, sequence, *parts)
+        return state_root(
+            history_head=self.history_head,
+            agreed_time=self.agreed_time,
+            table_roots=self.table_roots(),
+            group_id=self.group.group_id,
+            epoch=self.group.epoch,
+            sequence=self.last_executed,
+        )
+
+
+def _page_of(key: bytes) -> bytes:
+    return bytes([sha256(key).digest()[0] % PAGES])
+
+
+@lru_cache(maxsize=1024)
+def _table_root(buckets: tuple[Digest, ...]) -> Digest:
+    return table_root(buckets)
 
 
 class MemoryExecutor:
@@ -52,8 +131,10 @@ class MemoryExecutor:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._dedupe = Dedupe(group.parameters)
-        self.state = State(history_head=group.group_id)
+        self.state = State(group=group, history_head=group.group_id)
         self._durable = self.state.snapshot()
+        self._served: State | None = None
+        """The state of the last checkpoint."""
 
     @property
     def durable_checkpoint(self) -> SequenceNumber:
@@ -62,13 +143,20 @@ class MemoryExecutor:
     def lose_power(self) -> None:
         self.state = self._durable.snapshot()
 
+    def lose_state(self) -> None:
+        """The disk is gone: it begins empty."""
+        self.state = State(group=self._group, history_head=self._group.group_id)
+        self._durable, self._served = self.state.snapshot(), None
+
     def execute(self, execute: Execute, now: Now) -> BatchExecuted:
         state, batch = self.state, execute.batch
+        assert state.is_whole, "executed on a state that is not whole"
         assert execute.sequence == state.last_executed + 1, "a gap in the order"
         state.last_executed = execute.sequence
         state.agreed_time = max(state.agreed_time, batch.timestamp)
         state.history_head = digest_of_parts(b"H", state.history_head, batch.digest)
         state.history.append(batch.digest)
+        self.put(HISTORY, (execute.sequence,), (batch.digest,))
         results: list[ExecutedRequest] = []
         index, before = 0, len(state.ran)
         for request in batch.requests:
@@ -81,6 +169,7 @@ class MemoryExecutor:
             root = state.root()
             state.checkpoint = Checkpoint(sequence=execute.sequence, state_root=root)
             self._durable = state.snapshot()
+            self._served = self._durable
         return BatchExecuted(
             now=now,
             sequence=execute.sequence,
@@ -104,14 +193,74 @@ class MemoryExecutor:
             answer = b"" if refused else b"%d:" % len(self.state.ran) + digest_of(operation)[:4]
             result = OperationResult(client_sequence=name, index=index + offset, refused=refused, result=answer)
             if not refused:
-                self.put(TOPIC.decode(), (len(self.state.ran),), (operation,))
+                self.put(TOPIC.decode(), (len(self.state.ran),), (operation, device, message.session, name))
                 self.state.ran.append((device, message.session, name))
                 window.remember(result, self.state.last_executed)
             results.append(result)
         window.save()
         return tuple(results)
 
-    # -- ExecutedOperations
+    # -- state transfer
+
+    def table_roots(self) -> Mapping[str, Digest]:
+        return self.state.table_roots()
+
+    def bucket_digests(self, table: str) -> Sequence[Digest]:
+        return self.state.buckets(table)
+
+    def page_digests(self, table: str, bucket: int) -> Mapping[bytes, Digest]:
+        return {page: digest for page, digest in self.state.digests(table).items() if bucket_of(page) == bucket}
+
+    def install_pages(self, install: InstallPages) -> None:
+        state = self.state
+        state.is_whole, state.checkpoint, self._served = False, None, None
+        state.last_executed, state.agreed_time, state.history_head = SequenceNumber(0), Milliseconds(0), Digest(b"")
+        for page, rows in install.pages:
+            for key in list(state.rows_of(install.table)):
+                if _page_of(encode(list(key))) == page:
+                    del state.rows[install.table, key]
+            for encoded, row in rows:
+                key = tuple(cast("list[int]", decode(encoded, bytes_max=len(encoded))))
+                state.rows[install.table, key] = tuple(cast("list[bytes]", decode(row, bytes_max=len(row))))
+        self._durable = state.snapshot()
+
+    def install_state(self, install: InstallState, now: Now) -> StateInstalled:
+        if install.sequence == 0:
+            self.state.rows.clear()
+        twin = self.state.snapshot()
+        twin.last_executed, twin.agreed_time = install.sequence, install.agreed_time
+        twin.history_head = install.history_head
+        root = twin.root()
+        if root == install.state_root:
+            twin.is_whole = True
+            twin.checkpoint = Checkpoint(sequence=install.sequence, state_root=root) if install.sequence else None
+            twin.read_back()
+            self.state, self._durable = twin, twin.snapshot()
+            self._served = self._durable
+        return StateInstalled(now=now, sequence=install.sequence, state_root=root)
+
+    def serve_state(self, fetch: FetchState) -> StateAnswer:
+        return StateAnswer(number=fetch.number, sequence=fetch.sequence, content=self._content(fetch))
+
+    def _content(self, fetch: FetchState) -> StateContent:
+        served = self._served
+        if served is None or served.last_executed != fetch.sequence:
+            return NotHeld(held=served.last_executed if served is not None else SequenceNumber(0))
+        match fetch.wanted:
+            case WantMeta():
+                roots = tuple(sorted(served.table_roots().items()))
+                return StateMeta(history_head=served.history_head, agreed_time=served.agreed_time, table_roots=roots)
+            case WantBuckets(table=table):
+                return BucketDigests(table=table, buckets=tuple(served.buckets(table)))
+            case WantListings(table=table, buckets=numbers):
+                digests = sorted(served.digests(table).items())
+                listed = tuple((n, tuple(each for each in digests if bucket_of(each[0]) == n)) for n in numbers)
+                return Listings(table=table, buckets=listed, more=False)
+            case WantPages(table=table, pages=pages):
+                held = served.pages(table)
+                return Pages(table=table, pages=tuple((page, tuple(held[page])) for page in pages), more=False)
+
+    # -- ExecutedState
 
     def knows(self, device: PublicKey) -> bool:
         """Whether the device has run anything: here no operation is needed to become known."""

@@ -114,4 +114,6 @@ def _stands(cluster: Cluster) -> Iterator[str]:
             yield f"    {me}: down"
             continue
         replica = cluster.replicas[ReplicaId(me)]
-        yield f"    {me}: executed={node.executed} h={replica.log.low_watermark} pool={len(replica.pool)}"
+        log = replica.log
+        view = f" view={log.view}{'' if log.in_view else ' waiting'}" if log.view else ""
+        yield f"    {me}: executed={node.executed} h={log.low_watermark} pool={len(replica.pool)}{view}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
 from pbft.node.ledger import Ledger
+from pbft.node.ledger_files import LEDGER_NAME
 from pbft.state.errors import StorageFailure
 from tests.node.ledgers import IDENTITY, slot, stable
 
@@ -38,6 +39,8 @@ def main(directory: Path, file_bytes_max: int | None) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, hard))  # Python ignores SIGXFSZ
     try:
+        if not (directory / LEDGER_NAME).exists():
+            Ledger.create(directory, IDENTITY)
         ledger = Ledger(directory, IDENTITY, retained_sequences=RETAINED)
         done = max((record.sequence for record in ledger.records()), default=0)
         for number in count(done + 1):

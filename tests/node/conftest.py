@@ -7,10 +7,11 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from chatsvc.founding import found_group
+from chatsvc.founding import found_group, ledger_identity
 from chatsvc.groupfile import GroupFile, read_group_file
 from crypto.signing import Ed25519Signer
 from pbft.core.group import Parameters
+from pbft.node.ledger import Ledger
 from tests.node.logs import Logs
 
 
@@ -31,6 +32,7 @@ def group_file(founded: GroupFile) -> GroupFile:
         home = founded.replica_directory(replica)
         for path in [*home.glob("*.sqlite*"), *home.glob("ledger.witness"), *home.glob("evidence/*")]:
             path.unlink()
+        Ledger.create(home, ledger_identity(founded.group, founded.members[replica].signing_key))
     return founded
 
 

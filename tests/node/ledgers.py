@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
-from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME, Ledger, LedgerDamaged
+from pbft.node.ledger import Ledger, LedgerDamaged
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from pbft.state.errors import StorageFailure
 
 IDENTITY = b"group of the tests" * 2
@@ -35,13 +36,16 @@ def stable(sequence: int) -> Record:
 
 
 def open_ledger(directory: Path, *, identity: bytes = IDENTITY, retained: int = 1000) -> Ledger:
+    """A new ledger if there is no trace of one, as at founding."""
     directory.mkdir(exist_ok=True)
+    if not any((directory / name).exists() for name in FILES):
+        Ledger.create(directory, identity)
     return Ledger(directory, identity, retained_sequences=retained)
 
 
 def records_in(directory: Path) -> tuple[Record, ...]:
     """What a new process finds. Raises LedgerDamaged."""
-    ledger = open_ledger(directory)
+    ledger = Ledger(directory, IDENTITY, retained_sequences=1000)
     try:
         return ledger.records()
     finally:

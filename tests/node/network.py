@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import trio
 
-from chatsvc.founding import SIGNING_KEY_NAME
+from chatsvc.founding import SIGNING_KEY_NAME, ledger_identity
 from chatsvc.groupfile import GroupFile
 from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer, Ed25519Verifier
@@ -62,10 +62,10 @@ def node_of(file: GroupFile, replica: int, make_machine: MakeMachine | None = No
     with contextlib.ExitStack() as stack:
         executor = open_state(config.directory / "state.sqlite", Toy(), group)
         stack.callback(executor.close)
-        ledger = Ledger(config.directory, group.group_id, retained_sequences=64)
+        signer = signer_of(file, replica)
+        ledger = Ledger(config.directory, ledger_identity(group, signer.public_key), retained_sequences=64)
         stack.callback(ledger.close)
         opener = Opener(group, Ed25519Verifier())
-        signer = signer_of(file, replica)
         rules = VotingRules(group, me, signer)
         honest = Replica(group=group, me=me, rules=rules, opener=opener, executed=executor)
         machine = make_machine(honest, signer) if make_machine else honest

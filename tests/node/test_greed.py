@@ -21,7 +21,7 @@ from pbft.core.handshake import (
     encode_welcome,
 )
 from pbft.core.types import ReplicaId
-from pbft.node import clients, node, peers, streams
+from pbft.node import clients, listening, node, peers, streams
 from pbft.node.clients import CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
 from tests.node.attacks import QUERY, STATUS
 from tests.node.logs import Logs, closed, expect
@@ -91,9 +91,9 @@ async def test_many_connections_of_one_address_leave_room_for_the_others(
 
 async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 2 * node._connections_max() <= 1024 - node.RESERVED_FILES
+    assert 2 * listening.connections_max() <= 1024 - listening.RESERVED_FILES
     monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
-    assert node._connections_max() == node.CONNECTIONS_MAX
+    assert listening.connections_max() == listening.CONNECTIONS_MAX
 
 
 async def test_a_device_over_its_connections_loses_its_oldest(group_file: GroupFile, device: Ed25519Signer) -> None:

@@ -91,7 +91,7 @@ async def test_what_is_useless_is_dropped_without_a_look_at_its_signature() -> N
     messages, violation = await intake.open(
         [vote(1).wire, forged(2), vote(3).wire],
         opener_of(intake).parse_peer,
-        lambda message: isinstance(message, Signed) and message.message.sequence == 2,
+        lambda message: isinstance(message, Signed) and message.wire == forged(2),
     )
     assert (messages, violation) == ([vote(1), vote(3)], None)
 

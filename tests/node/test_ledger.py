@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from pbft.core.effects import Record, RecordKind
 from pbft.core.types import SequenceNumber
-from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME, Ledger, LedgerDamaged, _link
+from pbft.node.ledger import CARRIED, LedgerDamaged, LedgerRefused
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME, genesis_of, link_of
 from tests.node.ledgers import (
     IDENTITY,
     WAL_NAME,
@@ -28,6 +28,8 @@ from tests.node.ledgers import (
     stable,
     verdict,
 )
+
+CARRIED_IN_ORDER = sorted(CARRIED, key=lambda kind: str(kind.value))
 
 
 def test_what_was_appended_is_there_in_order_after_a_restart(tmp_path: Path) -> None:
@@ -68,7 +70,27 @@ def test_a_restart_gets_all_votes_above_the_last_stable_checkpoint_and_its_certi
     ledger = open_ledger(tmp_path)
     for transaction in (slot(7), slot(9), [stable(4)], slot(8), [stable(8)], slot(10)):
         ledger.append(transaction)
-    assert ledger.records_to_resume() == (*slot(9), stable(4), stable(8), *slot(10))
+    assert ledger.records_to_resume(SequenceNumber(9)) == (*slot(9), stable(4), stable(8), *slot(10))
+    ledger.close()
+
+
+def test_a_state_that_lags_behind_the_stable_checkpoint_gets_what_it_has_to_execute_again(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for transaction in (slot(3), slot(4), [stable(4)], slot(5), slot(8), [stable(8)], slot(9)):
+        ledger.append(transaction)
+    lagging = ledger.records_to_resume(SequenceNumber(3))
+    assert lagging == (*slot(4), stable(4), *slot(5), *slot(8), stable(8), *slot(9))
+    assert ledger.records_to_resume(SequenceNumber(0)) == ledger.records()
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", CARRIED_IN_ORDER)
+def test_a_restart_gets_what_is_carried_whatever_its_sequence_number(tmp_path: Path, kind: RecordKind) -> None:
+    ledger = open_ledger(tmp_path)
+    for transaction in (slot(1), [record(0, kind)], [record(3, kind)], slot(4), [stable(4)]):
+        ledger.append(transaction)
+    resumed = ledger.records_to_resume(SequenceNumber(4))
+    assert resumed == (record(0, kind), record(3, kind), stable(4))
     ledger.close()
 
 
@@ -111,6 +133,40 @@ def test_nothing_is_dropped_while_an_earlier_record_of_a_kept_sequence_stands_be
         ledger.append(transaction)
     assert ledger.records() == (*early, *late, stable(8))
     ledger.close()
+
+
+@pytest.mark.parametrize("kind", CARRIED_IN_ORDER)
+def test_pruning_keeps_the_newest_record_of_each_kind_that_is_carried(tmp_path: Path, kind: RecordKind) -> None:
+    ledger = open_ledger(tmp_path, retained=2)
+    ledger.append([record(0, kind), record(0, kind, size=60)])
+    for sequence in range(1, 41):
+        ledger.append(slot(sequence))
+        if sequence % 4 == 0:
+            ledger.append([stable(sequence)])
+        kept = [each for each in ledger.records() if each.kind is kind]
+        assert kept[-1] == record(0, kind, size=60)
+        assert len(kept) <= 2
+    assert len(ledger.records()) < 40
+    everything = ledger.records()
+    ledger.close()
+    assert records_in(tmp_path) == everything
+
+
+def test_what_is_carried_stays_in_its_order(tmp_path: Path) -> None:
+    """Repaired after it diverged is another thing than diverged after it was repaired."""
+    order = [RecordKind.DIVERGED, RecordKind.REPAIRED]
+    for name, kinds in (("well", order), ("ill", order[::-1])):
+        ledger = open_ledger(tmp_path / name, retained=2)
+        ledger.append([record(0, RecordKind.NEW_VIEW)])
+        for sequence in range(1, 41):
+            if sequence in {3, 9}:
+                ledger.append([record(sequence, kinds[sequence == 9])])
+            ledger.append(slot(sequence))
+            if sequence % 4 == 0:
+                ledger.append([stable(sequence)])
+            newest = [each.kind for each in ledger.records_to_resume(SequenceNumber(sequence)) if each.kind in order]
+            assert newest[-1:] == ([] if sequence < 3 else [kinds[sequence >= 9]])
+        ledger.close()
 
 
 @pytest.mark.parametrize("retained", [0, 1, 3])
@@ -272,6 +328,11 @@ CHANGES = {
     "anchor's link made text": "UPDATE anchor SET link = 'link'",
     "anchor's id made text": "UPDATE anchor SET id = 'one'",
     "table dropped": "DROP TABLE records",
+    "owner dropped": "DROP TABLE owner",
+    "owner deleted": "DELETE FROM owner",
+    "owner changed": "UPDATE owner SET identity = x'00'",
+    "owner made text": "UPDATE owner SET identity = 'me'",
+    "owner doubled": "INSERT INTO owner SELECT * FROM owner",
     "column renamed": "ALTER TABLE records RENAME COLUMN data TO body",
     "swapped": """
         UPDATE records SET id = -1 WHERE id = 8;
@@ -352,39 +413,53 @@ def test_a_witness_that_a_power_loss_left_behind_does_no_harm(tmp_path: Path) ->
     assert records_in(directory) == (*slot(1), *slot(2), *slot(3))
 
 
-def test_a_crash_at_any_point_of_the_first_start_leaves_a_ledger_that_starts(tmp_path: Path) -> None:
-    """Witness first, then the database: nothing was voted yet."""
-    ledger = open_ledger(tmp_path / "live")
-    image = image_of(tmp_path / "live")
-    ledger.close()
-    witness = {WITNESS_NAME: image[WITNESS_NAME]}
-    for files in ({}, witness, witness | {LEDGER_NAME: b""}, witness | {LEDGER_NAME: image[LEDGER_NAME]}, image):
-        assert verdict(lay_out(files, tmp_path / "crashed")) == ()
-
-
 @pytest.mark.parametrize("retained", [1, 1000])
 def test_the_ledger_of_another_group_or_replica_is_refused(tmp_path: Path, retained: int) -> None:
     fill(tmp_path, [slot(1), slot(2), slot(3), [stable(4)], slot(5)], retained=retained)
-    with pytest.raises(LedgerDamaged, match="another"):
+    before = image_of(tmp_path)
+    with pytest.raises(LedgerRefused, match="another"):
         open_ledger(tmp_path, identity=b"somebody else", retained=retained)
+    assert image_of(tmp_path) == before
+
+
+def test_the_empty_ledger_of_another_replica_is_refused_too(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    with pytest.raises(LedgerRefused, match="another"):
+        open_ledger(tmp_path, identity=b"somebody else")
+
+
+def test_the_damaged_ledger_of_another_replica_is_damaged(tmp_path: Path) -> None:
+    small_closed(tmp_path)
+    database = sqlite3.connect(tmp_path / LEDGER_NAME)
+    database.executescript(CHANGES["data changed"])
+    database.close()
+    with pytest.raises(LedgerDamaged):
+        open_ledger(tmp_path, identity=b"somebody else")
 
 
 def test_a_kind_of_a_later_version_is_refused_and_not_skipped(tmp_path: Path) -> None:
     fill(tmp_path, [[record(1)]])
-    genesis = sha256(IDENTITY).digest()[:16]
-    link = _link(genesis + genesis, 1, "invention", 1, b"")
+    genesis = genesis_of(IDENTITY)
+    link = link_of(genesis + genesis, 1, "invention", 1, b"")
     database = sqlite3.connect(tmp_path / LEDGER_NAME)
     database.execute("UPDATE records SET kind = 'invention', data = x'', link = ?", (link,))
     database.commit()
     database.close()
-    with pytest.raises(LedgerDamaged, match=r"record 1 is of kind 'invention'.* run the version"):
+    with pytest.raises(LedgerRefused, match=r"record 1 is of kind 'invention'.* run the version"):
         records_in(tmp_path)
 
 
-def test_a_ledger_that_was_removed_altogether_is_missed_by_a_state_that_has_executed(tmp_path: Path) -> None:
-    executed = SequenceNumber(7)
-    with pytest.raises(LedgerDamaged, match="gone, though the state has executed 7"):
-        Ledger(tmp_path, IDENTITY, retained_sequences=1, last_executed=executed)
+def test_a_ledger_of_before_the_first_release_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, [slot(1)])
+    database = sqlite3.connect(tmp_path / LEDGER_NAME)
+    database.executescript("DROP TABLE owner; PRAGMA user_version = 0")
+    database.close()
+    with pytest.raises(LedgerRefused, match="earlier version"):
+        records_in(tmp_path)
+
+
+def test_a_directory_without_any_ledger_has_lost_it(tmp_path: Path) -> None:
+    """Every replica gets one when its group is founded."""
+    with pytest.raises(LedgerDamaged, match="gone"):
+        records_in(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    open_ledger(tmp_path).close()
-    Ledger(tmp_path, IDENTITY, retained_sequences=1, last_executed=executed).close()

@@ -22,6 +22,7 @@ from pbft.core.effects import (
     Record,
     RecordKind,
     ServeArchive,
+    StateDamaged,
     TimerExpired,
 )
 from pbft.core.errors import InvariantViolation
@@ -41,6 +42,7 @@ from tests.node.attacks import STATUS, craft_of
 from tests.node.ledgers import open_ledger
 from tests.node.logs import Logs
 from tests.node.network import Customer, MakeMachine, client, link, node_of, running, welcomed
+from tests.state.toy import op, request, run
 
 HONEST = range(3)
 
@@ -256,3 +258,22 @@ def test_an_archived_record_that_rotted_while_the_node_ran_is_damage(tmp_path: P
     with pytest.raises(LedgerDamaged, match="sequence number 1 no longer opens"):
         archived_frames(ledger, opener, serve)
     ledger.close()
+
+
+def test_a_rotted_row_is_found_while_the_node_runs_and_the_core_is_told(
+    group_file: GroupFile, device: Ed25519Signer
+) -> None:
+    with node_of(group_file, 0) as node:
+        executor = node._executor
+        for number in range(8):
+            run(executor, request(device.public_key, number, op("say", "log", f"line {number}")))
+        rot = "UPDATE rows_lines SET row = x'820101' WHERE key = (SELECT max(key) FROM rows_lines)"
+        executor._store.connection.execute(rot)
+        told: list[object] = []
+        while not told:
+            node._scrub(node._clock.now())
+            told += node._inbox.take()
+            assert executor._scrubber.rounds < 3
+    (damaged,) = told
+    assert isinstance(damaged, StateDamaged)
+    assert "of table lines is damaged on this replica's disk" in damaged.what

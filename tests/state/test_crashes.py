@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from crypto.digest import Digest, digest_of
+from pbft.core.group import Group
 from pbft.state.errors import StorageFailure
 from pbft.state.executor import Executor, open_state
 from tests.state.toy import Toy, roots, sample_batches, small_group
 
 BATCHES = list(sample_batches())
+GROUP = small_group()
 
 
 class Copying(sqlite3.Connection):
@@ -48,22 +50,22 @@ class Copying(sqlite3.Connection):
             self.seen.add(digest)
 
 
-def expected_roots() -> list[Digest]:
-    executor = open_state(":memory:", Toy(), small_group())
+def expected_roots(group: Group = GROUP) -> list[Digest]:
+    executor = open_state(":memory:", Toy(), group)
     first = executor.state_root()
     found = [first, *roots(executor, BATCHES)]
     executor.close()
     return found
 
 
-def check_and_finish(path: Path, expected: list[Digest]) -> int:
+def check_and_finish(path: Path, expected: list[Digest], group: Group = GROUP) -> int:
     """Open what a crash left, and execute the rest: the roots are as if there had been no crash."""
-    executor: Executor = open_state(path, Toy(), small_group())
+    executor: Executor = open_state(path, Toy(), group)
     position = executor.position.last_executed
     assert executor.state_root() == executor.recomputed_state_root() == expected[position]
     if executor.checkpoint is not None:
         assert executor.checkpoint.state_root == expected[executor.checkpoint.sequence]
-        assert executor.checkpoint.sequence == position - position % 4
+        assert executor.checkpoint.sequence == position - position % group.parameters.checkpoint_interval
     assert roots(executor, BATCHES[position:]) == expected[position + 1 :]
     executor.close()
     return position
@@ -85,9 +87,10 @@ def test_pitfall_10_killed_between_any_two_writes_the_state_is_that_of_a_whole_b
 
 
 def test_pitfall_10_power_lost_while_the_log_was_written_gives_an_earlier_batch(tmp_path: Path) -> None:
-    expected = expected_roots()
+    group = small_group(checkpoint_interval=64)  # at a checkpoint the log is synced, and copied into the database
+    expected = expected_roots(group)
     source = tmp_path / "state.sqlite"
-    executor = open_state(source, Toy(), small_group())
+    executor = open_state(source, Toy(), group)
     roots(executor, BATCHES)
     whole = Path(f"{source}-wal").read_bytes()
     positions = []
@@ -96,7 +99,7 @@ def test_pitfall_10_power_lost_while_the_log_was_written_gives_an_earlier_batch(
         directory.mkdir()
         shutil.copy(source, directory)
         (directory / "state.sqlite-wal").write_bytes(whole[:length])
-        positions.append(check_and_finish(directory / "state.sqlite", expected))
+        positions.append(check_and_finish(directory / "state.sqlite", expected, group))
     executor.close()
     assert positions == sorted(positions)
     assert positions[0] == 0

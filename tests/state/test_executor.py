@@ -14,7 +14,8 @@ from pbft.core.errors import InvariantViolation
 from pbft.core.messages import OperationResult
 from pbft.core.types import ClientSequence, EventIndex, Milliseconds, SequenceNumber, SessionNumber
 from pbft.state.errors import StorageFailure
-from pbft.state.executor import INTERNAL_ERROR, Executor, Position, open_state
+from pbft.state.executor import INTERNAL_ERROR, Executor, open_state
+from pbft.state.position import Position
 from tests.state.toy import (
     NOW,
     STRANGER,
@@ -279,7 +280,7 @@ def test_a_storage_failure_is_never_a_result(executor: Executor) -> None:
     run(executor, request(ALICE, 0, op("add", 1), op("say", "log", "a")))
     executor._store.connection.execute("UPDATE rows_accounts SET row = x'ff'")
     executor._store._tables["accounts"].forget()
-    with pytest.raises(StorageFailure, match="state in memory: table accounts: the row of key"):
+    with pytest.raises(StorageFailure, match="state in memory is damaged: table accounts: the row of key"):
         run(executor, request(ALICE, 2, op("add", 1)))
     assert executor.position.last_executed == 1
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from crypto.digest import Digest
 from crypto.merkle import inclusion_proof, leaf_digest, merkle_root, verify_inclusion
 from pbft.core.application import Key, Row
+from pbft.core.state_digest import page_digest, state_leaves
 from pbft.core.types import Epoch, Milliseconds, SequenceNumber
 from pbft.state.executor import open_state
-from pbft.state.pages import page_digest, state_leaves
 from tests.state.test_store import NAMES, commit, open_store
 from tests.state.toy import Toy, device, op, request, roots, run, sample_batches, small_group
 

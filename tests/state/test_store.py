@@ -16,7 +16,7 @@ from crypto.errors import MalformedEncoding
 from pbft.core.application import HashedPages, Key, KeyType, RangePages, Row, RowChange, TableSpec
 from pbft.core.errors import InvariantViolation
 from pbft.core.types import Epoch
-from pbft.state.errors import StateError, StorageFailure
+from pbft.state.errors import StateDamaged, StateError, StorageFailure
 from pbft.state.store import StateStore
 from tests.state.toy import small_group
 
@@ -248,7 +248,7 @@ def test_the_same_failure_names_file_and_remedy_for_each_stranger(tmp_path: Path
     sparse = [RANGE, HASHED, SPREAD, TableSpec(name="unindexed", key=UNINDEXED.key, pages=HashedPages(prefix=2))]
     with pytest.raises(StateError, match=r"state\.sqlite: group_id is .* check the group file"):
         StateStore(path, TABLES, small_group("another"))
-    with pytest.raises(StateError, match=r"state\.sqlite: tables is .* other tables, or restore"):
+    with pytest.raises(StateError, match=r"state\.sqlite: tables is .* other tables"):
         StateStore(path, sparse, small_group())
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema_version'")
@@ -260,7 +260,7 @@ def test_the_same_failure_names_file_and_remedy_for_each_stranger(tmp_path: Path
 def test_what_is_no_state_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_bytes(b"not a database, but much longer than its header" * 50)
-    with pytest.raises(StateError, match=r"notes\.txt: file is not a database"):
+    with pytest.raises(StateDamaged, match=r"notes\.txt is damaged: file is not a database"):
         open_store(text)
     assert text.read_bytes().startswith(b"not a database")
     other = tmp_path / "other.sqlite"
@@ -326,7 +326,7 @@ def test_a_damaged_row_is_a_failure_that_cannot_be_swallowed(tmp_path: Path) -> 
         connection.execute("UPDATE rows_range SET row = x'ff'")
     connection.close()
     store = open_store(path)
-    with pytest.raises(StorageFailure, match=r"state\.sqlite: table range: the row of key .* is damaged"):
+    with pytest.raises(StateDamaged, match=r"state\.sqlite is damaged: table range: the row of key"):
         store.get("range", KEY)
     with pytest.raises(StorageFailure, match="damaged"):
         list(store.scan("range", limit=1))

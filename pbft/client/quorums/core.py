@@ -120,6 +120,8 @@ class ClientCore:
         if up:
             self.requests.on_link_up(self._out, now, replica)
             self.queries.on_link_up(self._out, replica)
+        else:
+            self.requests.on_link_down(self._out, now, replica)
         for subscription in self.subscriptions.values():
             subscription.on_link(self._out, now, replica, up=up)
 

@@ -204,6 +204,16 @@ class RequestTracker:
                 out.send_to((replica,), bundle.request.wire)
         self._pump(out, now)
 
+    def on_link_down(self, out: Output, now: Milliseconds, replica: ReplicaId) -> None:
+        """If the primary is gone, what only it was told goes to the others at once: their patience with it begins."""
+        if replica != self._knowledge.believed_primary:
+            return
+        for bundle in self._bundles.values():
+            if bundle.fresh:
+                bundle.resend_at = now
+        if self._bundles:
+            self._resend(out, now)
+
     def on_time(self, out: Output, now: Milliseconds) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, ticket = heappop(self._deadlines)

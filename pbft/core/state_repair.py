@@ -1,0 +1,131 @@
+"""When a replica fetches its state instead of executing its way to it. Protocol, section 7."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pbft.core.checkpoints import Checkpoints
+from pbft.core.effects import IgnoreReason, StateInstalled
+from pbft.core.errors import InvariantViolation
+from pbft.core.group import Group
+from pbft.core.log import Log
+from pbft.core.ordering import Ordering
+from pbft.core.output import Output
+from pbft.core.state_bodies import STATE
+from pbft.core.state_messages import StateAnswer
+from pbft.core.state_walk import LocalState
+from pbft.core.transfer import Transfer
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
+
+PATIENCE_MS = 3_000
+"""So long a replica below the stable checkpoint waits for certificates that its peers may not have any more."""
+
+
+class StateRepair:
+    """Starts a transfer when the state is damaged, not whole, or too far behind, and leads it to its end."""
+
+    def __init__(
+        self,
+        *,
+        group: Group,
+        me: ReplicaId,
+        log: Log,
+        checkpoints: Checkpoints,
+        ordering: Ordering,
+        local: LocalState,
+    ) -> None:
+        self._group = group
+        self._me = me
+        self._log = log
+        self._checkpoints = checkpoints
+        self._ordering = ordering
+        self._local = local
+        self._transfer: Transfer | None = None
+        self._is_torn = False
+        """A transfer was cut off by a restart."""
+        self._seen = SequenceNumber(0)
+        self._seen_at = Milliseconds(0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether anything may be executed on the state, or read out of it."""
+        return self._transfer is None and not self._is_torn and self._checkpoints.diverged_at is None
+
+    @property
+    def is_transferring(self) -> bool:
+        return self._transfer is not None
+
+    def progress(self) -> dict[str, object] | None:
+        """For operators; None if no transfer is under way."""
+        if self._transfer is None:
+            return None
+        progress = asdict(self._transfer.progress)
+        return {
+            "checkpoint": progress["sequence"],
+            "pages_wanted": progress["pages_wanted"],
+            "pages_fetched": progress["pages_fetched"],
+            "bytes_fetched": progress["bytes_fetched"],
+        }
+
+    def on_recovered(self, now: Milliseconds, *, is_whole: bool) -> None:
+        self._is_torn = not is_whole
+        self._ordering.is_halted = self._is_torn
+        self._seen, self._seen_at = self._log.last_executed, now
+
+    def consider(self, out: Output, now: Milliseconds) -> None:
+        """Start a transfer if there is a reason to, once no batch is under way; lead one on to a newer checkpoint."""
+        stable = self._checkpoints.stable
+        if self._transfer is not None:
+            if stable is not None:
+                self._transfer.retarget(out, now, stable)
+            return
+        if self._log.last_executed != self._seen:
+            self._seen, self._seen_at = self._log.last_executed, now
+        if not self._needs_transfer(now):
+            return
+        self._ordering.is_halted = True
+        if self._ordering.is_executing:
+            return
+        self._transfer = Transfer(self._group, self._me, self._local, stable)
+        self._transfer.start(out, now)
+
+    def _needs_transfer(self, now: Milliseconds) -> bool:
+        if self._is_torn or self._checkpoints.diverged_at is not None:
+            return True
+        behind = self._log.low_watermark - self._log.last_executed
+        is_stuck = behind > 0 and now - self._seen_at >= PATIENCE_MS
+        return behind > self._group.parameters.window or is_stuck
+
+    # -- while a transfer is under way
+
+    def on_answer(self, out: Output, now: Milliseconds, peer: ReplicaId, answer: StateAnswer) -> None:
+        if self._transfer is None:
+            out.ignore(IgnoreReason.NOT_WANTED, peer, STATE)
+        else:
+            self._transfer.on_state(out, now, peer, answer)
+
+    def on_timer(self, out: Output, now: Milliseconds) -> None:
+        if self._transfer is not None:
+            self._transfer.on_timer(out, now)
+
+    def on_link_up(self, out: Output, now: Milliseconds, peer: ReplicaId) -> None:
+        if self._transfer is not None:
+            self._transfer.on_link_up(out, now, peer)
+
+    def on_installed(self, out: Output, installed: StateInstalled) -> bool:
+        """Says whether the state is whole now, and stands where the transfer led."""
+        now = installed.now.steady
+        if self._transfer is None:
+            msg = "a state was installed that nobody asked for"
+            raise InvariantViolation(msg)
+        self._transfer.on_installed(out, now, installed)
+        if not self._transfer.is_finished:
+            return False
+        sequence = self._transfer.sequence
+        self._transfer, self._is_torn = None, False
+        self._seen, self._seen_at = sequence, now
+        self._log.stand_at(sequence)
+        self._checkpoints.on_installed(out, sequence)
+        self._ordering.is_halted = False
+        self._ordering.stand_at(out, sequence)
+        return True
