@@ -1,17 +1,21 @@
 """What replicas under the adversary's control do in the simulator. Each runs the honest core and twists what it does.
 
-They hold their own key and no other. A new strategy is a class here and a name in `capabilities.STRATEGIES`.
+They hold their own key and no other. A new strategy is a class here and a name in `strategies.STRATEGIES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from adversary.behaviours.fuzzer import Fuzzer
 from adversary.behaviours.replies import ReplyLie
 from adversary.craft import Craft
+from adversary.simulator.behaving import Strategy
+from adversary.simulator.byzantine_states import FalseAmnesia, StateLie
+from adversary.simulator.byzantine_views import Censor, NewViewLie, SlowPrimary, ViewChangeLie, ViewStorm
 from adversary.simulator.dice import Streams
 from crypto.digest import Digest
 from pbft.core.effects import Effects, FromPeer, Input, Received, Send
@@ -25,20 +29,14 @@ if TYPE_CHECKING:
 FUZZ_PER_STEP = 0.3
 
 
-class Strategy(Protocol):
-    """Turns what an honest replica would do into what this one does; may also `say` frames of its own."""
-
-    def rewrite(self, host: Host, given: Input, effects: Effects) -> Effects: ...
-
-
-class Silent:
+class Silent(Strategy):
     """Hears and says nothing."""
 
     def rewrite(self, _host: Host, _given: Input, effects: Effects) -> Effects:
         return replace(effects, send=(), reply=())
 
 
-class SplitPrimary:
+class SplitPrimary(Strategy):
     """As primary, proposes another batch to a part of the backups, and commits to both."""
 
     def __init__(self, craft: Craft, me: ReplicaId, random: Random) -> None:
@@ -71,7 +69,7 @@ class SplitPrimary:
         ]
 
 
-class DoubleVotes:
+class DoubleVotes(Strategy):
     """Votes as it should, and for something else too, to a part of the others."""
 
     def __init__(self, craft: Craft, me: ReplicaId, random: Random) -> None:
@@ -104,7 +102,7 @@ class DoubleVotes:
         return replace(effects, send=tuple(send))
 
 
-class Accomplice:
+class Accomplice(Strategy):
     """Tells everybody what it wants to hear: votes for whatever others vote for, whom it tells nothing else."""
 
     def __init__(self, craft: Craft, me: ReplicaId) -> None:
@@ -126,7 +124,7 @@ class Accomplice:
         return replace(effects, send=tuple(send))
 
 
-class Lies:
+class Lies(Strategy):
     """Tells clients what is not so."""
 
     def __init__(self, craft: Craft, me: ReplicaId) -> None:
@@ -136,7 +134,7 @@ class Lies:
         return self._lie.rewrite(effects)
 
 
-class Fuzz:
+class Fuzz(Strategy):
     """Does its work, and between it says whatever comes to its mind."""
 
     def __init__(self, craft: Craft, me: ReplicaId, random: Random) -> None:
@@ -161,18 +159,22 @@ def _is_vote(item: Send) -> bool:
 def make_strategy(name: str, craft: Craft, me: ReplicaId, streams: Streams) -> Strategy | None:
     """None for twins, who are honest one by one."""
     random = streams.random("strategy", me)
-    match name:
-        case "silent":
-            return Silent()
-        case "split_primary":
-            return SplitPrimary(craft, me, random)
-        case "accomplice":
-            return Accomplice(craft, me)
-        case "double_votes":
-            return DoubleVotes(craft, me, random)
-        case "reply_lie":
-            return Lies(craft, me)
-        case "fuzz":
-            return Fuzz(craft, me, random)
-        case _:
-            return None
+    make: dict[str, Callable[[], Strategy]] = {
+        "silent": Silent,
+        "split_primary": lambda: SplitPrimary(craft, me, random),
+        "accomplice": lambda: Accomplice(craft, me),
+        "double_votes": lambda: DoubleVotes(craft, me, random),
+        "reply_lie": lambda: Lies(craft, me),
+        "fuzz": lambda: Fuzz(craft, me, random),
+        "hide_prepared": lambda: ViewChangeLie(craft, me, random, name),
+        "forged_view_change": lambda: ViewChangeLie(craft, me, random, name),
+        "two_view_changes": lambda: ViewChangeLie(craft, me, random, name),
+        "false_new_view": lambda: NewViewLie(craft, me, random, withhold=False),
+        "withheld_new_view": lambda: NewViewLie(craft, me, random, withhold=True),
+        "view_storm": lambda: ViewStorm(craft, me, random),
+        "slow_primary": lambda: SlowPrimary(craft.group.parameters.view_change_timeout_ms, random),
+        "censor": lambda: Censor(random),
+        "state_lie": lambda: StateLie(random),
+        "false_amnesia": lambda: FalseAmnesia(random),
+    }
+    return make[name]() if name in make else None

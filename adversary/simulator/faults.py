@@ -146,6 +146,7 @@ class Faults:
         if host.mode == "gone":
             return
         before = host.die()
+        host.note_damage(fault.what)
         host.disk.damage(fault.what, fault.amount, before, self._images.get(fault.id))
 
     def _reconnect(self) -> None:

@@ -15,10 +15,13 @@ from pbft.core.effects import (
     Execute,
     IgnoreReason,
     Input,
+    InstallPages,
+    InstallState,
     QueryDone,
     ReadEvents,
     Record,
     RunQuery,
+    StateInstalled,
 )
 from pbft.core.frames import wire_of
 from pbft.node.archive import archived_frames
@@ -31,9 +34,11 @@ CARRIED: Final = (
     "archive",
     "send",
     "reply",
+    "install",
     "execute",
     "read",
     "serve",
+    "serve_state",
     "timers",
     "evidence",
     "alarms",
@@ -96,13 +101,16 @@ class Hands:
             self._host.between()
             around.reply(self._host, reply.device, reply.message)
         results: list[Input] = []
+        for install in effects.install:
+            self._host.between()
+            results.extend(self._install(install))
         for execute in effects.execute:
             self._host.between()
             results.append(self._execute(execute))
         self._reads.extend(effects.read)
         if effects.read:
             self._host.wake()
-        if effects.serve:
+        if effects.serve or effects.serve_state:
             self._host.between()
             self._serve(effects)
         for timer in effects.timers:
@@ -113,12 +121,30 @@ class Hands:
 
     def _serve(self, effects: Effects) -> None:
         around = self._around
-        if self._archive:
+        if effects.serve and self._archive:
             self._store(())
         for serve in effects.serve:
             for frame in archived_frames(self._host.disk.ledger, around.frames.opener, serve):
                 around.marks.reach("archive served")
                 around.transmit(self._host, serve.to, "archive", frame)
+        for question in effects.serve_state:
+            answer = self._host.answer(self._host.disk.executor.serve_state(question.fetch))
+            if answer is not None:
+                around.transmit(self._host, question.to, "StateAnswer", wire_of(around.group.epoch, answer))
+
+    def _install(self, install: InstallPages | InstallState) -> list[StateInstalled]:
+        """Reads that wait would be answered out of a state that is not whole."""
+        self._reads.clear()
+        host, disk = self._host, self._host.disk
+        if isinstance(install, InstallPages):
+            self._around.note(f"install {len(install.pages)} pages of {install.table}", host.number)
+            disk.install_pages(install)
+            self._around.checker.on_pages(host)
+            return []
+        installed = disk.install_state(install, host.now())
+        self._around.note(f"install {install.sequence}: {installed.state_root.hex()[:16]}", host.number)
+        self._around.checker.on_installed(host, install, installed)
+        return [installed]
 
     def _note(self, effects: Effects) -> None:
         around = self._around
@@ -126,7 +152,7 @@ class Hands:
             around.note(f"evidence {evidence.code}", self._host.number)
             around.checker.on_evidence(self._host, evidence)
         for alarm in effects.alarms:
-            around.marks.reach("divergence noticed")
+            around.note(f"alarm: {alarm.text}", self._host.number)
             around.checker.on_alarm(self._host, alarm.text)
         for ignored in effects.ignored:
             if ignored.reason is IgnoreReason.TIMESTAMP_OUT_OF_RANGE:

@@ -23,7 +23,11 @@ def is_settled(run: Simulation) -> bool:
     core = _core(run)
     if len(core) < len(run.scenario.core):
         return False
-    return len({host.executed for host in core}) == 1 and not any(len(host.replica.pool) for host in core)
+    if len({host.executed for host in core}) != 1 or any(len(host.replica.pool) for host in core):
+        return False
+    if not all(host.replica.state_repair.is_whole for host in core) or any(map(run.checker.is_rotten, core)):
+        return False
+    return not run.scenario.rejoins or not any(host.replica.rules.is_mute for host in core)
 
 
 def why_no_progress(run: Simulation) -> str:
@@ -35,6 +39,14 @@ def why_no_progress(run: Simulation) -> str:
             log = host.replica.log
             pool = len(host.replica.pool)
             stands.append(f"{host.me} executed {host.executed}, h {log.low_watermark}, view {log.view}, pool {pool}")
+            if host.replica.rules.is_mute:
+                stands[-1] += ", mute"
+            if not host.replica.state_repair.is_whole:
+                stands[-1] += ", not whole"
+            if not log.in_view:
+                stands[-1] += ", waits for it"
+            if run.checker.is_rotten(host):
+                stands[-1] += ", rotten"
         else:
             stands.append(f"{host.me} {host.mode} {host.stopped_by[:80]}".rstrip())
     could = "could" if is_recoverable(run) else "could not"

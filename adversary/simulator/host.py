@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from adversary.simulator.byzantine import Strategy
+from adversary.simulator.behaving import Strategy
 from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
 from adversary.simulator.invariants import Broken
@@ -26,6 +26,7 @@ from pbft.core.effects import (
     Received,
     RecordKind,
     Recovered,
+    StateDamaged,
     Timer,
     TimerExpired,
     merge_effects,
@@ -33,12 +34,17 @@ from pbft.core.effects import (
 from pbft.core.errors import InvariantViolation, ProtocolViolation
 from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica
+from pbft.core.state_messages import StateAnswer
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.voting_rules import VotingRules
 from pbft.node.ledger import LedgerDamaged
+from pbft.state.errors import StateDamaged as StateIsDamaged
 from pbft.state.errors import StateError, StorageFailure
 
 TICK_US = 50_000
+SCRUB_US = 500_000
+SCRUB_PAGES = 10
+"""A node looks at one page in each tick; here ten are looked at in every tenth."""
 PENDING_MAX = 48
 """Frames that wait for a host from one source, in the buffers of the connection."""
 
@@ -83,13 +89,17 @@ class Host:
         self.stopped_by = ""
         self.had_trouble = False
         """Whether its disk was in trouble since the start: then it may stop."""
-        self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired] = []
+        self.planted: set[str] = set()
+        """Damage done to its files since they were opened last."""
+        self._is_transferring = False
+        self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired | StateDamaged] = []
         self._messages: list[FromPeer | FromClient] = []
         self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
         self._hands = Hands(self, around)
         self._awake = False
         self._ticking = False
+        self._scrubbed_us = 0
 
     # -- life and death
 
@@ -110,12 +120,12 @@ class Host:
         around = self._around
         self.had_trouble = self.disk.is_full
         try:
-            self.disk.open()
+            opening = self.disk.open()
         except FATAL as error:
-            if isinstance(error, LedgerDamaged):
-                around.marks.reach("damaged ledger refused")
             self._refuse(error)
             return
+        around.checker.on_opened(self, opening)
+        self.planted.clear()
         self.incarnation += 1
         self.clock.boot(around.now_us, self.incarnation)
         self.mode = "up"
@@ -131,6 +141,16 @@ class Host:
         recovered = self._recovered()
         around.checker.on_start(self, recovered)
         self._guarded([recovered])
+        self.tick_soon()
+
+    def note_damage(self, what: str) -> None:
+        """Somebody does this to its files."""
+        self.planted.add(what)
+        self._around.checker.on_damage(self, what)
+
+    def answer(self, answer: StateAnswer) -> StateAnswer | None:
+        """What it says of its state when a peer asks."""
+        return answer if self.strategy is None else self.strategy.answer(self, answer)
 
     def _refuse(self, error: Exception) -> None:
         """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
@@ -141,8 +161,8 @@ class Host:
 
     def _recovered(self) -> Recovered:
         executor, last = self.disk.executor, self.disk.executor.checkpoint
-        records = self.disk.ledger.records_to_resume()
         position = executor.position.last_executed
+        records = self.disk.ledger.records_to_resume(position)
         kinds = {record.kind for record in records if record.sequence > position}
         if kinds & {RecordKind.PREPARE, RecordKind.COMMIT, RecordKind.PROPOSAL}:
             self._around.marks.reach("restart with votes to send again")
@@ -153,6 +173,7 @@ class Host:
             records=records,
             last_executed=position,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
+            is_whole=executor.position.is_whole,
         )
 
     def die(self, *, power: bool = False) -> Image:
@@ -163,8 +184,11 @@ class Host:
         before = self.executed
         self.disk.kill(power=power)
         self._around.checker.on_death(self, before)
+        if self._is_transferring:
+            self._around.marks.reach("state transfer interrupted by a crash")
         self.mode = "down"
         self.fuse = None
+        self._is_transferring = False
         self._entries, self._messages, self._frozen = [], [], []
         self._waiting.clear()
         self._hands.drop()
@@ -190,6 +214,10 @@ class Host:
             full = self.disk.is_full
             self._around.marks.reach("full disk stopped a node" if full else "failed fsync stopped a node")
         self._around.stopped(self, str(error))
+        if isinstance(error, StateIsDamaged):
+            self.disk.set_state_aside()
+            self._around.checker.on_state_aside(self)
+            self._around.start_again(self)
 
     def pause(self) -> None:
         if self.is_up:
@@ -206,6 +234,7 @@ class Host:
         for timer, at in sorted(self.timers.items(), key=lambda item: item[0].value):
             self._around.set_timer(self, timer, at)
         self.wake()
+        self.tick_soon()
 
     def fill_disk(self) -> None:
         self.disk.is_full = self.had_trouble = True
@@ -255,7 +284,7 @@ class Host:
             del self.timers[timer]
             self._post(TimerExpired(now=self.now(), timer=timer))
 
-    def _post(self, notice: LinkUp | TimerExpired) -> None:
+    def _post(self, notice: LinkUp | TimerExpired | StateDamaged) -> None:
         self._close_entry()
         self._entries.append(notice)
         self.wake()
@@ -293,12 +322,24 @@ class Host:
             return
         try:
             self.disk.executor.settle()
+            self._scrub()
             self._hands.flush_if_due()
         except FATAL as error:
             self._stop(error)
             return
         if self._hands.has_archive:
             self.tick_soon()
+        else:
+            self._around.tick(self, SCRUB_US)
+
+    def _scrub(self) -> None:
+        now_us = self._around.now_us
+        if now_us - self._scrubbed_us < SCRUB_US:
+            return
+        self._scrubbed_us = now_us
+        for table, page in self.disk.scrub(SCRUB_PAGES):
+            self._around.marks.reach("rot found by scrubbing")
+            self._post(StateDamaged(now=self.now(), what=f"page {page.hex()} of table {table} is damaged"))
 
     def tick_soon(self) -> None:
         if not self._ticking:
@@ -325,16 +366,39 @@ class Host:
             effects = merge_effects([self._step(given) for given in inputs])
             self._around.checker.on_step(self, inputs, effects)
             inputs = self._hands.carry_out(effects)
+            self._follow_transfer()
         self.highest_view = max(self.highest_view, self.replica.log.view)
         self._around.checker.after_step(self)
 
     def _step(self, given: Input) -> Effects:
-        effects = self.replica.step(given)
-        return effects if self.strategy is None else self.strategy.rewrite(self, given, effects)
+        if self.strategy is None:
+            return self.replica.step(given)
+        given = self.strategy.hear(self, given)
+        return self.strategy.rewrite(self, given, self.replica.step(given))
+
+    def _follow_transfer(self) -> None:
+        is_transferring = self.replica.state_repair.is_transferring
+        if is_transferring and not self._is_transferring:
+            self._around.marks.reach("state transfer started")
+        elif self._is_transferring and not is_transferring:
+            self._around.marks.reach("state transfer finished")
+            self._around.transfers += 1
+        if is_transferring and self.replica.log.view > self.highest_view:
+            self._around.marks.reach("view change during state transfer")
+        self._is_transferring = is_transferring
 
     def say(self, to: ReplicaId, frame: bytes) -> None:
         """For strategies: send something that the core knows nothing of."""
         self._around.transmit(self, to, "said", frame)
+
+    def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:
+        """The same, after a while."""
+
+        def now() -> None:
+            for peer in to:
+                self.say(peer, frame)
+
+        self._around.later(self, delay_ms * 1000, now)
 
     def between(self) -> None:
         """Between two effects."""

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Final
 from adversary.simulator.marks import Marks
 from adversary.simulator.memory import why_too_large
 from adversary.simulator.model import ChatModel, same_result
+from adversary.simulator.scenario import DAMAGES_OF_VOTES
+from adversary.simulator.sights import alarm_says, seen_in
+from adversary.simulator.storage import Opening
+from adversary.simulator.votes import Votes
 from adversary.simulator.witnesses import Witnesses
 from crypto.digest import Digest
 from crypto.signing import PublicKey
@@ -21,11 +25,13 @@ from pbft.core.effects import (
     Effects,
     Evidence,
     Input,
+    InstallState,
     Received,
     Record,
     RecordKind,
     Recovered,
     RunQuery,
+    StateInstalled,
     Timer,
 )
 from pbft.core.errors import ProtocolViolation
@@ -35,14 +41,14 @@ from pbft.core.messages import (
     Checkpoint,
     CheckpointCertificate,
     Commit,
+    NewView,
     OperationResult,
     PeerMessage,
-    Prepare,
-    PrePrepare,
     Proposal,
     Signed,
+    ViewChange,
 )
-from pbft.core.types import ReplicaId, SequenceNumber
+from pbft.core.types import ReplicaId, SequenceNumber, View
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StateError, StorageFailure
 
@@ -76,6 +82,8 @@ PROVEN: Final = {
     "E2": "two PREPAREs proven (E2)",
     "E3": "two COMMITs proven (E3)",
     "E4": "two CHECKPOINTs proven (E4)",
+    "E6": "two VIEW-CHANGEs proven (E6)",
+    "E7": "a false NEW-VIEW proven (E7)",
     "CLIENT-EQUIVOCATION": "client equivocation proven",
 }
 """Marks by code of evidence."""
@@ -118,22 +126,73 @@ class Checker:
         self._stored: dict[int, set[bytes]] = {}
         self._prepared: dict[int, set[int]] = {}
         """Sequence numbers of stored prepared certificates, by host."""
-        self._votes: dict[tuple[str, int, int, int], bytes] = {}
+        self._votes = Votes(marks)
+        self._views: dict[bytes, tuple[View, tuple[bytes, ...]]] = {}
+        """The view of VIEW-CHANGE and NEW-VIEW frames, and the proposals in them, by their bytes."""
+        self._durable_view: dict[int, View] = {}
+        self._vouchable: dict[int, int] = {}
+        """The highest checkpoint that a host ever had on its disk."""
+        self._rotten: set[int] = set()
+        """Hosts whose rows are not what was written."""
+        self._diverged: set[int] = set()
+        self._rotted: set[int] = set()
+        """Replicas that were so at some time."""
         self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
 
     def is_correct(self, host: Host) -> bool:
-        return host.me not in self._faulty
+        """Whether everything may be expected of it. One without its votes is correct too: it knows and is mute."""
+        return host.me not in self._faulty and host.number not in self._rotten
 
-    # -- starting, stopping
+    def is_rotten(self, host: Host) -> bool:
+        """Whether rows of it rotted and were not replaced yet. Looks at the rows."""
+        if host.number in self._rotten and host.is_up and host.disk.executor.position.is_whole:
+            executor = host.disk.executor
+            if executor.recomputed_state_root() == executor.state_root():
+                self._rotten.discard(host.number)
+        return host.number in self._rotten
+
+    # -- damage, starting, stopping
+
+    def on_damage(self, host: Host, what: str) -> None:
+        if what == "flipped_state":
+            self._rotten.add(host.number)
+            self._rotted.add(host.me)
+        elif what in {"lost_state", "lost_disk"}:
+            self._lose_state(host)
+
+    def _lose_state(self, host: Host) -> None:
+        self._rotten.discard(host.number)
+        self._position[host.number] = self._durable[host.number] = 0
+
+    def on_opened(self, host: Host, opening: Opening) -> None:
+        """Something was found damaged: was it?"""
+        if opening.ledger:
+            self._stored[host.number], self._prepared[host.number] = set(), set()
+            self._marks.reach("ledger begun again")
+            if host.me not in self._faulty and not host.planted & DAMAGES_OF_VOTES:
+                raise Broken("storage", f"{host.me} begins its ledger again: {opening.ledger}")
+        if opening.state:
+            self._marks.reach("damaged state put aside")
+            if self.is_correct(host):
+                raise Broken("storage", f"{host.me} puts its state aside: {opening.state}")
+            self._lose_state(host)
+
+    def on_state_aside(self, host: Host) -> None:
+        """A running node found its state damaged, and begins with an empty one."""
+        self._marks.reach("damaged state put aside")
+        self._lose_state(host)
 
     def on_start(self, host: Host, recovered: Recovered) -> None:
         self._stored.setdefault(host.number, set())
         self._prepared.setdefault(host.number, set())
         self.on_stored(host, recovered.records)
+        self._votes.on_restart(host.me, self._durable_view.get(host.number, View(0)))
         before, durable = self._position.get(host.number, 0), self._durable.get(host.number, 0)
+        if not recovered.is_whole:
+            durable = 0
         if self.is_correct(host) and not durable <= recovered.last_executed <= before:
             raise Broken("order", f"{host.me} starts at {recovered.last_executed}, after {durable}..{before}")
         if recovered.last_executed < before:
@@ -154,7 +213,13 @@ class Checker:
         raise Broken("internal", f"{host.me} stopped: {type(error).__name__}: {error}")
 
     def on_alarm(self, host: Host, text: str) -> None:
-        if self.is_correct(host):
+        """Some tell of what is right; the others must have a reason."""
+        harmless, mark, blamed = alarm_says(text)
+        if mark:
+            self._marks.reach(mark)
+        if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
+            raise Broken("honest evidence", f"{host.me}: {text}")
+        if not harmless and self.is_correct(host):
             raise Broken("equal roots", f"{host.me}: {text}")
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
@@ -165,22 +230,33 @@ class Checker:
 
     def on_step(self, host: Host, inputs: Sequence[Input], effects: Effects) -> None:
         """Before the effects are carried out."""
-        if not self.is_correct(host):
+        if host.me in self._faulty:
             return
+        seen_in(host, inputs, effects, self._marks)
         stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
         received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
         for item in received:
             if isinstance(item.message, CheckpointCertificate) and item.message.wire in stable:
                 self._marks.reach("checkpoint certificate of others adopted")
+            self._note_view(item.message)
+        for send in effects.send:
+            self._note_view(send.message)
         missed = self._witnesses.missed(host, received, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
 
+    def _note_view(self, message: object) -> None:
+        if isinstance(message, Signed) and isinstance(message.message, ViewChange | NewView):
+            proposals = message.message.pre_prepares if isinstance(message.message, NewView) else ()
+            self._views[message.wire] = message.message.view, tuple(each.wire for each in proposals)
+
     def after_step(self, host: Host) -> None:
-        if not self.is_correct(host):
+        if host.me in self._faulty:
             return
-        if not set(Timer) & set(host.timers):
+        if Timer.STATUS not in host.timers:
             raise Broken("timer", f"{host.me} has no timer set: it would never act by itself again")
+        if host.replica.views.timer.is_armed and Timer.VIEW_CHANGE not in host.timers:
+            raise Broken("timer", f"{host.me} times the primary, and nothing will wake it")
         self._steps += 1
         if self._steps % MEMORY_CHECK_STEPS == 0:
             too_large = why_too_large(host.replica)
@@ -191,49 +267,57 @@ class Checker:
         self._stored[host.number].update(record.data for record in records)
         prepared = (record.sequence for record in records if record.kind is RecordKind.PREPARED)
         self._prepared[host.number].update(prepared)
+        for record in records:
+            match record.kind:
+                case RecordKind.VIEW_CHANGE | RecordKind.NEW_VIEW:
+                    view, proposals = self._views.get(record.data, (View(0), ()))
+                    self._stored[host.number].update(proposals)
+                    self._durable_view[host.number] = max(view, self._durable_view.get(host.number, View(0)))
+                case RecordKind.REJOINED if host.me not in self._faulty:
+                    self._marks.reach("mute replica voted again")
+                case RecordKind.DIVERGED:
+                    self._marks.reach("divergence noticed")
+                    self._diverged.add(host.number)
+                case RecordKind.REPAIRED if host.number in self._diverged:
+                    self._marks.reach("divergence repaired")
+                case _:
+                    pass
 
     def on_send(self, host: Host, message: PeerMessage) -> None:
-        if not self.is_correct(host):
+        if host.me in self._faulty:
             return
         statement = message.pre_prepare if isinstance(message, Proposal) else message
         if not isinstance(statement, Signed) or statement.signer != host.me:
             return
-        if message.wire not in self._stored[host.number]:  # type: ignore[union-attr]
+        stored = self._stored[host.number]
+        if message.wire not in stored and statement.wire not in stored:  # type: ignore[union-attr]
             raise Broken("stored first", f"{host.me} sends {statement.message} before it is stored")
-        self._one_vote(statement)
+        wrong = self._votes.on_send(host.me, message)
+        if wrong is not None:
+            raise Broken("one vote", wrong)
         vote = statement.message
         if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
             raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
-        if isinstance(vote, Checkpoint) and self._durable.get(host.number, 0) < vote.sequence:
+        if isinstance(vote, Checkpoint) and self._vouchable.get(host.number, 0) < vote.sequence:
             raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
-
-    def _one_vote(
-        self, statement: Signed[Prepare] | Signed[Commit] | Signed[Checkpoint] | Signed[PrePrepare]
-    ) -> None:
-        vote = statement.message
-        view = 0 if isinstance(vote, Checkpoint) else vote.view
-        digest = vote.state_root if isinstance(vote, Checkpoint) else vote.batch_digest
-        kind = type(vote).__name__
-        first = self._votes.setdefault((kind, statement.signer, view, vote.sequence), digest)
-        if first != digest:
-            raise Broken("one vote", f"{statement.signer} sends a second {kind} for view {view} at {vote.sequence}")
 
     # -- execution
 
     def on_executed(self, host: Host, done: BatchExecuted) -> None:
         before = self._position.get(host.number, 0)
-        if done.sequence != before + 1:
+        if done.sequence != before + 1 and self.is_correct(host):
             raise Broken("order", f"{host.me} executes {done.sequence} after {before}")
         self._position[host.number] = done.sequence
         if done.state_root is not None:
             self._durable[host.number] = done.sequence
+            self._vouchable[host.number] = max(done.sequence, self._vouchable.get(host.number, 0))
         self._note_marks(host, done)
         agreed = self.order.get(done.sequence)
         if agreed is None:
             if not self.is_correct(host):
                 return  # a correct replica will have to say first
             self._first(done)
-        elif agreed != done.batch.digest:
+        elif agreed != done.batch.digest and host.number not in self._rotten:
             raise Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
         if self.is_correct(host):
             self._same_results(host, done)
@@ -244,10 +328,22 @@ class Checker:
         if not done.batch.timestamp:
             self._marks.reach("null batch executed")
         slot = host.replica.log.get(done.sequence)
-        if slot is not None and slot.body is not None:
-            self._marks.reach("body fetched by digest")
         if slot is not None and slot.prepared is None:
             self._marks.reach("late commit certificate executed")
+
+    def on_pages(self, host: Host) -> None:
+        """Some rows are of another state: it stands nowhere."""
+        self._position[host.number] = self._durable[host.number] = 0
+
+    def on_installed(self, host: Host, install: InstallState, installed: StateInstalled) -> None:
+        """Another state is in place, if it came to the root that it should have."""
+        if installed.state_root != install.state_root:
+            return
+        self._position[host.number] = self._durable[host.number] = install.sequence
+        root = self.roots.get(install.sequence)
+        if root is not None and root != installed.state_root and host.me not in self._faulty:
+            raise Broken("equal roots", f"{host.me} installs another state at {install.sequence} than others had")
+        self.is_rotten(host)
 
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest
@@ -341,5 +437,5 @@ class Checker:
 
     def on_contradiction(self, replica: ReplicaId) -> None:
         self._marks.reach("client caught a liar")
-        if replica not in self._faulty:
+        if replica not in self._faulty | self._rotted:
             raise Broken("honest evidence", f"a client caught replica {replica} lying")

@@ -7,9 +7,25 @@ from typing import Any, Final
 
 from pbft.core.replica import Replica
 
-PARTS: Final = ("log", "pool", "checkpoints", "repair", "ordering", "readers", "rules")
-VIEWS_MAX = 64
-"""Of which votes may be held at the same time, as a multiple of the window."""
+PARTS: Final = (
+    "log",
+    "pool",
+    "admission",
+    "rejoin",
+    "rejoin_help",
+    "votes",
+    "views",
+    "supervision",
+    "checkpoints",
+    "repair",
+    "ordering",
+    "state_repair",
+    "state_serving",
+    "readers",
+    "rules",
+)
+BODIES_MAX = 4
+"""Of one slot: what is accepted, prepared, committed, and one on its way."""
 FLOOR = 4096
 """What any table may hold that is not named below: in runs of this size none comes near it by honest means."""
 
@@ -18,13 +34,17 @@ def why_too_large(replica: Replica) -> str | None:
     """The first table of the core that is over its bound, in words."""
     window = replica.group.parameters.window
     bounds = {
-        "log._slots": window,
+        "log._slots": 2 * window,
+        "votes._changes": replica.group.size,
         "checkpoints._votes": window,
         "checkpoints._ahead": window,
-        "rules._accepted": VIEWS_MAX * window,
-        "rules._committed": VIEWS_MAX * window,
+        "checkpoints._own_roots": window,
+        "rules._accepted": window,
+        "rules._committed": window,
         "rules._roots": window,
     }
+    if any(len(slot.bodies) > BODIES_MAX for slot in replica.log.slots()):
+        return f"a slot holds more than {BODIES_MAX} bodies"
     for name, size in _sizes(replica):
         bound = bounds.get(name, FLOOR)
         if size > bound:

@@ -8,9 +8,6 @@ from adversary.simulator.dice import Streams, below, hits
 from adversary.simulator.marks import Marks
 from adversary.simulator.scenario import Network, Partition, Route
 
-CALM = Network()
-"""What remains when faults are over."""
-
 REPLICA_ADDRESSES = 1000
 """Addresses below are hosts of replicas, the others clients."""
 
@@ -44,9 +41,9 @@ class Links:
         self._partitions.pop(fault.id, None)
         self._routes.pop(fault.id, None)
 
-    def calm(self) -> None:
-        """No faults of the network any more."""
-        self._profile = CALM
+    def calm(self, profile: Network) -> None:
+        """No faults of the network any more, but for what `profile` says."""
+        self._profile = profile
         self._partitions.clear()
         self._routes.clear()
 

@@ -38,6 +38,7 @@ SETTLED_CHECK_US = 200_000
 STEPS_MAX = 400_000
 """Far above what any run needs: more are a livelock, and found as such."""
 CONNECT_US = 5_000
+RESTART_US = 50_000
 
 FAULT, CHECK, LINK, DELIVER, WORK, TIMER, TICK, ACT, WAKE = range(9)
 
@@ -101,7 +102,7 @@ class Simulation:
         self.streams = Streams(scenario.seed)
         self.links = Links(scenario.network, self.streams, self.marks)
         self.frames = FrameCache(Opener(self.group, self.members.verifier))
-        self.checker = Checker(self.group, scenario.faulty, self.marks)
+        self.checker = Checker(self.group, scenario.untrusted, self.marks)
         self.steps = 0
         self.deliveries = 0
         self.transfers = 0
@@ -196,7 +197,7 @@ class Simulation:
     def _heal(self) -> None:
         self.note("healed")
         self.healed = True
-        self.links.calm()
+        self.links.calm(self.scenario.calm)
         self.faults.heal()
         self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
 
@@ -256,6 +257,15 @@ class Simulation:
     def stopped(self, host: Host, reason: str) -> None:
         self.note(f"stopped: {reason.replace(self._directory, '')}", host.number)
 
+    def start_again(self, host: Host) -> None:
+        """A node put its damaged state aside, and begins anew."""
+
+        def again() -> None:
+            if host.mode == "stopped":
+                self.start(host)
+
+        self.at(self.now_us + RESTART_US, FAULT, host.number, again)
+
     def lost(self, host: Host) -> None:
         """Clients notice that a host's connections are gone."""
         for client in self.clients:
@@ -267,6 +277,9 @@ class Simulation:
 
     def tick(self, host: Host, delay_us: int) -> None:
         self._for(host, self.now_us + delay_us, TICK, host.tick)
+
+    def later(self, host: Host, delay_us: int, what: Callable[[], None]) -> None:
+        self._for(host, self.now_us + delay_us, TICK, what)
 
     def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None:
         self._for(host, host.clock.when(at), TIMER, lambda: host.expire(timer, at))

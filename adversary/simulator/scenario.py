@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from adversary.simulator.capabilities import STRATEGIES
+from adversary.simulator.strategies import STRATEGIES
 from pbft.core.group import REPLICAS_MIN, Parameters
 
 FORMAT = 1
@@ -163,7 +163,9 @@ class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
 
 Fault: TypeAlias = Crash | Pause | Partition | Route | Slow | ClockStep | DiskFull | SyncFails | Damage
 
-DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "stale")
+DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "lost_state", "lost_disk", "stale")
+DAMAGES_OF_VOTES = frozenset({"lost_ledger", "torn_ledger", "flipped_ledger", "lost_disk"})
+"""After which a replica begins its ledger again, and is mute."""
 
 
 class Liar(_Frozen, frozen=True):
@@ -176,6 +178,7 @@ class Liar(_Frozen, frozen=True):
 class Scenario(_Frozen, frozen=True, kw_only=True):
     """`parameters`: fields of pbft.core.group.Parameters. Every replica outside `core` is gone for good at `heal_ms`.
 
+    `rejoins`: whether every replica of the core must have its voice back in the end.
     `progress`: whether the run must end well, within `bound_ms` after `heal_ms`; else only safety is checked.
     """
 
@@ -187,6 +190,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     retained_sequences: int = 1024
     service_us: int = 500
     network: Network = Network()
+    calm: Network = Network()
+    """What the network is once faults are over."""
     drift_ppm: tuple[int, ...] = ()
     liars: tuple[Liar, ...] = ()
     clients: tuple[Client, ...]
@@ -194,6 +199,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     heal_ms: int
     core: tuple[int, ...]
     progress: bool = True
+    rejoins: bool = False
     bound_ms: int = 60_000
 
     @property
@@ -201,6 +207,12 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         """Replicas that count among the f: liars, and those whose storage forgets or changes what it held."""
         damaged = (fault.replica for fault in self.faults if isinstance(fault, Damage))
         return frozenset((*damaged, *(liar.replica for liar in self.liars)))
+
+    @property
+    def untrusted(self) -> frozenset[int]:
+        """Those of them that may say anything: liars, and those whose disk is an older one, who do not know it."""
+        stale = (fault.replica for fault in self.faults if isinstance(fault, Damage) and fault.what == "stale")
+        return frozenset((*stale, *(liar.replica for liar in self.liars)))
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -141,6 +141,7 @@ def _halved(index: int) -> Step:
 _STEPS: tuple[Step, ...] = (
     lambda scenario: replace(scenario, network=Network()),
     *(_without(field) for field in ("loss", "duplicate", "reorder", "spike", "frame_us")),
+    lambda scenario: replace(scenario, calm=Network()),
     lambda scenario: replace(scenario, drift_ppm=()),
     lambda scenario: replace(scenario, real_signatures=False),
     lambda scenario: replace(scenario, service_us=SERVICE_US),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
@@ -15,11 +16,15 @@ from chatsvc.search_index import SearchIndex
 from crypto.digest import Digest
 from pbft.core.application import TableSpec
 from pbft.core.dedupe import DEDUPE_TABLES
-from pbft.core.effects import BatchExecuted, Execute, Record, RecordKind
+from pbft.core.effects import BatchExecuted, Execute, InstallPages, InstallState, Record, RecordKind, StateInstalled
 from pbft.core.group import Group
 from pbft.core.types import Now
-from pbft.node.ledger import LEDGER_NAME, WITNESS_NAME, Ledger
+from pbft.node.ledger import Ledger, LedgerDamaged
+from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
+from pbft.state.errors import StateDamaged
 from pbft.state.executor import Executor, open_state
+from pbft.state.opening import set_aside
+from pbft.state.scrub import DamagedPage
 from pbft.state.store import StateStore
 
 WAL_HEADER_BYTES = 32
@@ -35,6 +40,7 @@ Image = dict[str, bytes]
 """Contents of the files that exist, by name."""
 
 _templates: dict[Digest, bytes] = {}
+_founded: dict[bytes, Image] = {}
 TEMPLATES_MAX = 64
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a name of its own in it
@@ -65,6 +71,14 @@ class TroubledLedger(Ledger):
         super().append(records)
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What `Disk.open` found damaged and replaced: the reasons, empty for what was sound."""
+
+    ledger: str = ""
+    state: str = ""
+
+
 class Disk:
     """What survives a crash of one host. Between `open` and `kill` ledger and state are in use."""
 
@@ -83,35 +97,86 @@ class Disk:
         self._is_open = False
         directory.mkdir()
         (directory / STATE_NAME).write_bytes(_template(group))
+        for name, data in _empty_ledger(identity).items():
+            (directory / name).write_bytes(data)
 
-    def open(self) -> None:
-        """Raises StateError, LedgerDamaged."""
+    def open(self) -> Opening:
+        """As `chatsvc.process` does: a damaged state is put aside, a damaged ledger begun again.
+
+        Raises StateError, LedgerDamaged.
+        """
+        opening = Opening()
+        is_new = not (self._directory / STATE_NAME).exists()
+        try:
+            self._open_state()
+        except StateDamaged as damage:
+            self.set_state_aside()
+            is_new = True
+            opening = replace(opening, state=str(damage))
+            self._open_state()
+        try:
+            try:
+                self._open_ledger()
+            except LedgerDamaged as damage:
+                opening = replace(opening, ledger=str(damage))
+                Ledger.begin_again(self._directory, self._identity, str(damage))
+                self._open_ledger()
+        except BaseException:
+            self._close_state()
+            raise
+        self._is_open = True
+        self.ledger.synced_witness = (self._directory / WITNESS_NAME).read_bytes()
+        if is_new:
+            self._durable = (b"", 0)
+        else:
+            self._note_durable()
+        if self.is_full:
+            self.fill()
+        return opening
+
+    def _open_state(self) -> None:
         index = SearchIndex()
         application = ChatApplication(index)
         tables: tuple[TableSpec, ...] = (*application.tables, *DEDUPE_TABLES)
         self._store = StateStore(self._directory / STATE_NAME, tables, self._group, seldom_scanned=DEDUPE_TABLES)
         try:
             self.executor = Executor(self._store, application, self._group, index)
-            self.ledger = TroubledLedger(
-                self._directory,
-                self._identity,
-                retained_sequences=self._retained,
-                last_executed=self.executor.position.last_executed,
-            )
         except BaseException:
             self._store.connection.close()
             raise
-        self._is_open = True
-        self.ledger.synced_witness = (self._directory / WITNESS_NAME).read_bytes()
-        self._note_durable()
-        if self.is_full:
-            self.fill()
+
+    def _open_ledger(self) -> None:
+        self.ledger = TroubledLedger(self._directory, self._identity, retained_sequences=self._retained)
+
+    def _close_state(self) -> None:
+        """Without a word, as when a process dies: what SQLite was not told to commit is gone."""
+        self.executor._drop_snapshot()  # noqa: SLF001 - an orderly end would commit
+        self._store.connection.close()
+
+    def set_state_aside(self) -> None:
+        """Move the damaged state out of the way; not while it is in use."""
+        set_aside(self._directory / STATE_NAME)
 
     def execute(self, execute: Execute, now: Now) -> BatchExecuted:
         done = self.executor.execute(execute, now)
         if done.state_root is not None:
             self._note_durable()
         return done
+
+    def install_pages(self, install: InstallPages) -> None:
+        self.executor.install_pages(install)
+        self._note_durable()
+
+    def install_state(self, install: InstallState, now: Now) -> StateInstalled:
+        installed = self.executor.install_state(install, now)
+        self._note_durable()
+        return installed
+
+    def scrub(self, pages_max: int) -> list[DamagedPage]:
+        damaged = self.executor.scrub(pages_max)
+        if damaged:
+            self._note_durable()
+        return damaged
 
     def _note_durable(self) -> None:
         path = self._directory / f"{STATE_NAME}-wal"
@@ -128,7 +193,7 @@ class Disk:
         """The process dies: what it had not handed to SQLite is gone; without power, what was not synced too."""
         image = self.image() if power else {}
         self._is_open = False
-        self._store.connection.close()
+        self._close_state()
         self.ledger.close()
         if power:
             log = image.get(f"{STATE_NAME}-wal", b"")
@@ -177,6 +242,10 @@ class Disk:
         match what:
             case "lost_ledger":
                 self.restore({}, LEDGER_FILES)
+            case "lost_state":
+                self.restore({}, STATE_FILES)
+            case "lost_disk":
+                self.restore({})
             case "stale":
                 if stale is not None:
                     self.restore(stale)
@@ -233,6 +302,20 @@ def _template(group: Group) -> bytes:
         if len(_templates) >= TEMPLATES_MAX:
             del _templates[next(iter(_templates))]
         _templates[group.group_id] = known
+    return known
+
+
+def _empty_ledger(identity: bytes) -> Image:
+    """The files of a ledger as founding makes them."""
+    known = _founded.get(identity)
+    if known is None:
+        with TemporaryDirectory() as name:
+            directory = Path(name)
+            Ledger.create(directory, identity)
+            known = {name: (directory / name).read_bytes() for name in (LEDGER_NAME, WITNESS_NAME)}
+        if len(_founded) >= TEMPLATES_MAX:
+            del _founded[next(iter(_founded))]
+        _founded[identity] = known
     return known
 
 

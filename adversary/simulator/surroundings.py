@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from adversary.simulator.frames import FrameCache
@@ -26,10 +27,13 @@ class Surroundings(Protocol):
     frames: FrameCache
     checker: Checker
     marks: Marks
+    transfers: int
 
     def wake(self, host: Host, delay_us: int) -> None: ...
 
     def tick(self, host: Host, delay_us: int) -> None: ...
+
+    def later(self, host: Host, delay_us: int, what: Callable[[], None]) -> None: ...
 
     def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None: ...
 
@@ -40,6 +44,8 @@ class Surroundings(Protocol):
     def lost(self, host: Host) -> None: ...
 
     def note(self, what: str, source: int = -1) -> None: ...
+
+    def start_again(self, host: Host) -> None: ...
 
     def stopped(self, host: Host, reason: str) -> None: ...
 

@@ -109,7 +109,7 @@ def test_calm_ends_everything() -> None:
     network = links(loss=1000)
     network.begin(partition((0,), (1,)))
     network.begin(Route(id=2, at_ms=0, for_ms=1, source=0, to=1))
-    network.calm()
+    network.calm(Network())
     assert heard(network, 0, 1, count=100) == 100
 
 

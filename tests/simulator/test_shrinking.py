@@ -18,7 +18,7 @@ NOISE = (
 
 
 def test_only_the_guilty_fault_is_left(memory: Path) -> None:
-    crash = Crash(id=1, at_ms=850, for_ms=600, replica=0, fuse=3)
+    crash = Crash(id=1, at_ms=850, for_ms=600, replica=0, fuse=5)
     scenario = story(*NOISE, crash, network=Network(loss=20, duplicate=20), drift_ppm=(100, 0, 0, 0))
     told: list[int] = []
     with MUTANTS["restart_forgets_votes"].planted():

@@ -8,11 +8,11 @@ import pytest
 
 from adversary.craft import Craft
 from adversary.keys import make_group
-from adversary.simulator.storage import Disk
+from adversary.simulator.storage import STATE_FILES, Disk, Opening
 from chatsvc.application.operations import Create, Post, Register, encode_operation
+from chatsvc.process import STATE_NAME
 from pbft.core.effects import Execute, Record, RecordKind
 from pbft.core.types import Milliseconds, Now, SequenceNumber
-from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StorageFailure
 
 MEMBERS = make_group(4, checkpoint_interval=4, pipeline_depth=2)
@@ -47,8 +47,8 @@ class Machine:
         for sequence in range(1, count + 1):
             self.vote(sequence)
 
-    def restart(self) -> None:
-        self.disk.open()
+    def restart(self) -> Opening:
+        return self.disk.open()
 
 
 @pytest.fixture
@@ -113,24 +113,67 @@ def test_a_failed_fsync_fails_the_ledger_for_good(machine: Machine, kept: bool) 
     assert [record.sequence for record in machine.disk.ledger.records()] == ([1, 2] if kept else [1])
 
 
-def test_a_lost_ledger_is_noticed_once_something_was_executed(machine: Machine) -> None:
+def test_a_founded_disk_holds_an_empty_ledger_and_an_empty_state(machine: Machine) -> None:
+    assert machine.disk.ledger.records() == ()
+    assert machine.executed == 0
+    machine.disk.kill()
+    assert machine.restart() == Opening()
+
+
+def kinds(machine: Machine) -> list[RecordKind]:
+    return [record.kind for record in machine.disk.ledger.records()]
+
+
+def test_a_lost_ledger_is_begun_again_and_says_so(machine: Machine) -> None:
     machine.vote(1)
     machine.execute(4)
     machine.disk.kill()
     machine.disk.damage("lost_ledger", 0, {}, None)
-    with pytest.raises(LedgerDamaged, match="gone"):
-        machine.restart()
+    assert "gone" in machine.restart().ledger
+    assert kinds(machine) == [RecordKind.AMNESIA]
+    assert machine.executed == 4
+
+
+def test_a_lost_state_is_an_empty_one(machine: Machine) -> None:
+    machine.vote(1)
+    machine.execute(4)
+    machine.disk.kill()
+    machine.disk.damage("lost_state", 0, {}, None)
+    assert machine.restart() == Opening()
+    assert machine.executed == 0
+    assert kinds(machine) == [RecordKind.PREPARE]
+    machine.execute(2)
+    machine.disk.kill(power=True)
+    machine.restart()
+    assert machine.executed == 0
+
+
+def test_of_a_lost_disk_nothing_is_left(machine: Machine) -> None:
+    machine.vote(1)
+    machine.execute(4)
+    machine.disk.kill()
+    machine.disk.damage("lost_disk", 0, {}, None)
+    assert "gone" in machine.restart().ledger
+    assert machine.executed == 0
+
+
+def test_a_state_that_is_no_database_any_more_is_put_aside(machine: Machine) -> None:
+    machine.execute(4)
+    machine.disk.kill()
+    machine.disk.restore({STATE_NAME: b"x" * 8192}, STATE_FILES)
+    assert "damaged" in machine.restart().state
+    assert machine.executed == 0
 
 
 @pytest.mark.parametrize("what", ["torn_ledger", "flipped_ledger"])
-def test_a_ledger_that_lost_what_its_witness_saw_is_refused(machine: Machine, what: str) -> None:
+def test_a_ledger_that_lost_what_its_witness_saw_is_begun_again(machine: Machine, what: str) -> None:
     for sequence in range(1, 5):
         machine.vote(sequence)
     before = machine.disk.image()
     machine.disk.kill()
     machine.disk.damage(what, len(before["ledger.sqlite-wal"]) // 2, before, None)
-    with pytest.raises(LedgerDamaged):
-        machine.restart()
+    assert machine.restart().ledger
+    assert kinds(machine) == [RecordKind.AMNESIA]
 
 
 def test_a_flipped_row_changes_the_state_behind_its_digests(machine: Machine) -> None:

@@ -1,0 +1,176 @@
+"""Strategies against the change of views, and of primaries that are worse than dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from adversary.craft import Craft
+from adversary.simulator.behaving import Strategy
+from crypto.digest import Digest, digest_of
+from crypto.signing import PublicKey
+from pbft.core import bodies
+from pbft.core.effects import Effects, FromClient, FromPeer, Input, Received, Send
+from pbft.core.frames import NULL_BATCH, encode_signed, make_prepared_certificate, wire_of
+from pbft.core.messages import NewView, PreparedCertificate, Proposal, Signed, SignedRequest, ViewChange
+from pbft.core.types import ReplicaId, View
+
+if TYPE_CHECKING:
+    from adversary.simulator.host import Host
+
+STORM_PER_STEP = 0.2
+HOLD_STEPS = 4
+
+
+class ViewChangeLie(Strategy):
+    """Sends other VIEW-CHANGEs than it should. `how`: with nothing prepared, with false proofs, or two of them."""
+
+    def __init__(self, craft: Craft, me: ReplicaId, random: Random, how: str) -> None:
+        self._craft = craft
+        self._me = me
+        self._random = random
+        self._how = how
+
+    def rewrite(self, _host: Host, _given: Input, effects: Effects) -> Effects:
+        return replace(effects, send=tuple(self._twisted(effects)))
+
+    def _twisted(self, effects: Effects) -> Iterator[Send]:
+        for item in effects.send:
+            message = item.message
+            if not (isinstance(message, Signed) and isinstance(message.message, ViewChange) and item.to):
+                yield item
+                continue
+            change = message.message
+            lie = self._lie(change)
+            if self._how == "two_view_changes":
+                cut = self._random.randint(0, len(item.to) - 1)
+                yield Send(to=item.to[:cut], message=message)
+                yield Send(to=item.to[cut:], message=lie)
+                if self._random.random() < 0.5:
+                    yield Send(to=item.to[:1], message=lie)
+            else:
+                yield Send(to=item.to, message=lie)
+
+    def _lie(self, change: ViewChange) -> Signed[ViewChange]:
+        craft, me = self._craft, self._me
+        if self._how != "forged_view_change":
+            return craft.view_change(me, change.view, checkpoint=change.checkpoint)
+        if self._random.random() < 0.5:
+            stable = change.stable_checkpoint + craft.group.parameters.checkpoint_interval
+            return craft.view_change(me, change.view, *change.prepared, checkpoint=change.checkpoint, stable=stable)
+        return craft.view_change(me, change.view, self._forged(change), checkpoint=change.checkpoint)
+
+    def _forged(self, change: ViewChange) -> PreparedCertificate:
+        """Its own signature stands in everybody's place."""
+        group, view = self._craft.group, View(change.view - 1)
+        primary = group.primary(view)
+        mine = self._craft.pre_prepare(self._me, change.stable_checkpoint + 1, digest_of(b"forged"), view=view)
+        body = bodies.encode_vote(mine.message)
+        wire = encode_signed(bodies.PRE_PREPARE, group.epoch, primary, body, mine.signature)
+        backups = [peer for peer in group.replicas if peer != primary][: group.quorum - 1]
+        return make_prepared_certificate(
+            group, replace(mine, signer=primary, wire=wire), tuple((peer, mine.signature) for peer in backups)
+        )
+
+
+class ViewStorm(Strategy):
+    """Asks for ever higher views, and for far ones."""
+
+    def __init__(self, craft: Craft, me: ReplicaId, random: Random) -> None:
+        self._craft = craft
+        self._me = me
+        self._random = random
+        self._top = 0
+
+    def rewrite(self, host: Host, _given: Input, effects: Effects) -> Effects:
+        if self._random.random() >= STORM_PER_STEP:
+            return effects
+        self._top = max(self._top, host.replica.log.view) + self._random.choice((1, 1, 1, 3, 1000))
+        stable = host.replica.checkpoints.stable
+        change = self._craft.view_change(self._me, self._top, checkpoint=stable)
+        to = tuple(peer for peer in host.replica.group.others(self._me) if self._random.random() < 0.8)
+        return replace(effects, send=(*effects.send, Send(to=to, message=change)))
+
+
+class NewViewLie(Strategy):
+    """As new primary, proposes again what it should not; says nothing; or says it to one backup too few."""
+
+    def __init__(self, craft: Craft, me: ReplicaId, random: Random, *, withhold: bool) -> None:
+        self._craft = craft
+        self._me = me
+        self._random = random
+        self._withhold = withhold
+
+    def rewrite(self, _host: Host, _given: Input, effects: Effects) -> Effects:
+        return replace(effects, send=tuple(self._twisted(effects)))
+
+    def _twisted(self, effects: Effects) -> Iterator[Send]:
+        for item in effects.send:
+            message = item.message
+            if isinstance(message, Signed) and isinstance(message.message, NewView) and message.signer == self._me:
+                yield from self._false(item, message.message)
+            elif self._withhold and isinstance(message, Proposal):
+                continue
+            else:
+                yield item
+
+    def _false(self, item: Send, new_view: NewView) -> Iterator[Send]:
+        if self._withhold:
+            few = item.to[: self._random.choice((0, 0, 1, self._craft.group.quorum - 2))]
+            if few:
+                yield Send(to=few, message=item.message)
+            return
+        again = [(each.message.sequence, each.message.batch_digest) for each in new_view.pre_prepares]
+        lies: list[list[tuple[int, Digest]]] = [
+            [(sequence, NULL_BATCH.digest) for sequence, _ in again],
+            [*again, (again[-1][0] + 1 if again else 1, digest_of(b"invented"))],
+            [(sequence, digest_of(b"another")) for sequence, _ in again],
+            list(again[:-1]),
+        ]
+        lie = self._random.choice(lies)
+        message = self._craft.new_view(new_view.view, new_view.view_changes, lie, signer=self._me)
+        deceived = item.to if self._random.random() < 0.5 else item.to[:1]
+        yield Send(to=deceived, message=message)
+        rest = tuple(peer for peer in item.to if peer not in deceived)
+        if rest:
+            yield Send(to=rest, message=item.message)
+
+
+class SlowPrimary(Strategy):
+    """Proposes late, but before anybody's timeout ends."""
+
+    def __init__(self, timeout_ms: int, random: Random) -> None:
+        self._hold_ms = timeout_ms * random.choice((3, 6, 8)) // 10
+
+    def rewrite(self, host: Host, _given: Input, effects: Effects) -> Effects:
+        send: list[Send] = []
+        for item in effects.send:
+            if isinstance(item.message, Proposal):
+                frame = wire_of(host.replica.group.epoch, item.message)
+                host.say_later(self._hold_ms, item.to, frame)
+            else:
+                send.append(item)
+        return replace(effects, send=tuple(send))
+
+
+class Censor(Strategy):
+    """Does not hear some clients, whoever speaks for them."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._victims: dict[PublicKey, bool] = {}
+
+    def hear(self, _host: Host, given: Input) -> Input:
+        if not isinstance(given, Received):
+            return given
+        kept: tuple[FromPeer | FromClient, ...] = tuple(
+            item
+            for item in given.messages
+            if not (isinstance(item.message, SignedRequest) and self._is_victim(item.message.device))
+        )
+        return replace(given, messages=kept)
+
+    def _is_victim(self, device: PublicKey) -> bool:
+        return self._victims.setdefault(device, self._random.random() < 0.5)
