@@ -98,9 +98,11 @@ class Log:
         self._forget()
 
     def _forget(self) -> None:
+        reach = self.last_executed + self.group.parameters.window
         for sequence in [sequence for sequence in self._slots if sequence <= self.low_watermark]:
-            slot = self._slots[sequence]
-            if sequence <= self.last_executed or slot.certificate is None:
+            # Beyond its reach it executes nothing: it fetches the state, however far the group goes on meanwhile.
+            is_useful = self.last_executed < sequence <= reach and self._slots[sequence].certificate is not None
+            if not is_useful:
                 del self._slots[sequence]
 
     def executed(self, sequence: SequenceNumber) -> None:

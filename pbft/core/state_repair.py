@@ -82,6 +82,9 @@ class StateRepair:
         if self._log.last_executed != self._seen:
             self._seen, self._seen_at = self._log.last_executed, now
         if not self._needs_transfer(now):
+            if self._ordering.is_halted:  # the batch that was under way made the transfer needless
+                self._ordering.is_halted = False
+                self._ordering.execute_ready(out)
             return
         self._ordering.is_halted = True
         if self._ordering.is_executing:
