@@ -145,6 +145,7 @@ class Replica:
             log=self.log,
             checkpoints=self.checkpoints,
             ordering=self.ordering,
+            rejoin=self.rejoin,
             local=executed,
         )
         self.state_serving = StateServing(group, me)
