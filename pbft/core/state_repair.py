@@ -95,8 +95,8 @@ class StateRepair:
         self._transfer.start(out, now)
 
     def _wish(self, now: Milliseconds, transfer: Transfer) -> None:
-        """A peer holds the state of the last checkpoint that it executed since its start: after a restart of all there
-        may be none, and an idle group has to reach the next one."""
+        """Peers hold the state of the last checkpoint executed since their start. After a restart of all there may be
+        none, and an idle group has to reach the next one."""
         in_vain = transfer.progress.pages_fetched == 0 and now - self._seen_at >= 2 * PATIENCE_MS
         following = self._log.low_watermark + self._group.parameters.checkpoint_interval
         self._rejoin.wished_checkpoint = SequenceNumber(following) if in_vain else None
