@@ -274,7 +274,6 @@ class Archived(Enum):
     """What can be served out of the ledger, below the stable checkpoint."""
 
     COMMIT_CERTIFICATES = "commit certificates"
-    CHECKPOINT_CERTIFICATES = "checkpoint certificates"
     BODIES = "bodies"
 
 

@@ -221,7 +221,8 @@ class SlotStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejoining:
-    """A replica that lost its votes stays mute until these come. None: not known yet."""
+    """A replica that lost its votes stays mute until these come, one that lost its state waits for the checkpoint.
+    None: not known yet."""
 
     checkpoint: SequenceNumber | None
     view: View | None

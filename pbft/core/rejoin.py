@@ -40,11 +40,17 @@ class Rejoin:
         self._answered: set[ReplicaId] = set()
         self._checkpoint: SequenceNumber | None = None
         self._view: View | None = None
+        self.wished_checkpoint: SequenceNumber | None = None
+        """Of a replica that votes, but whose state nobody holds at the last checkpoint: at this one somebody will."""
 
     @property
     def rejoining(self) -> Rejoining | None:
         """For STATUS."""
-        return Rejoining(checkpoint=self._checkpoint, view=self._view) if self._rules.is_mute else None
+        if self._rules.is_mute:
+            return Rejoining(checkpoint=self._checkpoint, view=self._view)
+        if self.wished_checkpoint is not None:
+            return Rejoining(checkpoint=self.wished_checkpoint, view=None)
+        return None
 
     def lose_voice(self, out: Output, what: str) -> None:
         """Something bears this replica's signature that its ledger does not know: it must not vote again."""
@@ -132,8 +138,9 @@ class RejoinHelp:
         for known in self._peers.values():
             wanted = known.checkpoint
             # One more than the checkpoint: the peer has to see something commit beyond it.
-            lacks = known.view is None or self._log.low_watermark < (wanted or 0)
-            if wanted is not None and wanted <= reach and lacks and known.null_batches > 0:
+            if wanted is None or wanted > reach or known.null_batches <= 0:
+                continue
+            if self._log.low_watermark < wanted or (known.view is None and self._log.last_executed <= wanted):
                 return known
         return None
 

@@ -145,6 +145,7 @@ class Replica:
             log=self.log,
             checkpoints=self.checkpoints,
             ordering=self.ordering,
+            rejoin=self.rejoin,
             local=executed,
         )
         self.state_serving = StateServing(group, me)
@@ -179,7 +180,11 @@ class Replica:
 
     def is_useless(self, message: PeerMessage) -> bool:
         """Whether a message would be ignored whatever its signatures, so that they need not be checked. Pure."""
-        return self.ordering.is_useless(message)
+        match message:
+            case Signed(message=ViewChange() | NewView() as change):
+                return self.views.is_useless(change, message.wire, message.signer)
+            case _:
+                return self.ordering.is_useless(message)
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:

@@ -11,6 +11,7 @@ from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
+from pbft.core.rejoin import Rejoin
 from pbft.core.state_bodies import STATE
 from pbft.core.state_messages import StateAnswer
 from pbft.core.state_walk import LocalState
@@ -32,6 +33,7 @@ class StateRepair:
         log: Log,
         checkpoints: Checkpoints,
         ordering: Ordering,
+        rejoin: Rejoin,
         local: LocalState,
     ) -> None:
         self._group = group
@@ -39,6 +41,7 @@ class StateRepair:
         self._log = log
         self._checkpoints = checkpoints
         self._ordering = ordering
+        self._rejoin = rejoin
         self._local = local
         self._transfer: Transfer | None = None
         self._is_torn = False
@@ -78,6 +81,7 @@ class StateRepair:
         if self._transfer is not None:
             if stable is not None:
                 self._transfer.retarget(out, now, stable)
+            self._wish(now, self._transfer)
             return
         if self._log.last_executed != self._seen:
             self._seen, self._seen_at = self._log.last_executed, now
@@ -89,8 +93,16 @@ class StateRepair:
         self._ordering.is_halted = True
         if self._ordering.is_executing:
             return
+        self._seen_at = now
         self._transfer = Transfer(self._group, self._me, self._local, stable)
         self._transfer.start(out, now)
+
+    def _wish(self, now: Milliseconds, transfer: Transfer) -> None:
+        """Peers hold the state of the last checkpoint executed since their start. After a restart of all there may be
+        none, and an idle group has to reach the next one."""
+        in_vain = transfer.progress.pages_fetched == 0 and now - self._seen_at >= 2 * PATIENCE_MS
+        following = self._log.low_watermark + self._group.parameters.checkpoint_interval
+        self._rejoin.wished_checkpoint = SequenceNumber(following) if in_vain else None
 
     def _needs_transfer(self, now: Milliseconds) -> bool:
         if self._is_torn or self._checkpoints.diverged_at is not None:
@@ -125,7 +137,7 @@ class StateRepair:
         if not self._transfer.is_finished:
             return False
         sequence = self._transfer.sequence
-        self._transfer, self._is_torn = None, False
+        self._transfer, self._is_torn, self._rejoin.wished_checkpoint = None, False, None
         self._seen, self._seen_at = sequence, now
         self._log.stand_at(sequence)
         self._checkpoints.on_installed(out, sequence)

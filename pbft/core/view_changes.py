@@ -49,6 +49,17 @@ class ViewChanges:
         self._votes = votes
         self.timer = ViewTimer(group)
 
+    def is_useless(self, message: ViewChange | NewView, wire: bytes, signer: ReplicaId) -> bool:
+        """Whether it would change nothing whatever its signatures, of which there may be thousands. Pure.
+
+        Never says so of what contradicts something: that may be evidence.
+        """
+        if message.view < self._log.view:
+            return True
+        held: Signed[ViewChange] | Signed[NewView] | None
+        held = self._votes.new_view if isinstance(message, NewView) else self._votes.of(signer)
+        return held is not None and held.wire == wire
+
     # -- giving a view up
 
     def start(self, out: Output, now: Now, view: View) -> None:

@@ -22,8 +22,6 @@ def archived_frames(ledger: Ledger, opener: Opener, serve: ServeArchive) -> list
     match serve.what:
         case Archived.COMMIT_CERTIFICATES:
             return ledger.certificates(RecordKind.COMMITTED, serve.first, serve.last)
-        case Archived.CHECKPOINT_CERTIFICATES:
-            return ledger.certificates(RecordKind.STABLE, serve.first, serve.last)
         case Archived.BODIES:
             return _archived_bodies(ledger, opener, serve)
         case _:

@@ -80,7 +80,6 @@ def answer_read(node: SimNode, read: RunQuery | ReadEvents, now: Now) -> Input:
 
 CERTIFICATES = {
     Archived.COMMIT_CERTIFICATES: RecordKind.COMMITTED,
-    Archived.CHECKPOINT_CERTIFICATES: RecordKind.STABLE,
 }
 
 
