@@ -89,6 +89,8 @@ class Host:
         self.stopped_by = ""
         self.had_trouble = False
         """Whether its disk was in trouble since the start: then it may stop."""
+        self.lost_power = False
+        """Whether its last run ended so."""
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
         self._is_transferring = False
@@ -183,6 +185,7 @@ class Host:
         image = self.disk.image()
         before = self.executed
         self.disk.kill(power=power)
+        self.lost_power = power
         self._around.checker.on_death(self, before)
         if self._is_transferring:
             self._around.marks.reach("state transfer interrupted by a crash")

@@ -174,6 +174,9 @@ class Checker:
             self._marks.reach("ledger begun again")
             if host.me not in self._faulty and not host.planted & DAMAGES_OF_VOTES:
                 raise Broken("storage", f"{host.me} begins its ledger again: {opening.ledger}")
+        elif host.lost_power and host.planted & {"torn_ledger", "flipped_ledger"}:
+            # Its witness is as old as its last sync, and cannot tell. Two disasters at once: it may vote again.
+            self._faulty |= {host.me}
         if opening.state:
             self._marks.reach("damaged state put aside")
             if self.is_correct(host):
@@ -340,6 +343,7 @@ class Checker:
         if installed.state_root != install.state_root:
             return
         self._position[host.number] = self._durable[host.number] = install.sequence
+        self._vouchable[host.number] = max(install.sequence, self._vouchable.get(host.number, 0))
         root = self.roots.get(install.sequence)
         if root is not None and root != installed.state_root and host.me not in self._faulty:
             raise Broken("equal roots", f"{host.me} installs another state at {install.sequence} than others had")
