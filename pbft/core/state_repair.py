@@ -99,8 +99,11 @@ class StateRepair:
         self._transfer.start(out, now)
 
     def _target(self) -> CheckpointCertificate | None:
-        """The newest state that is certain. Peers hold that of the last checkpoint that they executed, and it may take
-        this replica's vote to make it stable: without the word of f + 1 of them both sides would wait for each other."""
+        """The newest state that is certain.
+
+        Peers hold that of the last checkpoint that they executed, and it may take this replica's vote to make it
+        stable: without the word of f + 1 of them both sides would wait for each other.
+        """
         return self._checkpoints.attested() or self._checkpoints.stable
 
     def _wish(self, now: Milliseconds, transfer: Transfer) -> None:

@@ -414,7 +414,7 @@ def test_a_witness_that_a_power_loss_left_behind_does_no_harm(tmp_path: Path) ->
 
 
 def test_the_second_of_two_power_losses_is_no_damage_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first left an old witness, and what comes first after it drops records: they must not outrun the witness."""
+    """The first left an old witness, and what comes first after it drops records, which must not outrun it."""
     open_ledger(tmp_path).close()
     at_first = (tmp_path / WITNESS_NAME).read_bytes()
     fill(tmp_path, [slot(1), slot(2)])
