@@ -146,11 +146,12 @@ class Checker:
         """Whether everything may be expected of it. One without its votes is correct too: it knows and is mute."""
         return host.me not in self._faulty and host.number not in self._rotten
 
-    def is_rotten(self, host: Host) -> bool:
-        """Whether rows of it rotted and were not replaced yet. Looks at the rows."""
-        if host.number in self._rotten and host.is_up and host.disk.executor.position.is_whole:
+    def is_rotten(self, host: Host, root: Digest | None = None) -> bool:
+        """Whether rows of it rotted and were not replaced yet. Looks at the rows, and compares them with `root`, that
+        of a sound replica at the same place."""
+        if host.number in self._rotten and root is not None and host.is_up:
             executor = host.disk.executor
-            if executor.recomputed_state_root() == executor.state_root():
+            if executor.position.is_whole and executor.recomputed_state_root() == root:
                 self._rotten.discard(host.number)
         return host.number in self._rotten
 
@@ -347,7 +348,7 @@ class Checker:
         root = self.roots.get(install.sequence)
         if root is not None and root != installed.state_root and host.me not in self._faulty:
             raise Broken("equal roots", f"{host.me} installs another state at {install.sequence} than others had")
-        self.is_rotten(host)
+        self.is_rotten(host, root)
 
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest
