@@ -170,6 +170,8 @@ class Ordering:
 
     @property
     def _may_propose(self) -> bool:
+        """Not below h: a primary whose view others have left learns what they made stable without it."""
+        self._next_sequence = max(self._next_sequence, SequenceNumber(self._log.low_watermark + 1))
         return self.is_primary and self._log.in_view and not self._rules.is_mute
 
     @property
