@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from adversary.craft import Craft, digest
-from adversary.simulator.invariants import INVARIANTS, Broken, Checker
+from adversary.simulator.broken import INVARIANTS, Broken
+from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.run import Simulation, simulate
 from adversary.simulator.storage import Opening
