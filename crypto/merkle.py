@@ -22,6 +22,11 @@ def leaf_digest(data: bytes) -> Digest:
     return Digest(sha256(_LEAF_PREFIX + data).digest())
 
 
+def node_digest(left: Digest, right: Digest) -> Digest:
+    """Return the digest of an inner node over its two children."""
+    return Digest(sha256(_NODE_PREFIX + left + right).digest())
+
+
 def merkle_root(leaves: Sequence[Digest]) -> Digest:
     """Return the root over leaf digests (`leaf_digest`). One leaf is its own root; none gives EMPTY_ROOT."""
     if not leaves:

@@ -68,6 +68,11 @@ class Hands:
     def has_archive(self) -> bool:
         return bool(self._archive)
 
+    @property
+    def flush_in_ms(self) -> int:
+        """How long what is archived may wait still."""
+        return max(1, self.stored_at + ARCHIVE_FLUSH_MS - self._host.now().steady)
+
     def drop(self) -> None:
         """What was in memory alone is gone."""
         self._reads.clear()
@@ -89,8 +94,7 @@ class Hands:
             self._store(effects.persist)
             if self._host.fuse == 0:
                 around.marks.reach("crash right after storing a vote")
-        if self._archive:
-            self._host.tick_soon()
+        self._host.flush_soon()
         for send in effects.send:
             around.checker.on_send(self._host, send.message)
             kind, frame = message_type(send.message), wire_of(around.group.epoch, send.message)

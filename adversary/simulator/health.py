@@ -25,7 +25,10 @@ def is_settled(run: Simulation) -> bool:
         return False
     if len({host.executed for host in core}) != 1 or any(len(host.replica.pool) for host in core):
         return False
-    if not all(host.replica.state_repair.is_whole for host in core) or any(map(run.checker.is_rotten, core)):
+    if not all(host.replica.state_repair.is_whole for host in core):
+        return False
+    sound = [host.disk.executor.state_root() for host in core if run.checker.is_correct(host)][:1]
+    if any(run.checker.is_rotten(host, *sound) for host in core):
         return False
     return not run.scenario.rejoins or not any(host.replica.rules.is_mute for host in core)
 

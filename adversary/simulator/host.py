@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adversary.simulator.behaving import Strategy
@@ -42,9 +42,9 @@ from pbft.state.errors import StateDamaged as StateIsDamaged
 from pbft.state.errors import StateError, StorageFailure
 
 TICK_US = 50_000
-SCRUB_US = 500_000
-SCRUB_PAGES = 10
-"""A node looks at one page in each tick; here ten are looked at in every tenth."""
+SCRUB_US = 2_000_000
+SCRUB_PAGES = 40
+"""A node looks at one page in each tick; here forty are looked at in every fortieth."""
 PENDING_MAX = 48
 """Frames that wait for a host from one source, in the buffers of the connection."""
 
@@ -89,6 +89,8 @@ class Host:
         self.stopped_by = ""
         self.had_trouble = False
         """Whether its disk was in trouble since the start: then it may stop."""
+        self.lost_power = False
+        """Whether its last run ended so."""
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
         self._is_transferring = False
@@ -98,8 +100,7 @@ class Host:
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
         self._hands = Hands(self, around)
         self._awake = False
-        self._ticking = False
-        self._scrubbed_us = 0
+        self._ticking = self._flushing = False
 
     # -- life and death
 
@@ -141,7 +142,7 @@ class Host:
         recovered = self._recovered()
         around.checker.on_start(self, recovered)
         self._guarded([recovered])
-        self.tick_soon()
+        around.later(self, SCRUB_US, self._scrub)
 
     def note_damage(self, what: str) -> None:
         """Somebody does this to its files."""
@@ -183,6 +184,7 @@ class Host:
         image = self.disk.image()
         before = self.executed
         self.disk.kill(power=power)
+        self.lost_power = power
         self._around.checker.on_death(self, before)
         if self._is_transferring:
             self._around.marks.reach("state transfer interrupted by a crash")
@@ -193,7 +195,7 @@ class Host:
         self._waiting.clear()
         self._hands.drop()
         self.timers = {}
-        self._awake = self._ticking = False
+        self._awake = self._ticking = self._flushing = False
         self._around.note("dies", self.number)
         self._around.lost(self)
         return image
@@ -235,6 +237,7 @@ class Host:
             self._around.set_timer(self, timer, at)
         self.wake()
         self.tick_soon()
+        self.flush_soon()
 
     def fill_disk(self) -> None:
         self.disk.is_full = self.had_trouble = True
@@ -317,34 +320,43 @@ class Host:
             self.wake()
 
     def tick(self) -> None:
+        """Executed batches are committed out of the way of replies."""
         self._ticking = False
-        if not self.is_up:
-            return
-        try:
-            self.disk.executor.settle()
-            self._scrub()
-            self._hands.flush_if_due()
-        except FATAL as error:
-            self._stop(error)
-            return
-        if self._hands.has_archive:
-            self.tick_soon()
-        else:
-            self._around.tick(self, SCRUB_US)
-
-    def _scrub(self) -> None:
-        now_us = self._around.now_us
-        if now_us - self._scrubbed_us < SCRUB_US:
-            return
-        self._scrubbed_us = now_us
-        for table, page in self.disk.scrub(SCRUB_PAGES):
-            self._around.marks.reach("rot found by scrubbing")
-            self._post(StateDamaged(now=self.now(), what=f"page {page.hex()} of table {table} is damaged"))
+        self._or_stop(lambda: self.disk.executor.settle())  # noqa: PLW0108 - there is none while it is down
 
     def tick_soon(self) -> None:
         if not self._ticking:
             self._ticking = True
-            self._around.tick(self, TICK_US)
+            self._around.later(self, TICK_US, self.tick)
+
+    def flush_soon(self) -> None:
+        """What may be stored later is, when nothing has to be stored for half a second."""
+        if self._hands.has_archive and not self._flushing:
+            self._flushing = True
+            self._around.later(self, self._hands.flush_in_ms * 1000, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._or_stop(self._hands.flush_if_due)
+        if self.is_up:
+            self.flush_soon()
+
+    def _scrub(self) -> None:
+        self._or_stop(self._look_for_rot)
+        if self.mode in {"up", "paused"}:
+            self._around.later(self, SCRUB_US, self._scrub)
+
+    def _look_for_rot(self) -> None:
+        for table, page in self.disk.scrub(SCRUB_PAGES):
+            self._around.marks.reach("rot found by scrubbing")
+            self._post(StateDamaged(now=self.now(), what=f"page {page.hex()} of table {table} is damaged"))
+
+    def _or_stop(self, do: Callable[[], None]) -> None:
+        if self.is_up:
+            try:
+                do()
+            except FATAL as error:
+                self._stop(error)
 
     def _guarded(self, inputs: list[Input]) -> None:
         try:

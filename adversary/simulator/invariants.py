@@ -146,11 +146,12 @@ class Checker:
         """Whether everything may be expected of it. One without its votes is correct too: it knows and is mute."""
         return host.me not in self._faulty and host.number not in self._rotten
 
-    def is_rotten(self, host: Host) -> bool:
-        """Whether rows of it rotted and were not replaced yet. Looks at the rows."""
-        if host.number in self._rotten and host.is_up and host.disk.executor.position.is_whole:
+    def is_rotten(self, host: Host, root: Digest | None = None) -> bool:
+        """Whether rows of it rotted and were not replaced yet. Looks at the rows, and compares them with `root`, that
+        of a sound replica at the same place."""
+        if host.number in self._rotten and root is not None and host.is_up:
             executor = host.disk.executor
-            if executor.recomputed_state_root() == executor.state_root():
+            if executor.position.is_whole and executor.recomputed_state_root() == root:
                 self._rotten.discard(host.number)
         return host.number in self._rotten
 
@@ -174,6 +175,9 @@ class Checker:
             self._marks.reach("ledger begun again")
             if host.me not in self._faulty and not host.planted & DAMAGES_OF_VOTES:
                 raise Broken("storage", f"{host.me} begins its ledger again: {opening.ledger}")
+        elif host.lost_power and host.planted & {"torn_ledger", "flipped_ledger"}:
+            # Its witness is as old as its last sync, and cannot tell. Two disasters at once: it may vote again.
+            self._faulty |= {host.me}
         if opening.state:
             self._marks.reach("damaged state put aside")
             if self.is_correct(host):
@@ -340,10 +344,11 @@ class Checker:
         if installed.state_root != install.state_root:
             return
         self._position[host.number] = self._durable[host.number] = install.sequence
+        self._vouchable[host.number] = max(install.sequence, self._vouchable.get(host.number, 0))
         root = self.roots.get(install.sequence)
         if root is not None and root != installed.state_root and host.me not in self._faulty:
             raise Broken("equal roots", f"{host.me} installs another state at {install.sequence} than others had")
-        self.is_rotten(host)
+        self.is_rotten(host, root)
 
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest

@@ -39,9 +39,9 @@ Trouble = Literal["", "full", "sync fails", "sync fails, data kept"]
 Image = dict[str, bytes]
 """Contents of the files that exist, by name."""
 
-_templates: dict[Digest, bytes] = {}
+_template_of: list[tuple[Digest, bytes]] = []
+"""A group and its empty state database, once there is one."""
 _founded: dict[bytes, Image] = {}
-TEMPLATES_MAX = 64
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a name of its own in it
 
@@ -291,30 +291,25 @@ def _flipped(data: bytes, amount: int) -> bytes:
 
 
 def _template(group: Group) -> bytes:
-    """An empty state database of the group: copying one is cheaper than making one."""
-    known = _templates.get(group.group_id)
-    if known is None:
-        with TemporaryDirectory() as directory:
+    """An empty state database of the group: that of another one, with another name in it."""
+    if not _template_of:
+        with workspace() as directory:
             path = Path(directory) / STATE_NAME
             index = SearchIndex()
             open_state(path, ChatApplication(index), group, index).close()
-            known = path.read_bytes()
-        if len(_templates) >= TEMPLATES_MAX:
-            del _templates[next(iter(_templates))]
-        _templates[group.group_id] = known
-    return known
+            _template_of.append((group.group_id, path.read_bytes()))
+    known, database = _template_of[0]
+    return database.replace(known, group.group_id)
 
 
 def _empty_ledger(identity: bytes) -> Image:
     """The files of a ledger as founding makes them."""
     known = _founded.get(identity)
     if known is None:
-        with TemporaryDirectory() as name:
+        with workspace() as name:
             directory = Path(name)
             Ledger.create(directory, identity)
             known = {name: (directory / name).read_bytes() for name in (LEDGER_NAME, WITNESS_NAME)}
-        if len(_founded) >= TEMPLATES_MAX:
-            del _founded[next(iter(_founded))]
         _founded[identity] = known
     return known
 

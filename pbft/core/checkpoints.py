@@ -32,6 +32,21 @@ class Checkpoints:
         self.diverged_at: SequenceNumber | None = None
         """A checkpoint whose certified root differs from this replica's own: its state cannot be trusted."""
 
+    def attested(self) -> CheckpointCertificate | None:
+        """The highest checkpoint above the stable one that f + 1 peers vouch for, as a certificate of that many.
+
+        One of them is correct, so this is the state there: enough to fetch it, never to make it stable.
+        """
+        needed = self._group.honest_minimum
+        for sequence in sorted(self._votes, reverse=True):
+            votes = {replica: vote for replica, vote in self._votes[sequence].items() if replica != self._me}
+            for vote in votes.values():
+                same = sorted(replica for replica, other in votes.items() if other.message == vote.message)
+                if len(same) >= needed and sequence > self._log.low_watermark:
+                    endorsements = tuple((replica, votes[replica].signature) for replica in same[:needed])
+                    return make_checkpoint_certificate(self._group, vote.message, endorsements)
+        return None
+
     def own_vote(self, sequence: SequenceNumber) -> Signed[Checkpoint] | None:
         return self._votes.get(sequence, {}).get(self._me)
 

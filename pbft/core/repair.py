@@ -185,7 +185,8 @@ class Repair:
         if stable is not None and status.stable_checkpoint < stable.checkpoint.sequence:
             out.send_to((peer,), stable)
         for vote in self._checkpoints.own_votes():
-            if vote.message.sequence > status.stable_checkpoint and vote.message.sequence <= status.last_executed:
+            # Also to a peer that has not executed so far: it may want to fetch the state there.
+            if vote.message.sequence > status.stable_checkpoint:
                 out.send_to((peer,), vote)
         self._send_certificates(out, peer, status)
         size = len(lacks.wire) if lacks is not None else 0

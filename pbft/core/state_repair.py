@@ -9,6 +9,7 @@ from pbft.core.effects import IgnoreReason, StateInstalled
 from pbft.core.errors import InvariantViolation
 from pbft.core.group import Group
 from pbft.core.log import Log
+from pbft.core.messages import CheckpointCertificate
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
 from pbft.core.rejoin import Rejoin
@@ -77,10 +78,10 @@ class StateRepair:
 
     def consider(self, out: Output, now: Milliseconds) -> None:
         """Start a transfer if there is a reason to, once no batch is under way; lead one on to a newer checkpoint."""
-        stable = self._checkpoints.stable
         if self._transfer is not None:
-            if stable is not None:
-                self._transfer.retarget(out, now, stable)
+            target = self._target()
+            if target is not None:
+                self._transfer.retarget(out, now, target)
             self._wish(now, self._transfer)
             return
         if self._log.last_executed != self._seen:
@@ -94,8 +95,16 @@ class StateRepair:
         if self._ordering.is_executing:
             return
         self._seen_at = now
-        self._transfer = Transfer(self._group, self._me, self._local, stable)
+        self._transfer = Transfer(self._group, self._me, self._local, self._target())
         self._transfer.start(out, now)
+
+    def _target(self) -> CheckpointCertificate | None:
+        """The newest state that is certain.
+
+        Peers hold that of the last checkpoint that they executed, and it may take this replica's vote to make it
+        stable: without the word of f + 1 of them both sides would wait for each other.
+        """
+        return self._checkpoints.attested() or self._checkpoints.stable
 
     def _wish(self, now: Milliseconds, transfer: Transfer) -> None:
         """Peers hold the state of the last checkpoint executed since their start. After a restart of all there may be
@@ -141,6 +150,8 @@ class StateRepair:
         self._seen, self._seen_at = sequence, now
         self._log.stand_at(sequence)
         self._checkpoints.on_installed(out, sequence)
+        if sequence > 0:
+            self._checkpoints.on_own_root(out, sequence, installed.state_root)
         self._ordering.is_halted = False
         self._ordering.stand_at(out, sequence)
         return True

@@ -109,6 +109,9 @@ class Ledger:
                     "one back"
                 )
                 raise LedgerRefused(msg)
+            # A power loss leaves an old one: it would be synced as it is, and what it vouches for be dropped.
+            with self._guard():
+                os.pwrite(self._witness, encode_witness(self._last, self._link), 0)
         except BaseException:
             self.close()
             raise

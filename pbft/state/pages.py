@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 from crypto.digest import Digest
-from pbft.core.state_digest import BUCKETS, EMPTY_BUCKET, bucket_digest, bucket_of, page_digest, table_root
+from crypto.merkle import node_digest
+from pbft.core.state_digest import BUCKETS, EMPTY_BUCKET, bucket_digest, bucket_of, page_digest
 
 _CREATE = """
 CREATE TABLE page_digests (table_name TEXT NOT NULL, page BLOB NOT NULL, digest BLOB, PRIMARY KEY (table_name, page))
@@ -25,6 +26,22 @@ _STORE = "UPDATE page_digests SET digest = ? WHERE table_name = ? AND page = ?"
 _REMOVE = "DELETE FROM page_digests WHERE table_name = ? AND page = ?"
 
 
+_NO_PAGES: dict[bytes, Digest] = {}
+"""Of every empty bucket; never written to."""
+
+
+def _empty_levels() -> list[list[Digest]]:
+    """The Merkle tree over empty buckets, from the leaves to the root."""
+    levels = [[EMPTY_BUCKET] * BUCKETS]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        levels.append([node_digest(below[0], below[1])] * (len(below) // 2))
+    return levels
+
+
+_EMPTY_LEVELS = _empty_levels()
+
+
 @dataclass(frozen=True, slots=True)
 class FrozenTree:
     """A table's digests as they were: pages by bucket, and the digests of the buckets."""
@@ -34,15 +51,15 @@ class FrozenTree:
 
 
 class BucketTree:
-    """The digests of one table's pages, in memory."""
+    """The digests of one table's pages, in memory, and the Merkle tree over its buckets, of which a change costs one
+    way to the root."""
 
     def __init__(self) -> None:
-        self._pages: list[dict[bytes, Digest]] = [{} for _ in range(BUCKETS)]
-        self._buckets = [EMPTY_BUCKET] * BUCKETS
+        self._pages: list[dict[bytes, Digest]] = [_NO_PAGES] * BUCKETS
+        self._levels = [list(level) for level in _EMPTY_LEVELS]
         self._changed: set[int] = set()
-        self._frozen: set[int] = set()
-        """Buckets whose pages a FrozenTree shares: they are copied before they change."""
-        self._root: Digest | None = None
+        self._frozen: set[int] = set(range(BUCKETS))
+        """Buckets whose pages are shared, with a FrozenTree or among each other: copied before they change."""
 
     def set(self, page: bytes, digest: Digest | None) -> None:
         """Give the page a digest; None removes it, as empty."""
@@ -55,22 +72,24 @@ class BucketTree:
         else:
             self._pages[number][page] = digest
         self._changed.add(number)
-        self._root = None
 
     def root(self) -> Digest:
-        if self._root is None:
-            for number in self._changed:
-                self._buckets[number] = bucket_digest(self._pages[number])
-            self._changed.clear()
-            self._root = table_root(self._buckets)
-        return self._root
+        if self._changed:
+            changed, self._changed = self._changed, set()
+            for number in changed:
+                self._levels[0][number] = bucket_digest(self._pages[number])
+            for below, above in pairwise(self._levels):
+                changed = {number >> 1 for number in changed}
+                for number in changed:
+                    above[number] = node_digest(below[2 * number], below[2 * number + 1])
+        return self._levels[-1][0]
 
     def get(self, page: bytes) -> Digest | None:
         return self._pages[bucket_of(page)].get(page)
 
     def buckets(self) -> tuple[Digest, ...]:
         self.root()
-        return tuple(self._buckets)
+        return tuple(self._levels[0])
 
     def bucket(self, number: int) -> Mapping[bytes, Digest]:
         return self._pages[number]

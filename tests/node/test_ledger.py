@@ -413,6 +413,26 @@ def test_a_witness_that_a_power_loss_left_behind_does_no_harm(tmp_path: Path) ->
     assert records_in(directory) == (*slot(1), *slot(2), *slot(3))
 
 
+def test_the_second_of_two_power_losses_is_no_damage_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first left an old witness, and what comes first after it drops records, which must not outrun it."""
+    open_ledger(tmp_path).close()
+    at_first = (tmp_path / WITNESS_NAME).read_bytes()
+    fill(tmp_path, [slot(1), slot(2)])
+    (tmp_path / WITNESS_NAME).write_bytes(at_first)
+    synced = [at_first]
+    sync = os.fdatasync
+
+    def noting(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((tmp_path / WITNESS_NAME).read_bytes())
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    fill(tmp_path, [[stable(4)], slot(5)], retained=1)
+    (tmp_path / WITNESS_NAME).write_bytes(synced[-1])
+    assert len(synced) == 2
+    assert slot(5)[-1] in records_in(tmp_path)
+
+
 @pytest.mark.parametrize("retained", [1, 1000])
 def test_the_ledger_of_another_group_or_replica_is_refused(tmp_path: Path, retained: int) -> None:
     fill(tmp_path, [slot(1), slot(2), slot(3), [stable(4)], slot(5)], retained=retained)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto.digest import Digest
+from crypto.digest import Digest, digest_of
 from crypto.merkle import inclusion_proof, leaf_digest, merkle_root, verify_inclusion
 from pbft.core.application import Key, Row
-from pbft.core.state_digest import page_digest, state_leaves
+from pbft.core.state_digest import BUCKETS, EMPTY_TABLE, bucket_digest, page_digest, state_leaves, table_root
 from pbft.core.types import Epoch, Milliseconds, SequenceNumber
 from pbft.state.executor import open_state
+from pbft.state.pages import BucketTree
 from tests.state.test_store import NAMES, commit, open_store
 from tests.state.toy import Toy, device, op, request, roots, run, sample_batches, small_group
 
@@ -165,3 +167,29 @@ def test_pitfall_14_a_rotted_row_is_found_by_recomputing_and_by_the_next_digest_
     assert rotted.checkpoint.state_root != honest.checkpoint.state_root
     honest.close()
     rotted.close()
+
+
+def test_the_tree_over_buckets_follows_every_change() -> None:
+    dice = random.Random(7)  # noqa: S311 - draws pages, no secret
+    tree = BucketTree()
+    assert tree.root() == EMPTY_TABLE
+    for _ in range(300):
+        page = bytes([dice.randrange(256)])
+        tree.set(page, digest_of(dice.randbytes(4)) if dice.random() < 0.7 else None)
+        if dice.random() < 0.3:
+            assert tree.buckets() == tuple(bucket_digest(tree.bucket(number)) for number in range(BUCKETS))
+            assert tree.root() == table_root(tree.buckets())
+    for page in tree.pages():
+        tree.set(page, None)
+    assert tree.root() == EMPTY_TABLE
+
+
+def test_a_frozen_tree_does_not_follow() -> None:
+    tree = BucketTree()
+    tree.set(b"page", digest_of(b"one"))
+    frozen = tree.freeze()
+    tree.set(b"page", digest_of(b"two"))
+    tree.set(b"other", digest_of(b"three"))
+    assert dict(item for bucket in frozen.pages for item in bucket.items()) == {b"page": digest_of(b"one")}
+    assert table_root(frozen.buckets) != tree.root()
+    assert BucketTree().pages() == {}
