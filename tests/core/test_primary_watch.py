@@ -276,6 +276,19 @@ def test_a_long_queue_of_many_devices_costs_nobody_the_office() -> None:
     assert views(cluster) == {0}
 
 
+def test_six_hundred_devices_with_one_request_each_cost_nobody_the_office() -> None:
+    """Known devices this time: the last of them waits for longer than a client may that is passed by."""
+    cluster = Cluster(batch_operations_max=6, pipeline_depth=1)
+    for turn in (0, 1):
+        start = cluster.now_ms
+        for number in range(600):
+            cluster.request(f"d{number}", first=turn, ack=turn, to=range(4))
+        while not cluster.executed_everywhere(600 * (turn + 1))():
+            tick(cluster, 20)
+            assert views(cluster) == {0}
+    assert cluster.now_ms - start > PASSED_BY_TIMEOUTS * TIMEOUT_MS
+
+
 def test_a_client_that_keeps_its_window_at_the_primary_full_cannot_have_it_voted_out() -> None:
     """The backups hold what the primary has no room for. It is one client's own, and so is the delay."""
     cluster = Cluster(client_window=4, batch_operations_max=4, pipeline_depth=1)
