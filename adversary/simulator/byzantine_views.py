@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from adversary.simulator.host import Host
 
 STORM_PER_STEP = 0.2
-HOLD_STEPS = 4
+HEARD_OUT = 3
+"""Requests of a client that a censor still lets pass."""
 
 
 class ViewChangeLie(Strategy):
@@ -156,11 +157,12 @@ class SlowPrimary(Strategy):
 
 
 class Censor(Strategy):
-    """Does not hear some clients, whoever speaks for them."""
+    """Stops to hear some clients, whoever speaks for them, once they have an account."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._victims: dict[PublicKey, bool] = {}
+        self._heard: dict[PublicKey, set[Digest]] = {}
 
     def hear(self, _host: Host, given: Input) -> Input:
         if not isinstance(given, Received):
@@ -168,9 +170,14 @@ class Censor(Strategy):
         kept: tuple[FromPeer | FromClient, ...] = tuple(
             item
             for item in given.messages
-            if not (isinstance(item.message, SignedRequest) and self._is_victim(item.message.device))
+            if not (isinstance(item.message, SignedRequest) and self._is_ignored(item.message))
         )
         return replace(given, messages=kept)
 
-    def _is_victim(self, device: PublicKey) -> bool:
+    def _is_ignored(self, request: SignedRequest) -> bool:
+        device = request.device
+        heard = self._heard.setdefault(device, set())
+        if request.digest in heard or len(heard) < HEARD_OUT:
+            heard.add(request.digest)
+            return False
         return self._victims.setdefault(device, self._random.random() < 0.5)

@@ -24,11 +24,13 @@ from adversary.simulator.scenario import (
     Slow,
     SyncFails,
 )
-from adversary.simulator.strategies import LEADERS, STRATEGIES
+from adversary.simulator.strategies import LEADERS, OF_NEW_VIEWS, STRATEGIES
 
 GROUP_SIZES = (4, 4, 4, 4, 4, 4, 7, 7, 10)
 REAL_SIGNATURES_ONE_IN = 24
 EQUIVOCATION = 0.15
+BUSY_POSTS = 200
+BUSY_PAUSE_MS = 10
 FAULT_MS = (4_000, 12_000)
 HEAL_BOUND_MS = 120_000
 """Of a good end. A timeout of a second doubles to half a minute in the worst of times, and a forgetful replica is
@@ -69,22 +71,27 @@ def draw(seed: int, replicas: int | None = None) -> Scenario:
     }
     parts = _Draw(streams, size, heal_ms)
     faults = tuple(parts.faults())
+    lies = {liar.strategy for liar in parts.liars}
+    # Who serves false states is asked where history is short; who passes clients by shows where others are served.
+    retained = 0 if "state_lie" in lies else random.choice((0, interval, 1024))
+    if "censor" in lies:
+        parameters["view_change_timeout_ms"] = 200
     return Scenario(
         seed=seed,
         replicas=size,
         real_signatures=random.randrange(REAL_SIGNATURES_ONE_IN) == 0,
         parameters=parameters,
-        retained_sequences=random.choice((0, interval, 1024)),
+        retained_sequences=retained,
         service_us=random.choice((200, 500, 2_000, 5_000)),
         network=_network(streams.random("network")),
         calm=_calm(streams.random("calm")),
         drift_ppm=tuple(random.choice((0, 0, -200, 100, 5_000)) for _ in range(size)),
         liars=parts.liars,
-        clients=tuple(_clients(streams, heal_ms)),
+        clients=tuple(_clients(streams, heal_ms, is_busy="censor" in lies)),
         faults=faults,
         heal_ms=heal_ms,
         core=parts.core,
-        rejoins=parts.rejoins,
+        rejoins=interval == 4 and parts.rejoins,
         bound_ms=HEAL_BOUND_MS,
     )
 
@@ -113,7 +120,8 @@ def _calm(random: Random) -> Network:
     return Network(delay_us=random.choice((50_000, 120_000))) if random.random() < 0.15 else Network()
 
 
-def _clients(streams: Streams, heal_ms: int) -> Iterator[Client]:
+def _clients(streams: Streams, heal_ms: int, *, is_busy: bool) -> Iterator[Client]:
+    """`is_busy`: one of them says much for a while, so that a primary that serves it alone is not slow."""
     random = streams.random("clients")
     number = 0
     count = random.randint(2, 4)
@@ -132,8 +140,22 @@ def _clients(streams: Streams, heal_ms: int) -> Iterator[Client]:
             actions.append(Action(id=number, at_ms=at_ms, kind=kind, room="main", text=text))
             number += 1
         yield Client(name=name, actions=tuple(sorted(actions, key=lambda action: (action.at_ms, action.id))))
+    if is_busy:
+        yield _chatterbox(number)
+        number += BUSY_POSTS + 2
     if random.random() < EQUIVOCATION:
         yield _equivocator(random, number, heal_ms)
+
+
+def _chatterbox(number: int) -> Client:
+    actions = [
+        Action(id=number, at_ms=150, kind="register", text="chatterbox"),
+        Action(id=number + 1, at_ms=400, kind="join", room="main"),
+    ]
+    for post in range(BUSY_POSTS):
+        at_ms = 1_000 + post * BUSY_PAUSE_MS
+        actions.append(Action(id=number + 2 + post, at_ms=at_ms, kind="post", room="main", text=f"and {post}"))
+    return Client(name="chatterbox", actions=tuple(actions))
 
 
 def _equivocator(random: Random, number: int, heal_ms: int) -> Client:
@@ -162,15 +184,15 @@ class _Draw:
         if chosen and chosen[0] > 0 and random.random() < 0.4:
             chosen = [0, *chosen[1:]]
         self.liars: tuple[Liar, ...] = tuple(
-            Liar(replica=me, strategy=self._strategy(random, me)) for me in chosen if random.random() < 0.6
+            Liar(replica=me, strategy=self._strategy(random, me)) for me in chosen if random.random() < 0.55
         )
         liars = {liar.replica for liar in self.liars}
-        self._damaged = [me for me in chosen if me not in liars and random.random() < 0.7]
+        self._damaged = [me for me in chosen if me not in liars and random.random() < 0.8]
         outside = set(liars)
         idle = [me for me in chosen if me not in outside]
         outside |= {me for me in idle if random.random() < 0.3}
         self.core = tuple(me for me in replicas if me not in outside)
-        self.rejoins = False
+        self.rejoins = random.random() < 0.3 and any(me in self.core for me in self._damaged)
 
     @staticmethod
     def _strategy(random: Random, me: int) -> str:
@@ -179,6 +201,7 @@ class _Draw:
 
     def faults(self) -> Iterator[Fault]:
         """In order of kind; each kind has dice of its own."""
+        lies = {liar.strategy for liar in self.liars}
         kinds = (
             (self._crash, 0.5, 8),
             (self._pause, 0.3, 3),
@@ -187,6 +210,8 @@ class _Draw:
             (self._slow, 0.2, 2),
             (self._clock, 0.2, 2),
             (self._disk, 0.25, 2),
+            (self._dethrone, 0.9 if lies & OF_NEW_VIEWS else 0.2, 3),
+            (self._leave_behind, 0.9 if "state_lie" in lies else 0.0, 2),
         )
         for make, likely, most in kinds:
             random = self._streams.random("fault", make.__name__)
@@ -238,6 +263,19 @@ class _Draw:
         step = random.choice((-40_000, 40_000, -DAY_MS, DAY_MS, 365 * DAY_MS))
         who = random.randrange(self._size)
         return ClockStep(**self._common(random, (500, 4_000)), replica=who, step_ms=step)
+
+    def _dethrone(self, random: Random) -> Fault:
+        """One of the first primaries is gone for longer than anybody waits for it."""
+        who = random.choice((0, 0, 1, 2))
+        common = self._common(random, (1_000, 3_000))
+        return Pause(**common, replica=who) if random.random() < 0.5 else Crash(**common, replica=who, power=False)
+
+    def _leave_behind(self, random: Random) -> Fault:
+        """Somebody misses more than its peers remember."""
+        liars = {liar.replica for liar in self.liars}
+        who = random.choice([me for me in range(self._size) if me not in liars])
+        common = self._common(random, (2_000, 5_000)) | {"at_ms": random.randint(500, 1_500)}
+        return Crash(**common, replica=who, power=False)
 
     def _disk(self, random: Random) -> Fault:
         who = random.randrange(self._size)

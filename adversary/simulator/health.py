@@ -27,10 +27,21 @@ def is_settled(run: Simulation) -> bool:
         return False
     if not all(host.replica.state_repair.is_whole for host in core):
         return False
-    sound = [host.disk.executor.state_root() for host in core if run.checker.is_correct(host)][:1]
-    if any(run.checker.is_rotten(host, *sound) for host in core):
+    if rot_remains(run):
         return False
     return not run.scenario.rejoins or not any(host.replica.rules.is_mute for host in core)
+
+
+def rot_remains(run: Simulation) -> bool:
+    """Whether a host of the core has rows that rotted and that it has not noticed, or not replaced yet."""
+    core = _core(run)
+    if not any(run.checker.is_rotten(host) for host in core):
+        return False
+    sound = next((host for host in core if run.checker.is_correct(host) and host.replica.state_repair.is_whole), None)
+    if sound is None:
+        return True
+    root = sound.disk.executor.state_root()
+    return any(run.checker.is_rotten(host, root if host.executed == sound.executed else None) for host in core)
 
 
 def why_no_progress(run: Simulation) -> str:

@@ -49,7 +49,7 @@ MARKS: Final[dict[str, bool]] = {
     "joined a view change of others": True,
     "stale timer ignored": True,
     "primary dismissed as slow": True,
-    "primary dismissed as unfair": True,
+    "primary dismissed as unfair": False,
     "planned view change for a mute or stranded peer": True,
     "state transfer started": True,
     "state transfer finished": True,

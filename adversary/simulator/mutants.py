@@ -10,22 +10,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from crypto.digest import Digest
 from pbft.client.quorums.requests import RequestTracker
+from pbft.core import bodies, new_view, recovery
 from pbft.core import ordering as ordering_module
-from pbft.core import recovery
 from pbft.core import replica as replica_module
+from pbft.core import view_changes as view_changes_module
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.dedupe import SessionWindow, Standing
-from pbft.core.effects import BatchExecuted, Effects, Execute, IgnoreReason, Input, RecordKind, Recovered
-from pbft.core.frames import make_checkpoint_certificate, make_commit_certificate
+from pbft.core.effects import BatchExecuted, Effects, Execute, IgnoreReason, Input, Record, RecordKind, Recovered
+from pbft.core.frames import NULL_BATCH, make_checkpoint_certificate, make_commit_certificate
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import Checkpoint, Commit, Endorsements, Proposal, Signed
+from pbft.core.messages import Checkpoint, Commit, Endorsements, NewView, Proposal, Signed, ViewChange
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
+from pbft.core.rejoin import Rejoin
 from pbft.core.replica import Replica
 from pbft.core.slot import Slot
-from pbft.core.types import Now, SequenceNumber
+from pbft.core.supervision import Supervision
+from pbft.core.types import Now, SequenceNumber, View
+from pbft.core.view_changes import ViewChanges
+from pbft.core.view_timer import ViewTimer
+from pbft.core.voting_rules import VotingRules
 from pbft.state.executor import Executor
 
 Patch = tuple[Any, str, Any]
@@ -36,14 +43,12 @@ Patch = tuple[Any, str, Any]
 class Mutant:
     says: str
     breaks: tuple[str, ...]
-    patches: Callable[[], tuple[Patch, ...]] | None
-    """None: awaits a part of the protocol that is not built."""
-    possible: bool = True
+    patches: Callable[[], tuple[Patch, ...]]
 
     @contextmanager
     def planted(self) -> Iterator[None]:
         """Until the context ends, in this process only."""
-        patches = self.patches() if self.patches is not None else ()
+        patches = self.patches()
         before = [(owner, name, vars(owner)[name]) for owner, name, _ in patches]
         try:
             for owner, name, value in patches:
@@ -185,6 +190,84 @@ def _log_never_forgets() -> tuple[Patch, ...]:
     return ((Log, "advance", advance),)
 
 
+# -- views -------------------------------------------------------------------------------------------------------
+
+
+def _prepared_not_carried() -> tuple[Patch, ...]:
+    return ((ViewChanges, "_prepared", lambda _views: ()),)
+
+
+def _new_view_ignores_prepared() -> tuple[Patch, ...]:
+    def nothing_but_null(changes: Any) -> list[tuple[SequenceNumber, Digest]]:
+        return [(sequence, NULL_BATCH.digest) for sequence, _ in new_view.proposed_again(changes)]
+
+    def proposes(message: NewView) -> bool:
+        expected = nothing_but_null([change.message for change in message.view_changes])
+        return [(each.message.sequence, each.message.batch_digest) for each in message.pre_prepares] == expected
+
+    return (
+        (view_changes_module, "proposed_again", nothing_but_null),
+        (view_changes_module, "proposes_what_it_must", proposes),
+    )
+
+
+def _o_not_recomputed() -> tuple[Patch, ...]:
+    return ((view_changes_module, "proposes_what_it_must", lambda _new_view: True),)
+
+
+def _timers_never_doubled() -> tuple[Patch, ...]:
+    return ((ViewTimer, "duration", property(lambda timer: timer._base_ms)),)
+
+
+def _timers_never_armed() -> tuple[Patch, ...]:
+    return ((Supervision, "time_primary", lambda _supervision, _out, _now: None),)
+
+
+def _votes_after_leaving() -> tuple[Patch, ...]:
+    """The VIEW-CHANGE goes out, and the replica goes on as if nothing had happened until the NEW-VIEW comes."""
+
+    def sign(self: VotingRules, change: ViewChange) -> tuple[Signed[ViewChange], Record]:
+        signed = self._sign(bodies.VIEW_CHANGE, change, bodies.encode_view_change)
+        return signed, Record(RecordKind.VIEW_CHANGE, change.stable_checkpoint, signed.wire)
+
+    def start(self: ViewChanges, out: Output, now: Now, view: View) -> None:
+        known = self._votes.of(self._me)
+        if self._rules.is_mute or (known is not None and known.message.view >= view):
+            return
+        change = ViewChange(
+            view=view,
+            stable_checkpoint=self._log.low_watermark,
+            checkpoint=self._checkpoints.stable,
+            prepared=self._prepared(),
+        )
+        signed, record = self._rules.sign_view_change(change)
+        out.persist.append(record)
+        out.send_to(self._group.others(self._me), signed)
+        self._votes.put(signed)
+        if len(self._votes.to(view)) >= self._group.quorum:
+            self._leave_for(now.steady, view)
+            self._rules.restore_view(view, in_view=False)
+        self._on_votes(out, now)
+
+    return ((VotingRules, "sign_view_change", sign), (ViewChanges, "start", start))
+
+
+# -- coming back -------------------------------------------------------------------------------------------------
+
+
+def _mute_votes() -> tuple[Patch, ...]:
+    return ((Rejoin, "restore", lambda _rejoin, _amnesia: None),)
+
+
+def _voice_back_at_once() -> tuple[Patch, ...]:
+    def check(self: Rejoin, out: Output) -> None:
+        if self._rules.is_mute and self._checkpoint is not None:
+            self._rules.is_mute = False
+            out.persist.append(Record(RecordKind.REJOINED, self._log.low_watermark, self._amnesia))
+
+    return ((Rejoin, "check", check),)
+
+
 MUTANTS: Final[dict[str, Mutant]] = {
     "quorum_2f": Mutant(says="a quorum is 2f", breaks=("agreement",), patches=_quorum_2f),
     "no_digest_check": Mutant(
@@ -225,18 +308,37 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "prepared_not_carried": Mutant(
         says="a VIEW-CHANGE leaves prepared certificates out",
-        breaks=("agreement",),
-        patches=None,
-        possible=True,
+        breaks=("agreement", "one vote"),
+        patches=_prepared_not_carried,
     ),
     "new_view_ignores_prepared": Mutant(
         says="a NEW-VIEW proposes null batches over prepared ones",
-        breaks=("agreement",),
-        patches=None,
-        possible=True,
+        breaks=("agreement", "equal roots"),
+        patches=_new_view_ignores_prepared,
+    ),
+    "o_not_recomputed": Mutant(
+        says="backups take a NEW-VIEW's proposals as they come",
+        breaks=("agreement", "equal roots", "progress"),
+        patches=_o_not_recomputed,
     ),
     "timers_never_doubled": Mutant(
-        says="view-change timers do not grow", breaks=("progress",), patches=None, possible=True
+        says="view-change timers do not grow", breaks=("progress",), patches=_timers_never_doubled
+    ),
+    "timers_never_armed": Mutant(says="nobody times the primary", breaks=("progress",), patches=_timers_never_armed),
+    "votes_after_leaving": Mutant(
+        says="a VIEW-CHANGE ends nothing: its sender votes on in the old view",
+        breaks=("one vote",),
+        patches=_votes_after_leaving,
+    ),
+    "mute_votes": Mutant(
+        says="a replica without its votes votes all the same",
+        breaks=("one vote", "internal", "honest evidence", "agreement"),
+        patches=_mute_votes,
+    ),
+    "voice_back_at_once": Mutant(
+        says="a replica without its votes has its voice back when a quorum answered",
+        breaks=("one vote", "internal", "honest evidence", "agreement"),
+        patches=_voice_back_at_once,
     ),
 }
-PLANTABLE: Final = sorted(name for name, mutant in MUTANTS.items() if mutant.patches is not None)
+PLANTABLE: Final = sorted(MUTANTS)

@@ -19,12 +19,12 @@ from adversary.simulator.clock import HostClock
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
-from adversary.simulator.health import final_checks, is_recoverable, is_settled, why_no_progress
+from adversary.simulator.health import final_checks, is_recoverable, is_settled, rot_remains, why_no_progress
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Broken, Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.network import REPLICA_ADDRESSES, Links
-from adversary.simulator.scenario import Scenario
+from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.storage import Disk
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
@@ -107,6 +107,7 @@ class Simulation:
         self.deliveries = 0
         self.transfers = 0
         self.healed = False
+        self._extra = 0
         self._trace = trace
         self._digest = sha256()
         self._describe = Describe(self.members)
@@ -202,7 +203,12 @@ class Simulation:
         self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
 
     def _check(self) -> None:
+        """Rot in rows that changed since the last checkpoint shows at the next: something is ordered till then."""
         self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
+        client = next((client for client in self.clients if not isinstance(client, EquivocatingClient)), None)
+        if client is not None and client.is_idle and rot_remains(self):
+            self._extra -= 1
+            client.act(Action(id=self._extra, at_ms=0, kind="post", room="main", text=f"still here {-self._extra}"))
 
     def _loop(self) -> None:
         scenario = self.scenario

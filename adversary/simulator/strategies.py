@@ -25,3 +25,13 @@ STRATEGIES: Final = (
 )
 LEADERS: Final = ("silent", "split_primary", "slow_primary", "censor", "false_new_view", "withheld_new_view")
 """Those that need an office to be of use."""
+OF_NEW_VIEWS: Final = frozenset(
+    {
+        "hide_prepared",
+        "forged_view_change",
+        "false_new_view",
+        "withheld_new_view",
+        "two_view_changes",
+    }
+)
+"""Those that need views to change."""

@@ -36,6 +36,10 @@ NOTHING_EVICTED = -1
 """Floor of a device all of whose sessions are open: sessions count from 0."""
 
 
+class DamagedRow(Exception):  # noqa: N818 - as the protocol's own failures are named
+    """A row rotted into something else that decodes."""
+
+
 class Standing(Enum):
     """What an operation that has no stored result is to the rule."""
 
@@ -180,11 +184,23 @@ class SessionWindow:
 def _parse(row: Row | None) -> tuple[int, list[list[int]]]:
     if row is None:
         return NOTHING_EVICTED, []
-    return row  # type: ignore[return-value]  # as `save` wrote it
+    match row:
+        case (int(), list()) if all(map(_is_session, cast("list[object]", row[1]))):
+            return row  # type: ignore[return-value]  # as `save` wrote it
+        case _:
+            raise DamagedRow("a row of table sessions is none that was ever written")
+
+
+def _is_session(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 3 and all(type(number) is int for number in entry)
 
 
 def _executed(client_sequence: ClientSequence, row: Row) -> Executed:
-    sequence, index, result = cast("tuple[SequenceNumber, int, bytes]", row)
+    match row:
+        case (int(), int(), bytes()):
+            sequence, index, result = cast("tuple[SequenceNumber, int, bytes]", row)
+        case _:
+            raise DamagedRow("a row of table executed is none that was ever written")
     return Executed(
         sequence,
         OperationResult(client_sequence=client_sequence, index=index, refused=False, result=result),

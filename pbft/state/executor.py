@@ -9,7 +9,7 @@ from crypto.canonical import encode
 from crypto.digest import Digest, digest_of_parts
 from crypto.signing import PublicKey
 from pbft.core.application import Application, Call, Key, Reader, Row
-from pbft.core.dedupe import DEDUPE_TABLES, Dedupe, Executed, SessionWindow, Standing, Verdict
+from pbft.core.dedupe import DEDUPE_TABLES, DamagedRow, Dedupe, Executed, SessionWindow, Standing, Verdict
 from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest, InstallPages, InstallState, StateInstalled
 from pbft.core.errors import InvariantViolation, invariant
 from pbft.core.group import Group
@@ -94,7 +94,10 @@ class Executor:
         checkpoint: CheckpointRoot | None = None
         durable = self._group.is_checkpoint(sequence)
         with self._store.transaction(durable=durable):
-            results, topics = self._run(batch, after)
+            try:
+                results, topics = self._run(batch, after)
+            except DamagedRow as error:
+                raise self._store.guard.damage(error) from error
             changes = self._store.changes(self._application_tables) if self._index is not None else []
             self._store.flush()
             if self._index is not None:
@@ -189,9 +192,12 @@ class Executor:
         if not self._position.is_whole:
             return (Standing.NEW,) * len(request.operations)
         first = request.first_client_sequence
-        window = self._dedupe.open(self._store, device, request.session)
-        window.acknowledge(request.ack_below)  # seen by this window alone: it is not saved
-        return tuple(window.judge(ClientSequence(first + offset)) for offset in range(len(request.operations)))
+        try:
+            window = self._dedupe.open(self._store, device, request.session)
+            window.acknowledge(request.ack_below)  # seen by this window alone: it is not saved
+            return tuple(window.judge(ClientSequence(first + offset)) for offset in range(len(request.operations)))
+        except DamagedRow as error:
+            raise self._store.guard.damage(error) from error
 
     def query(self, device: PublicKey, query: bytes) -> tuple[SequenceNumber, bytes]:
         """Answer a read, with the sequence number whose state answered."""

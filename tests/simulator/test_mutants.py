@@ -30,11 +30,6 @@ def test_there_is_a_scenario_for_each_mutant_and_no_other() -> None:
     assert {path.stem for path in STORED.glob("*.json")} == set(PLANTABLE)
 
 
-def test_every_mutant_that_is_possible_can_be_planted() -> None:
-    possible = {name for name, mutant in MUTANTS.items() if mutant.possible}
-    assert possible == set(PLANTABLE)
-
-
 def test_mutants_break_invariants_that_there_are() -> None:
     assert all(set(mutant.breaks) <= set(INVARIANTS) for mutant in MUTANTS.values())
 

@@ -10,6 +10,7 @@ import pytest
 from adversary.simulator.hands import CARRIED
 from adversary.simulator.run import Result, Simulation, simulate
 from adversary.simulator.scenario import (
+    DAMAGES,
     Action,
     Client,
     ClockStep,
@@ -25,6 +26,7 @@ from adversary.simulator.scenario import (
     Slow,
     SyncFails,
 )
+from adversary.simulator.strategies import STRATEGIES
 from pbft.core.effects import EFFECT_FIELDS
 from tests.simulator.scenarios import story
 
@@ -39,6 +41,13 @@ def survives(memory: Path, *faults: Fault, **others: object) -> Result:
     result = simulate(story(*faults, **others), memory)  # type: ignore[arg-type]
     assert result.failure is None, result.failure
     assert result.accepted == 6
+    return result
+
+
+def survives_with(memory: Path, *faults: Fault, **others: object) -> Result:
+    """With more to say, so that there is something left behind."""
+    result = simulate(story(*faults, posts=range(600, 3_000, 100), **others), memory)  # type: ignore[arg-type]
+    assert result.failure is None, result.failure
     return result
 
 
@@ -96,10 +105,10 @@ def test_a_failing_fsync_stops_its_node_only(memory: Path, kept: bool) -> None:
     assert "failed fsync stopped a node" in survives(memory, fails).marks
 
 
-@pytest.mark.parametrize("what", ["lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "stale"])
-def test_damage_to_one_replica_harms_nobody_else(memory: Path, what: str) -> None:
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_to_one_replica_is_made_good(memory: Path, what: str) -> None:
     damage = Damage(id=1, at_ms=1_000, for_ms=300, replica=2, what=what, amount=777, image_ms=500)
-    survives(memory, damage, without=(2,))
+    survives(memory, damage)
 
 
 def test_a_network_at_its_worst(memory: Path) -> None:
@@ -109,9 +118,10 @@ def test_a_network_at_its_worst(memory: Path) -> None:
     survives(memory, network=worst)
 
 
-@pytest.mark.parametrize("strategy", ["silent", "accomplice", "double_votes", "reply_lie", "fuzz", "twin"])
-def test_one_liar_among_four(memory: Path, strategy: str) -> None:
-    survives(memory, liars=[(3, strategy)], without=(3,))
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("liar", [0, 3])
+def test_one_liar_among_four(memory: Path, strategy: str, liar: int) -> None:
+    survives(memory, liars=[(liar, strategy)], without=(liar,))
 
 
 def test_two_liars_among_seven(memory: Path) -> None:
@@ -127,10 +137,59 @@ def test_a_double_voter_is_proven_and_a_liar_caught(memory: Path) -> None:
 
 
 def test_a_split_primary_forks_nobody(memory: Path) -> None:
-    scenario = story(liars=[(0, "split_primary")], without=(0,), progress=False)
+    result = survives(memory, liars=[(0, "split_primary")], without=(0,))
+    assert "two proposals for one slot" in result.marks or "two COMMITs proven (E3)" in result.marks
+
+
+def test_a_new_primary_that_proposes_what_it_should_not_is_proven_and_replaced(memory: Path) -> None:
+    gone = Pause(id=1, at_ms=700, for_ms=3_000, replica=0)
+    marks = survives_with(memory, gone, liars=[(1, "false_new_view")], without=(1,)).marks
+    assert "a false NEW-VIEW proven (E7)" in marks
+
+
+def test_a_primary_that_passes_a_client_by_is_replaced(memory: Path) -> None:
+    """Alice is served a hundred times a second, Bob never again once he has said something."""
+    alice = [
+        Action(id=0, at_ms=100, kind="register", text="alice"),
+        Action(id=1, at_ms=300, kind="create", room="main"),
+        *(Action(id=2 + i, at_ms=600 + 8 * i, kind="post", room="main", text=f"alice {i}") for i in range(400)),
+    ]
+    bob = [
+        Action(id=1000, at_ms=150, kind="register", text="bob"),
+        Action(id=1001, at_ms=500, kind="join", room="main"),
+        *(Action(id=1002 + i, at_ms=600 + 300 * i, kind="post", room="main", text=f"bob {i}") for i in range(8)),
+    ]
+    scenario = msgspec.structs.replace(
+        story(liars=[(0, "censor")], without=(0,), heal_ms=6_000),
+        parameters={
+            "checkpoint_interval": 8,
+            "pipeline_depth": 3,
+            "client_window": 64,
+            "view_change_timeout_ms": 200,
+        },
+        clients=(Client(name="alice", actions=tuple(alice)), Client(name="bob", actions=tuple(bob))),
+        seed=2,
+    )
     result = simulate(scenario, memory)
     assert result.failure is None
-    assert "two proposals for one slot" in result.marks or "two COMMITs proven (E3)" in result.marks
+    assert "primary dismissed as unfair" in result.marks
+
+
+def test_a_liar_that_serves_false_states_is_blamed_and_the_state_fetched_all_the_same(memory: Path) -> None:
+    behind = Crash(id=1, at_ms=700, for_ms=3_000, replica=0)
+    result = survives_with(memory, behind, liars=[(1, "state_lie")], without=(1,), retained_sequences=0)
+    assert result.transfers >= 1
+    assert "a liar blamed in state transfer" in result.marks
+
+
+def test_a_replica_without_its_ledger_gets_its_voice_back(memory: Path) -> None:
+    lost = Damage(id=1, at_ms=900, for_ms=300, replica=2, what="lost_ledger")
+    assert "mute replica voted again" in survives(memory, lost, rejoins=True).marks
+
+
+def test_a_dead_primary_is_replaced_by_one_that_is_dead_too(memory: Path) -> None:
+    result = survives(memory, replicas=7, without=(0, 1), heal_ms=500)
+    assert {"view change", "view timeout doubled"} <= result.marks
 
 
 def two_generals(replicas: int) -> Scenario:

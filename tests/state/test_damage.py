@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from crypto.canonical import encode
 from pbft.core.types import Epoch
 from pbft.state.errors import StateDamaged, StateError
 from pbft.state.executor import open_state
 from pbft.state.opening import set_aside
 from tests.state.exchange import MEMBERS, Exchange, certificate, new_state, same, sources, talk
-from tests.state.toy import Toy, small_group
+from tests.state.toy import Toy, device, op, request, run, small_group
 
 
 @pytest.fixture
@@ -94,6 +95,17 @@ def test_what_is_somebody_elses_is_no_damage(path: Path) -> None:
     with pytest.raises(StateError, match="run the program that made it") as caught:
         new_state(path=path)
     assert not isinstance(caught.value, StateDamaged)
+
+
+@pytest.mark.parametrize("row", [encode([1]), encode([b"", []]), encode([0, [[1, 2]]]), encode([0, [[1, 2, b""]]])])
+def test_a_session_that_rotted_into_another_row(path: Path, row: bytes) -> None:
+    change(path, f"UPDATE rows_sessions SET row = x'{row.hex()}'")
+    executor = new_state(path=path)
+    said = request(device(1), 40, op("add", 1))
+    for act in (lambda: executor.judge(device(1), said.message), lambda: run(executor, said)):
+        with pytest.raises(StateDamaged, match="sessions"):
+            act()
+    executor.close()
 
 
 def test_a_damaged_database_is_moved_aside_and_never_over_another(path: Path) -> None:
