@@ -223,7 +223,7 @@ class Checker:
             self._marks.reach(mark)
         if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
             raise Broken("honest evidence", f"{host.me}: {text}")
-        if not harmless and self.is_correct(host):
+        if not harmless and host.me not in self._faulty | self._rotted:
             raise Broken("equal roots", f"{host.me}: {text}")
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
