@@ -16,12 +16,12 @@ from pbft.core.group import Group
 COLUMNS = ("replica", "role", "view", "executed", "stable", "state root", "pending", "links", "remark")
 ROLE_STYLES = {"voting": "green", "transferring": "yellow", "mute": "yellow"}
 """Any other role is something that a person must look at."""
-BEHIND_SHOWN_MIN = 16
+FAR_BATCHES_MIN = 16
 """Under load the replicas are asked at slightly different moments, and stand a few batches apart."""
 Answers = Sequence[Report | str]
 
 
-def status_table(answers: Answers) -> Table:
+def status_table(answers: Answers, group: Group) -> Table:
     """One row per replica. The remark says what is wrong with it, if anything is."""
     table = Table(box=None, header_style="bold")
     for title in COLUMNS:
@@ -45,12 +45,12 @@ def status_table(answers: Answers) -> Table:
             Text(answer["state_root"][:8]),
             str(answer["pending_requests"]),
             f"{up}/{len(peers)}",
-            Text("; ".join(remarks(answer, reports))),
+            Text("; ".join(remarks(answer, reports, group))),
         )
     return table
 
 
-def remarks(report: Report, reports: Sequence[Report]) -> list[str]:
+def remarks(report: Report, reports: Sequence[Report], group: Group) -> list[str]:
     """What an operator must know of one replica, the worst first. `reports`: of all that answered."""
     found = list(report["alarms"])
     at_the_same_place = [other for other in reports if other["last_executed"] == report["last_executed"]]
@@ -70,13 +70,24 @@ def remarks(report: Report, reports: Sequence[Report]) -> list[str]:
             f"fetches the state of checkpoint {transfer['checkpoint']}: {transfer['pages_fetched']} of "
             f"{transfer['pages_wanted']} pages, {transfer['bytes_fetched'] / 1e6:.1f} MB"
         )
-    ahead = max(other["last_executed"] for other in reports)
-    if ahead - BEHIND_SHOWN_MIN >= report["last_executed"]:
-        found.append(f"{ahead - report['last_executed']} batches behind")
+    found.extend(_distance(report, reports, group))
     down = [peer for peer, link in report["peers"].items() if not link["up"]]
     if down:
         found.append("no link to " + " ".join(down))
     return found
+
+
+def _distance(report: Report, reports: Sequence[Report], group: Group) -> list[str]:
+    """Whether it is far from what f + 1 replicas say they have executed: one of them is correct."""
+    executed = sorted((other["last_executed"] for other in reports), reverse=True)
+    if len(executed) < group.honest_minimum:
+        return []
+    behind = executed[group.honest_minimum - 1] - report["last_executed"]
+    if behind >= FAR_BATCHES_MIN:
+        return [f"{behind} batches behind"]
+    if behind <= -FAR_BATCHES_MIN:
+        return [f"says that it is {-behind} batches ahead, which too few others confirm"]
+    return []
 
 
 def trouble(answers: Answers, group: Group) -> str | None:
@@ -113,7 +124,7 @@ def status(*, common: Common = COMMON) -> int:
                 record = {"replica": number, "reason": answer} if isinstance(answer, str) else answer
                 output.result(record | {"up": isinstance(answer, dict)}, "")
         else:
-            output.out.print(status_table(answers))
+            output.out.print(status_table(answers, file.group))
         problem = trouble(answers, file.group)
         if problem is not None:
             output.remark(problem)

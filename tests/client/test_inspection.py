@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.console import Output
-from clients.status_command import status_table, trouble
+from clients.status_command import remarks, status_table, trouble
 from pbft.client.inspection import Report, checked_report
 from pbft.core.errors import MalformedMessage
 from pbft.core.types import ReplicaId
@@ -88,6 +88,8 @@ def test_a_replica_that_knows_nothing_of_view_changes_and_transfers_is_heard_all
 
 # -- what the table makes of it
 
+GROUP = make_group(4).group
+
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def report_of(replica: int, **fields: Any) -> Report:
 
 def shown(answers: list[Report | str], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The table's lines without the title."""
-    Output(as_json=False).out.print(status_table(answers))
+    Output(as_json=False).out.print(status_table(answers, GROUP))
     return capsys.readouterr().out.splitlines()[1:]
 
 
@@ -156,12 +158,36 @@ def test_a_replica_is_seen_beside_the_others(capsys: pytest.CaptureFixture[str])
     assert lines[4].rstrip().endswith("no answer within 5 s")
 
 
+def remarks_at(*places: int) -> list[list[str]]:
+    """What is said of replicas that have executed so far; no other trouble is in these reports."""
+    reports = [report_of(replica, last_executed=place) for replica, place in enumerate(places)]
+    return [remarks(report, reports, GROUP) for report in reports]
+
+
+def test_one_liar_cannot_make_the_others_look_behind() -> None:
+    ahead = f"says that it is {2**62 - 500} batches ahead, which too few others confirm"
+    assert remarks_at(500, 499, 2**62, 500) == [[], [], [ahead], []]
+
+
+def test_a_replica_is_behind_what_f_plus_1_replicas_have_executed() -> None:
+    assert remarks_at(500, 500, 484, 485) == [[], [], ["16 batches behind"], []]
+    assert remarks_at(500, 90, 2**62, 499) == [
+        [],
+        ["410 batches behind"],
+        [f"says that it is {2**62 - 500} batches ahead, which too few others confirm"],
+        [],
+    ]
+
+
+def test_nobody_is_ahead_or_behind_when_fewer_than_f_plus_1_answer() -> None:
+    assert remarks_at(500) == [[]]
+
+
 def test_why_a_group_cannot_order_messages() -> None:
-    group = make_group(4).group
     up, mute, down = report_of(0), report_of(0, role="mute"), "no answer"
-    assert trouble([up, up, up, down], group) is None
-    assert trouble([up, up, down, down], group) == "2 of 4 replicas answer; 3 are needed to order messages"
-    assert trouble([up, up, mute, mute], group) == "2 of 4 replicas vote; 3 are needed to order messages"
+    assert trouble([up, up, up, down], GROUP) is None
+    assert trouble([up, up, down, down], GROUP) == "2 of 4 replicas answer; 3 are needed to order messages"
+    assert trouble([up, up, mute, mute], GROUP) == "2 of 4 replicas vote; 3 are needed to order messages"
 
 
 def test_texts_of_a_report_can_neither_move_the_cursor_nor_break_the_table(
@@ -170,5 +196,5 @@ def test_texts_of_a_report_can_neither_move_the_cursor_nor_break_the_table(
     alarms = ["\x1b[2J[/red][bold]", "line\nbreak"]
     report = checked_report(json.dumps(GOOD | {"alarms": alarms, "role": "[/x]\x07"}).encode(), ReplicaId(1))
     assert report["alarms"] == ["?[2J[/red][bold]", "line?break"]
-    Output(as_json=False).out.print(status_table([report, "[/red] down"]))
+    Output(as_json=False).out.print(status_table([report, "[/red] down"], GROUP))
     assert "[/red]" in capsys.readouterr().out
