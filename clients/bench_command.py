@@ -93,8 +93,8 @@ async def _kill_primary(file: GroupFile, plan: LoadPlan, output: Output) -> int:
     text = (
         f"replica {takeover.killed}, the primary of view {takeover.view_before}, was killed: nothing was accepted "
         f"for {takeover.gap_s:.2f} s\n"
-        f"accepted {takeover.accepted_before} before and {takeover.accepted_after} after, {takeover.unknown} without "
-        f"an outcome; lost {takeover.lost}, executed twice {takeover.executed_twice}\n"
+        f"accepted {takeover.accepted_before} before and {takeover.accepted_after} after, rejected {takeover.rejected}, "
+        f"without an outcome {takeover.unknown}; lost {takeover.lost}, executed twice {takeover.executed_twice}\n"
         f"view {takeover.view_after} afterwards"
     )
     output.result({"replicas": file.group.size, "f": file.group.faulty_max} | takeover.record(), text)
