@@ -78,6 +78,10 @@ def test_a_page_of_the_file_that_was_overwritten(path: Path) -> None:
     "UPDATE meta SET value = x'00' WHERE name = 'checkpoint_root'",
     "DELETE FROM meta WHERE name = 'tables'",
     "DELETE FROM meta",
+    "UPDATE page_digests SET digest = 'text'",
+    "UPDATE page_digests SET digest = x'00'",
+    "UPDATE page_digests SET digest = CAST(x'ff' AS TEXT)",
+    "UPDATE page_digests SET page = 'text' WHERE page = (SELECT max(page) FROM page_digests)",
     "DROP TABLE rows_lines",
     "DROP TABLE page_digests",
 ])  # fmt: skip
