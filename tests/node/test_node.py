@@ -255,7 +255,7 @@ def test_an_archived_record_that_rotted_while_the_node_ran_is_damage(tmp_path: P
         opener = node._opener
     first = last = SequenceNumber(1)
     serve = ServeArchive(to=ReplicaId(1), what=Archived.BODIES, first=first, last=last)
-    with pytest.raises(LedgerDamaged, match="sequence number 1 no longer opens"):
+    with pytest.raises(LedgerDamaged, match="record 1 was changed while the node ran"):
         archived_frames(ledger, opener, serve)
     ledger.close()
 
