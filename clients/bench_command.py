@@ -18,6 +18,7 @@ from clients.load import PERCENTILES, LoadPlan, LoadResult, run_load
 from clients.processes import processes_of
 from clients.sdk import ExitCode
 from clients.takeover import run_takeover, start_all
+from pbft.core.types import View
 
 CLIENTS_MAX = 256
 
@@ -93,9 +94,11 @@ async def _kill_primary(file: GroupFile, plan: LoadPlan, output: Output) -> int:
     text = (
         f"replica {takeover.killed}, the primary of view {takeover.view_before}, was killed: nothing was accepted "
         f"for {takeover.gap_s:.2f} s\n"
-        f"accepted {takeover.accepted_before} before and {takeover.accepted_after} after, {takeover.unknown} without "
-        f"an outcome; lost {takeover.lost}, executed twice {takeover.executed_twice}\n"
-        f"view {takeover.view_after} afterwards"
+        f"replica {file.group.primary(View(takeover.view_after))} took over as the primary of view "
+        f"{takeover.view_after}\n"
+        f"accepted {takeover.accepted_before} before and {takeover.accepted_after} after; rejected "
+        f"{takeover.rejected}, without an outcome {takeover.unknown}\n"
+        f"lost {takeover.lost}, executed twice {takeover.executed_twice}"
     )
     output.result({"replicas": file.group.size, "f": file.group.faulty_max} | takeover.record(), text)
     return ExitCode.DISAGREE if takeover.lost or takeover.executed_twice else ExitCode.ACCEPTED
@@ -108,6 +111,7 @@ def _progress(output: Output, plan: LoadPlan) -> Iterator[Callable[[float], None
     with Progress(*columns, console=output.err, disable=not output.err.is_terminal) as bar:
         task = bar.add_task("measuring", total=plan.seconds)
         yield lambda passed: bar.update(task, completed=passed)
+        bar.update(task, completed=plan.seconds)
 
 
 def _problem(plan: LoadPlan, window_max: int, bundle_max: int) -> str | None:

@@ -76,7 +76,7 @@ def create(room: str, *, topic: str = "", common: Common = COMMON) -> int:
 
     async def body(chat: Chat, output: Output) -> None:
         done = await chat.create(room, topic)
-        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room} {vouched(done.receipt)}")
+        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room}, {vouched(done.receipt)}")
 
     return with_chat(common, body)
 
@@ -89,7 +89,7 @@ def join(room: str, *, common: Common = COMMON) -> int:
 
     async def body(chat: Chat, output: Output) -> None:
         done = await chat.join(room)
-        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room} {vouched(done.receipt)}")
+        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room}, {vouched(done.receipt)}")
 
     return with_chat(common, body)
 
@@ -102,7 +102,7 @@ def leave(room: str, *, common: Common = COMMON) -> int:
 
     async def body(chat: Chat, output: Output) -> None:
         done = await chat.leave(room)
-        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room} {vouched(done.receipt)}")
+        output.result(_record(done.receipt, room=done.value.room), f"#{done.value.room}, {vouched(done.receipt)}")
 
     return with_chat(common, body)
 

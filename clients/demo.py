@@ -110,8 +110,8 @@ class Demo:
             self.lies = sum(importer.lies().values()) + sum(chat.lies().values())
             found = sorted(set(importer.lies()) | set(chat.lies()))
             self.tell(
-                f"{third} messages accepted, each vouched for by 2 replicas or more; "
-                f"caught lying {self.lies} times: replica {' '.join(str(replica) for replica in found)}",
+                f"{third} messages accepted, each vouched for by 2 or more; "
+                f"{self.lies} lies caught: replica {' '.join(str(replica) for replica in found)}",
                 {"lies_detected": self.lies, "liars": found},
             )
             await processes.stop(LIAR, signal.SIGTERM)
@@ -149,8 +149,8 @@ class Demo:
         await self._until_caught_up(file, processes, primary)
         view = await self._until_in_view(file, processes)
         self.tell(
-            f"the chat went on in view {view} with replica {file.group.primary(view)} as its primary; "
-            f"replica {primary} was started again and follows",
+            f"the chat went on in view {view}, whose primary is replica {file.group.primary(view)}; "
+            f"replica {primary} follows again",
             {"view": view, "primary": file.group.primary(view), "restarted": primary},
         )
 

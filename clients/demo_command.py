@@ -82,11 +82,11 @@ def _print(output: Output, summary: dict[str, Any]) -> None:
         table.add_row(str(number), str(executed), root[:32])
     output.out.print(table)
     verdict = "equal at all replicas" if summary["state_roots_equal"] else "DIFFERENT"
+    changes = summary["view_changes"]
     output.out.print(
-        f"{summary['messages_accepted']} accepted, {summary['messages_followed_in_order']} read in order, "
-        f"{summary['lies_detected']} lies detected, {summary['replicas_restarted']} replicas restarted, "
-        f"{summary['view_changes']} view changes, "
-        f"{summary['search_hits']} search hits",
+        f"{summary['messages_accepted']} messages accepted, {summary['messages_followed_in_order']} read in order, "
+        f"{summary['lies_detected']} lies caught\n"
+        f"{summary['replicas_restarted']} replicas restarted, {changes} view change{'' if changes == 1 else 's'}\n"
+        f"state {verdict}, after {summary['seconds']} s",
         markup=False,
     )
-    output.out.print(f"state {verdict}, after {summary['seconds']} s", markup=False)

@@ -97,7 +97,10 @@ class Loop:
     submitted: int = 0
     latencies_ms: list[float] = field(default_factory=list)
     accepted: int = 0
-    failed: int = 0
+    rejected: int = 0
+    """Ordered, and refused by the chat: they changed nothing."""
+    unknown: int = 0
+    """Of which nobody said in time whether they ran."""
     outstanding: int = 0
     running: bool = True
     idle: trio.Event = field(default_factory=trio.Event)
@@ -116,23 +119,32 @@ class Loop:
 
     def _done(self, started: float, nonce: bytes, outcome: Outcome) -> None:
         self.outstanding -= 1
-        if isinstance(outcome, Accepted) and not isinstance(decode_result(outcome.result), Rejected):
-            self.accepted += 1
-            now = time.perf_counter()
-            self.latencies_ms.append((now - started) * 1000)
-            if self.journal is not None:
-                self.journal.append((now, nonce))
+        if not isinstance(outcome, Accepted):
+            self.unknown += 1
+        elif isinstance(decode_result(outcome.result), Rejected):
+            self.rejected += 1
         else:
-            self.failed += 1
+            self._accepted(started, nonce)
         if self.running:
             self._submit()
         elif not self.outstanding:
             self.idle.set()
 
+    def _accepted(self, started: float, nonce: bytes) -> None:
+        self.accepted += 1
+        now = time.perf_counter()
+        self.latencies_ms.append((now - started) * 1000)
+        if self.journal is not None:
+            self.journal.append((now, nonce))
+
+    @property
+    def failed(self) -> int:
+        return self.rejected + self.unknown
+
     def forget(self) -> None:
         """What was measured while warming up."""
         self.latencies_ms.clear()
-        self.accepted = self.failed = 0
+        self.accepted = self.rejected = self.unknown = 0
 
 
 def verify_rate() -> float:

@@ -13,44 +13,54 @@ from clients.sdk import ExitCode
 from pbft.client.inspection import Report, inspect_all
 from pbft.core.group import Group
 
-COLUMNS = ("replica", "role", "view", "executed", "stable", "state root", "pending", "links", "remark")
+COLUMNS = ("replica", "role", "view", "executed", "stable", "root", "pending", "links")
+NUMBERS = frozenset({"view", "executed", "stable", "pending"})
 ROLE_STYLES = {"voting": "green", "transferring": "yellow", "mute": "yellow"}
 """Any other role is something that a person must look at."""
-BEHIND_SHOWN_MIN = 16
+ROLE_CHARACTERS_MAX = 12
+FAR_BATCHES_MIN = 16
 """Under load the replicas are asked at slightly different moments, and stand a few batches apart."""
 Answers = Sequence[Report | str]
 
 
 def status_table(answers: Answers) -> Table:
-    """One row per replica. The remark says what is wrong with it, if anything is."""
-    table = Table(box=None, header_style="bold")
+    """One row per replica."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for title in COLUMNS:
-        table.add_column(title)
-    reports = [answer for answer in answers if isinstance(answer, dict)]
+        # Columns that may wrap are the ones that shrink: a liar's numbers take no room from the rest.
+        wide = ROLE_CHARACTERS_MAX if title == "role" else None
+        table.add_column(title, no_wrap=title not in NUMBERS, overflow="ellipsis", max_width=wide)
     for number, answer in enumerate(answers):
         if isinstance(answer, str):
-            table.add_row(str(number), Text("down", style="red"), *[""] * (len(COLUMNS) - 3), Text(answer))
+            table.add_row(str(number), Text("down", style="red"))
             continue
         peers = answer["peers"]
         up = sum(link["up"] for link in peers.values())
-        role = Text(answer["role"], style=ROLE_STYLES.get(answer["role"], "red"))
-        if answer["primary"] == number:
-            role.append(" (primary)", style="default")
         table.add_row(
-            str(number),
-            role,
+            f"{number} (primary)" if answer["primary"] == number else str(number),
+            Text(answer["role"], style=ROLE_STYLES.get(answer["role"], "red")),
             str(answer["view"]) + ("..." if answer["in_view_change"] else ""),
             str(answer["last_executed"]),
             str(answer["stable_checkpoint"]),
             Text(answer["state_root"][:8]),
             str(answer["pending_requests"]),
             f"{up}/{len(peers)}",
-            Text("; ".join(remarks(answer, reports))),
         )
     return table
 
 
-def remarks(report: Report, reports: Sequence[Report]) -> list[str]:
+def remark_table(answers: Answers, group: Group) -> Table | None:
+    """What is wrong with which replica, a line each; None if all are well."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    reports = [answer for answer in answers if isinstance(answer, dict)]
+    for number, answer in enumerate(answers):
+        found = [answer] if isinstance(answer, str) else remarks(answer, reports, group)
+        if found:
+            table.add_row(f"replica {number}", Text("\n".join(found)))
+    return table if table.rows else None
+
+
+def remarks(report: Report, reports: Sequence[Report], group: Group) -> list[str]:
     """What an operator must know of one replica, the worst first. `reports`: of all that answered."""
     found = list(report["alarms"])
     at_the_same_place = [other for other in reports if other["last_executed"] == report["last_executed"]]
@@ -58,7 +68,7 @@ def remarks(report: Report, reports: Sequence[Report]) -> list[str]:
     if len(roots) > 1 and roots[report["state_root"]] * 2 <= len(at_the_same_place):
         found.append("its state differs from the others' at the same place")
     if report["evidence"]:
-        found.append(f"{report['evidence']} proofs of misbehaviour")
+        found.append(f"{report['evidence']} proof{'' if report['evidence'] == 1 else 's'} of misbehaviour")
     if report["in_view_change"]:
         found.append(f"no primary: changing to view {report['view']}")
     waiting = report["waiting_for"]
@@ -66,27 +76,41 @@ def remarks(report: Report, reports: Sequence[Report]) -> list[str]:
         found.append(f"waits for {_names(waiting['replicas'])}: {waiting['what']}")
     transfer = report["transfer"]
     if transfer is not None:
-        found.append(
-            f"fetches the state of checkpoint {transfer['checkpoint']}: {transfer['pages_fetched']} of "
-            f"{transfer['pages_wanted']} pages, {transfer['bytes_fetched'] / 1e6:.1f} MB"
-        )
-    ahead = max(other["last_executed"] for other in reports)
-    if ahead - BEHIND_SHOWN_MIN >= report["last_executed"]:
-        found.append(f"{ahead - report['last_executed']} batches behind")
+        pages = f"{transfer['pages_fetched']} of {transfer['pages_wanted']} pages"
+        megabytes = transfer["bytes_fetched"] / 1e6
+        come = f"{pages}, {megabytes:.1f} MB" if megabytes else "nothing of it has come yet"
+        found.append(f"fetches the state of checkpoint {transfer['checkpoint']}: {come}")
+    found.extend(_distance(report, reports, group))
     down = [peer for peer, link in report["peers"].items() if not link["up"]]
     if down:
         found.append("no link to " + " ".join(down))
     return found
 
 
+def _distance(report: Report, reports: Sequence[Report], group: Group) -> list[str]:
+    """Whether it is far from what f + 1 replicas say they have executed: one of them is correct."""
+    executed = sorted((other["last_executed"] for other in reports), reverse=True)
+    if len(executed) < group.honest_minimum:
+        return []
+    behind = executed[group.honest_minimum - 1] - report["last_executed"]
+    if behind >= FAR_BATCHES_MIN:
+        return [f"{behind} batches behind"]
+    if behind <= -FAR_BATCHES_MIN:
+        return [f"says that it is {-behind} batches ahead, which too few others confirm"]
+    return []
+
+
 def trouble(answers: Answers, group: Group) -> str | None:
     """Why the group cannot order messages, as far as its replicas say; None if they give no reason."""
     up = [answer for answer in answers if isinstance(answer, dict)]
-    voting = [report for report in up if report["role"] == "voting"]
+    voting = sum(report["role"] == "voting" for report in up)
+    fetching = sum(report["role"] == "transferring" for report in up)
     if len(up) < group.quorum:
         return f"{len(up)} of {group.size} replicas answer; {group.quorum} are needed to order messages"
-    if len(voting) < group.quorum:
-        return f"{len(voting)} of {group.size} replicas vote; {group.quorum} are needed to order messages"
+    if voting < group.quorum:
+        # One that fetches its state votes on batches that are not too far above it: its report does not tell.
+        perhaps = f" ({fetching} fetching state)" if fetching else ""
+        return f"{voting} of {group.size} replicas vote{perhaps}; {group.quorum} are needed to order messages"
     return None
 
 
@@ -114,6 +138,9 @@ def status(*, common: Common = COMMON) -> int:
                 output.result(record | {"up": isinstance(answer, dict)}, "")
         else:
             output.out.print(status_table(answers))
+            below = remark_table(answers, file.group)
+            if below is not None:
+                output.out.print(below)
         problem = trouble(answers, file.group)
         if problem is not None:
             output.remark(problem)

@@ -40,6 +40,8 @@ class Takeover:
     accepted_after: int
     lost: int
     executed_twice: int
+    rejected: int
+    """Operations that the chat refused; they changed nothing."""
     unknown: int
     """Operations whose outcome nobody was told; they ran once or not at all."""
 
@@ -52,6 +54,7 @@ class Takeover:
             "accepted_after": self.accepted_after,
             "lost": self.lost,
             "executed_twice": self.executed_twice,
+            "rejected": self.rejected,
             "unknown": self.unknown,
             "view_before": self.view_before,
             "view_after": self.view_after,
@@ -114,7 +117,8 @@ async def run_takeover(
         accepted_after=sum(moment > killed_at for moment in moments),
         lost=len(accepted - there.keys()),
         executed_twice=sum(count > 1 for count in there.values()),
-        unknown=sum(loop.failed + loop.outstanding for loop in loops),
+        rejected=sum(loop.rejected for loop in loops),
+        unknown=without_outcome(loops),
     )
 
 
@@ -126,6 +130,11 @@ def gap(moments: Sequence[float], killed_at: float) -> float:
     later = [killed_at, *(moment for moment in moments if moment > killed_at)]
     _, end = max((after - before, after) for before, after in itertools.pairwise(later))
     return end - killed_at
+
+
+def without_outcome(loops: Sequence[Loop]) -> int:
+    """Operations of which nobody said whether they ran."""
+    return sum(loop.unknown + loop.outstanding for loop in loops)
 
 
 async def _pass(seconds: float, progress: Callable[[float], None], *, since: float) -> None:

@@ -2,12 +2,14 @@
 
 python -m adversary.network DIR
 
-Says first, on standard output, which group file each replica and the clients have to use; ends with its input.
+Says first, on standard output, which group file each replica and the clients have to use; ends with its input, or
+with SIGTERM or SIGINT, and takes those files away.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -33,13 +35,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(file: GroupFile, seed: int) -> None:
-    async with network_of(file, seed=seed) as network:
-        views = {str(place): str(network.view(place)) for place in network.places}
-        _say(msgspec.json.encode({"views": views}) + b"\n")
-        while line := await trio.to_thread.run_sync(
-            sys.stdin.buffer.readline, LINE_BYTES_MAX, abandon_on_cancel=True
-        ):
-            _say(obey(network, line))
+    async with network_of(file, seed=seed) as network, trio.open_nursery() as nursery:
+
+        async def obey_input() -> None:
+            # Unbuffered: a thread that waits in a buffered reader at the end of the program holds its lock.
+            with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lines:  # noqa: ASYNC230
+                while line := await trio.to_thread.run_sync(lines.readline, LINE_BYTES_MAX, abandon_on_cancel=True):
+                    _say(obey(network, line))
+            nursery.cancel_scope.cancel()
+
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            views = {str(place): str(network.view(place)) for place in network.places}
+            _say(msgspec.json.encode({"views": views}) + b"\n")
+            nursery.start_soon(obey_input)
+            async for _ in signals:
+                break
+            nursery.cancel_scope.cancel()
 
 
 def _say(line: bytes) -> None:

@@ -6,7 +6,7 @@
         net.heal()
 
 Every ordered pair of places has a port of its own, so that it is known who dials. The views are group files beside
-the real one that differ from it in addresses, which are no part of a group's identity.
+the real one that differ from it in addresses, which are no part of a group's identity; they go with the network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from adversary.network.pipe import Tunnel
-from adversary.network.route import CLIENTS, PERFECT, Place, Route
+from adversary.network.route import CLIENTS, Place, Route
 from chatsvc.groupfile import GroupFile, Member, render_group_file
 from pbft.node.config import Endpoint
 
@@ -100,10 +100,9 @@ class Network:
         self.route(source, target).inject(garbage)
 
     def heal(self) -> None:
-        """Be a perfect network again. What was held back arrives; connections that were cut can be dialled."""
+        """Be a perfect network again. What was held back arrives, garbage does not; what was cut can be dialled."""
         for route in self._routes.values():
-            route.rule = PERFECT
-            route.change()
+            route.heal()
 
     def routes_of(self, place: Place) -> list[tuple[Place, Place]]:
         """All routes that begin or end there."""
@@ -124,6 +123,10 @@ class Network:
         for place in self.places:
             members = tuple(self._as_seen(place, replica) for replica in self.replicas)
             self.view(place).write_text(render_group_file(self.file.group, members))
+
+    def remove_views(self) -> None:
+        for place in self.places:
+            self.view(place).unlink(missing_ok=True)
 
     async def _listener(self) -> trio.SocketListener:
         """On a free port that is not one of a node which does not run yet."""
@@ -165,9 +168,15 @@ class Network:
 
 @asynccontextmanager
 async def network_of(file: GroupFile, *, seed: int = 0) -> AsyncIterator[Network]:
-    """A perfect network for the group, until it is told otherwise. Raises OSError if it finds no ports."""
+    """A perfect network for the group, until it is told otherwise; its views go with it.
+
+    Raises OSError if it finds no ports.
+    """
     network = Network(file, seed=seed)
-    async with trio.open_nursery() as nursery:
-        await network.listen(nursery)
-        yield network
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            await network.listen(nursery)
+            yield network
+            nursery.cancel_scope.cancel()
+    finally:
+        network.remove_views()

@@ -69,6 +69,12 @@ class Route:
         self.rule = replace(self.rule, **fields)
         self._wake()
 
+    def heal(self) -> None:
+        """Be perfect again, also for bytes that are on their way. Garbage that was not delivered is gone."""
+        self.rule = PERFECT
+        self._garbage.clear()
+        self._wake()
+
     def inject(self, garbage: bytes) -> None:
         """Put bytes of nobody's before the next ones that are delivered."""
         self._garbage.append(garbage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import trio
 
 from crypto.errors import CertificateError
 from crypto.tls import check_pinned, client_dial_context
-from pbft.client.directory import GroupDirectory
+from pbft.client.directory import GroupDirectory, ReplicaContact
 from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
     INSPECTION_BYTES_MAX,
@@ -91,9 +92,19 @@ async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, time
     except trio.TooSlowError:
         return f"no answer within {timeout_s:g} s"
     except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
-        return str(error.__cause__ or error)
+        return _reason(error, contact)
     except (CertificateError, ProtocolViolation, ValueError) as error:
         return str(error)
+
+
+def _reason(error: Exception, contact: ReplicaContact) -> str:
+    """What trio's own exceptions do not say, but what caused them does."""
+    cause = error.__cause__
+    if isinstance(cause, ExceptionGroup):  # of all the addresses of a name; the first says enough
+        first = cause.exceptions[0]
+        if isinstance(first, OSError) and first.errno is not None:
+            return f"{contact.host}:{contact.port}: {os.strerror(first.errno).lower()}"
+    return str(cause or error)
 
 
 async def _ask(tls: trio.SSLStream[trio.SocketStream], directory: GroupDirectory, replica: ReplicaId) -> Report:

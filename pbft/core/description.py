@@ -54,6 +54,8 @@ def _waiting_for(replica: Replica) -> dict[str, object] | None:
         return {"replicas": [primary], "what": f"NEW-VIEW of view {log.view}"}
     following = log.last_executed + 1
     slot = log.get(following)
+    if slot is not None and slot.committed_batch is not None:
+        return None  # nothing is missing but its own state, or the time to execute it
     if slot is not None and slot.missing_body is not None:
         return {"replicas": list(group.others(replica.me)), "what": f"the batch at {following}"}
     if slot is None or slot.pre_prepare is None:

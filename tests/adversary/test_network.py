@@ -104,6 +104,21 @@ async def test_a_view_is_the_same_group_with_other_addresses(world: World) -> No
     assert not seen & {member.replica_endpoint for member in real.members}
 
 
+async def test_the_views_are_gone_when_the_network_is(group_file: GroupFile) -> None:
+    async with network_of(group_file) as net:
+        views = [net.view(place) for place in net.places]
+        assert all(view.exists() for view in views)
+    assert not any(view.exists() for view in views)
+    assert read_group_file(group_file.path).group == group_file.group
+
+
+async def test_the_views_are_gone_after_a_failure_too(group_file: GroupFile) -> None:
+    with pytest.raises(ExceptionGroup):
+        async with network_of(group_file) as net:
+            raise RuntimeError
+    assert not any(net.view(place).exists() for place in net.places)
+
+
 # -- a perfect network
 
 
@@ -318,6 +333,16 @@ async def test_garbage_comes_before_the_next_bytes(world: World) -> None:
         assert await exactly(far, 16) == b"garbage and more"
         await near.send_all(b"clean")
         assert await exactly(far, 5) == b"clean"
+
+
+async def test_garbage_that_has_not_arrived_is_gone_from_a_healed_network(world: World) -> None:
+    async with world.line(0, 1) as (near, far):
+        world.net.inject(0, 1, b"garbage ")
+        world.net.heal()
+        await near.send_all(b"clean")
+        await near.send_eof()
+        assert await far.receive_some() == b"clean"
+        assert await far.receive_some() == b""
 
 
 async def test_a_spoilt_chunk_differs_in_one_bit(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,13 +103,31 @@ def test_a_line_that_is_wrong_does_nothing(network: Network, line: bytes) -> Non
 
 
 def test_the_program_says_where_everybody_finds_the_others_and_ends_with_its_input(group_file: GroupFile) -> None:
-    lines = b'{"do": "isolate", "places": [0]}\nwhat?\n'
     argv = [sys.executable, "-m", "adversary.network", str(group_file.path)]
-    done = subprocess.run(argv, input=lines, capture_output=True, timeout=60, check=True)
-    first, second, third = map(json.loads, done.stdout.splitlines())
-    assert set(first["views"]) == {"0", "1", "2", "3", "clients"}
-    for path in first["views"].values():
-        assert read_group_file(Path(path)).group == group_file.group
-    assert second == {"ok": True}
-    assert set(third) == {"error"}
-    assert done.stderr == b""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        views = json.loads(program.stdout.readline())["views"]
+        assert set(views) == {"0", "1", "2", "3", "clients"}
+        for path in views.values():
+            assert read_group_file(Path(path)).group == group_file.group
+        program.stdin.write(b'{"do": "isolate", "places": [0]}\nwhat?\n')
+        program.stdin.flush()
+        assert json.loads(program.stdout.readline()) == {"ok": True}
+        assert set(json.loads(program.stdout.readline())) == {"error"}
+        rest, complaints = program.communicate(timeout=60)
+    assert (program.returncode, rest, complaints) == (0, b"", b"")
+    assert not any(Path(path).exists() for path in views.values())
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_program_leaves_nothing_behind_when_it_is_told_to_end(group_file: GroupFile, end: signal.Signals) -> None:
+    argv = [sys.executable, "-m", "adversary.network", str(group_file.path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        views = json.loads(program.stdout.readline())["views"]
+        program.send_signal(end)
+        _, complaints = program.communicate(timeout=60)
+    assert complaints == b""
+    assert not any(Path(path).exists() for path in views.values())

@@ -48,6 +48,9 @@ class Votes:
         self.digests.setdefault((kind, vote.view, vote.sequence), set()).add(vote.batch_digest)
 
 
+NO_FRAMES = {RecordKind.BODY, RecordKind.REPAIRED, RecordKind.AMNESIA, RecordKind.REJOINED}
+
+
 def votes_of(file: GroupFile, directory: Path, *, ledger_of: int, signer: int) -> Votes:
     """The votes of `signer` in the ledger of a replica, alone or in certificates."""
     identity = file.group.group_id + file.members[ledger_of].signing_key
@@ -55,7 +58,7 @@ def votes_of(file: GroupFile, directory: Path, *, ledger_of: int, signer: int) -
     opener = Opener(file.group, Ed25519Verifier())
     votes = Votes()
     for record in ledger.records():
-        if record.kind is RecordKind.BODY:
+        if record.kind in NO_FRAMES:
             continue
         if record.kind is RecordKind.PREPARED:
             prepared = opener.open(opener.parse_prepared_certificate(record.data))

@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+import trio
 
 from clients.console import Output
-from clients.status_command import status_table, trouble
-from pbft.client.inspection import Report, checked_report
+from clients.status_command import remark_table, remarks, status_table, trouble
+from crypto.tls import make_tls_identity
+from pbft.client.directory import GroupDirectory, ReplicaContact
+from pbft.client.inspection import Report, checked_report, inspect_all
 from pbft.core.errors import MalformedMessage
 from pbft.core.types import ReplicaId
 from tests.harness.keys import make_group
@@ -88,11 +91,7 @@ def test_a_replica_that_knows_nothing_of_view_changes_and_transfers_is_heard_all
 
 # -- what the table makes of it
 
-
-@pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal on which a row is one line."""
-    monkeypatch.setenv("COLUMNS", "200")
+GROUP = make_group(4).group
 
 
 def report_of(replica: int, **fields: Any) -> Report:
@@ -105,13 +104,17 @@ def shown(answers: list[Report | str], capsys: pytest.CaptureFixture[str]) -> li
     return capsys.readouterr().out.splitlines()[1:]
 
 
-def remark_of(report: Report, capsys: pytest.CaptureFixture[str]) -> str:
-    (line,) = shown([report], capsys)
-    return line.partition("1/1")[2].strip()
+def remarked(answers: list[Report | str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines below it, without the spaces that align them."""
+    below = remark_table(answers, GROUP)
+    if below is None:
+        return []
+    Output(as_json=False).out.print(below)
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_replica_that_is_well_has_no_remark(capsys: pytest.CaptureFixture[str]) -> None:
-    assert remark_of(report_of(0), capsys) == ""
+def test_a_replica_that_is_well_has_no_remark() -> None:
+    assert remark_table([report_of(0)], GROUP) is None
 
 
 @pytest.mark.parametrize(
@@ -122,46 +125,108 @@ def test_a_replica_that_is_well_has_no_remark(capsys: pytest.CaptureFixture[str]
         ({"waiting_for": {"replicas": [], "what": "a batch"}}, "waits for the others: a batch"),
         ({"in_view_change": True, "view": 3}, "no primary: changing to view 3"),
         ({"transfer": TRANSFER}, "fetches the state of checkpoint 128: 10 of 40 pages, 2.5 MB"),
-        ({"evidence": 2, "alarms": ["its disk is slow"]}, "its disk is slow; 2 proofs of misbehaviour"),
+        (
+            {"transfer": TRANSFER | {"pages_wanted": 0, "pages_fetched": 0, "bytes_fetched": 0}},
+            "fetches the state of checkpoint 128: nothing of it has come yet",
+        ),
+        ({"evidence": 1}, "1 proof of misbehaviour"),
     ],
 )
-def test_the_remark_says_what_is_wrong(
-    fields: dict[str, Any], remark: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert remark_of(report_of(0, **fields), capsys) == remark
+def test_the_remark_says_what_is_wrong(fields: dict[str, Any], remark: str) -> None:
+    report = report_of(0, **fields)
+    assert remarks(report, [report], GROUP) == [remark]
+
+
+def test_every_remark_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of(0, evidence=2, alarms=["its disk is slow"])
+    assert remarked([report], capsys) == ["replica 0 its disk is slow", "2 proofs of misbehaviour"]
 
 
 def test_a_replica_is_seen_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     other_root, link_down = "cd" * 32, {"1": {"up": False, "failure": "refused", "dials": 9, "dropped_frames": 0}}
-    lines = shown(
-        [
-            report_of(0, last_executed=25),
-            report_of(1, last_executed=25, state_root=other_root, role="diverged"),
-            report_of(2, last_executed=25),
-            report_of(3, role="mute", peers=link_down),
-            "no answer within 5 s",
-        ],
-        capsys,
-    )
-    assert [line.split()[:2] for line in lines] == [
-        ["0", "voting"],
-        ["1", "diverged"],
-        ["2", "voting"],
-        ["3", "mute"],
+    answers: list[Report | str] = [
+        report_of(0, last_executed=25),
+        report_of(1, last_executed=25, state_root=other_root, role="diverged"),
+        report_of(2, last_executed=25),
+        report_of(3, role="mute", peers=link_down),
+        "no answer within 5 s",
+    ]
+    assert [line.split()[:3] for line in shown(answers, capsys)] == [
+        ["0", "(primary)", "voting"],
+        ["1", "diverged", "0"],
+        ["2", "voting", "0"],
+        ["3", "mute", "0"],
         ["4", "down"],
     ]
-    assert "(primary)" in lines[0]
-    assert lines[1].rstrip().endswith("its state differs from the others' at the same place")
-    assert lines[3].rstrip().endswith("20 batches behind; no link to 1")
-    assert lines[4].rstrip().endswith("no answer within 5 s")
+    assert remarked(answers, capsys) == [
+        "replica 1 its state differs from the others' at the same place",
+        "replica 3 20 batches behind",
+        "no link to 1",
+        "replica 4 no answer within 5 s",
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_report_makes_the_table_wider_than_a_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    usual = report_of(0, role="transferring", view=1234, in_view_change=True, last_executed=1_000_000)
+    liar = report_of(1, role="x" * 500, last_executed=2**62, view=2**62, pending_requests=2**62, alarms=["y " * 200])
+    answers: list[Report | str] = [usual, liar]
+    first, second = shown(answers, capsys)
+    assert first.split() == ["0", "(primary)", "transferring", "1234...", "1000000", "0", "abababab", "0", "1/1"]
+    assert max(len(first), len(second)) <= columns
+    Output(as_json=False).out.print(remark_table(answers, GROUP))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+def remarks_at(*places: int) -> list[list[str]]:
+    """What is said of replicas that have executed so far; no other trouble is in these reports."""
+    reports = [report_of(replica, last_executed=place) for replica, place in enumerate(places)]
+    return [remarks(report, reports, GROUP) for report in reports]
+
+
+def test_one_liar_cannot_make_the_others_look_behind() -> None:
+    ahead = f"says that it is {2**62 - 500} batches ahead, which too few others confirm"
+    assert remarks_at(500, 499, 2**62, 500) == [[], [], [ahead], []]
+
+
+def test_a_replica_is_behind_what_f_plus_1_replicas_have_executed() -> None:
+    assert remarks_at(500, 500, 484, 485) == [[], [], ["16 batches behind"], []]
+    assert remarks_at(500, 90, 2**62, 499) == [
+        [],
+        ["410 batches behind"],
+        [f"says that it is {2**62 - 500} batches ahead, which too few others confirm"],
+        [],
+    ]
+
+
+def test_nobody_is_ahead_or_behind_when_fewer_than_f_plus_1_answer() -> None:
+    assert remarks_at(500) == [[]]
 
 
 def test_why_a_group_cannot_order_messages() -> None:
-    group = make_group(4).group
     up, mute, down = report_of(0), report_of(0, role="mute"), "no answer"
-    assert trouble([up, up, up, down], group) is None
-    assert trouble([up, up, down, down], group) == "2 of 4 replicas answer; 3 are needed to order messages"
-    assert trouble([up, up, mute, mute], group) == "2 of 4 replicas vote; 3 are needed to order messages"
+    assert trouble([up, up, up, down], GROUP) is None
+    assert trouble([up, up, down, down], GROUP) == "2 of 4 replicas answer; 3 are needed to order messages"
+    assert trouble([up, up, mute, mute], GROUP) == "2 of 4 replicas vote; 3 are needed to order messages"
+    fetching = report_of(0, role="transferring")
+    assert trouble([up, up, up, fetching], GROUP) is None
+    assert trouble([up, up, fetching, down], GROUP) == (
+        "2 of 4 replicas vote (1 fetching state); 3 are needed to order messages"
+    )
+
+
+async def test_a_replica_that_does_not_run_is_said_to_refuse() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    certificate = make_tls_identity("replica-0").certificate_der
+    contacts = tuple(ReplicaContact(host="127.0.0.1", port=port, certificate_der=certificate) for _ in range(4))
+    directory = GroupDirectory(group=GROUP, replicas=contacts)
+    answers = await inspect_all(directory, timeout_s=5)
+    assert answers == [f"127.0.0.1:{port}: connection refused"] * 4
 
 
 def test_texts_of_a_report_can_neither_move_the_cursor_nor_break_the_table(
@@ -170,5 +235,6 @@ def test_texts_of_a_report_can_neither_move_the_cursor_nor_break_the_table(
     alarms = ["\x1b[2J[/red][bold]", "line\nbreak"]
     report = checked_report(json.dumps(GOOD | {"alarms": alarms, "role": "[/x]\x07"}).encode(), ReplicaId(1))
     assert report["alarms"] == ["?[2J[/red][bold]", "line?break"]
-    Output(as_json=False).out.print(status_table([report, "[/red] down"]))
-    assert "[/red]" in capsys.readouterr().out
+    answers: list[Report | str] = [report, "[/red] down"]
+    assert "[/x]?" in shown(answers, capsys)[0]
+    assert remarked(answers, capsys) == ["replica 0 ?[2J[/red][bold]", "line?break", "replica 1 [/red] down"]

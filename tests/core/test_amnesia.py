@@ -80,7 +80,9 @@ def test_a_damaged_state_is_remembered_over_a_restart_and_answers_nobody() -> No
     replica = cluster.replicas[ME]
     assert replica.checkpoints.diverged_at == K
     assert replica.log.last_executed == K, "nothing is executed on top of it"
-    assert replica.describe()["role"] == "transferring"
+    told = replica.describe()
+    assert told["role"] == "transferring"
+    assert told["waiting_for"] is None, "what is committed waits for the state alone"
     before = len(cluster.replies)
     query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"count")
     cluster.from_client(cluster.members.device("a"), ME, query)

@@ -76,6 +76,20 @@ CASES = (
     Case("slept for minutes", (armed(0),), 600_000, False, (BASE, 600_500)),
     Case("slept, and nothing came of it", (armed(0), expired(600_000)), 600_500, True, (BASE, 600_500)),
     Case("slept twice", (armed(0), expired(600_000)), 900_000, True, (BASE, 600_500)),
+    Case(
+        "slept again after progress",
+        (armed(0), expired(600_000), disarmed, armed(600_100)),
+        900_000,
+        False,
+        (BASE, 600_500, 900_500),
+    ),
+    Case(
+        "slept again, and nothing came of it again",
+        (armed(0), expired(600_000), disarmed, armed(600_100), expired(900_000)),
+        900_500,
+        True,
+        (BASE, 600_500, 900_500),
+    ),
     Case("armed again after it was over", (armed(0), expired(BASE), armed(BASE)), 2 * BASE, True, (BASE, 2 * BASE)),
     Case("armed again after a stale one", (armed(0), disarmed, expired(BASE), armed(5000)), 6000, True, (BASE, 6000)),
 )

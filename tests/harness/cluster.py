@@ -1,13 +1,12 @@
-"""Replicas in one process, in virtual time. Messages travel as wire bytes; effects are carried out in their order.
+"""Replicas in one process, in virtual time. Messages travel as wire bytes.
 
-A crash may come between any two effects. What must always hold is checked at once: one history, no gaps, nothing
-sent before it was stored.
+Effects are carried out in their order (`hands`); a crash may come between any two.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adversary import craft
@@ -16,39 +15,23 @@ from crypto.signing import PublicKey, Signer
 from pbft.core.codec import Opener
 from pbft.core.effects import (
     ClientGone,
-    Effects,
     EventsDone,
-    Execute,
     FromClient,
     FromPeer,
     Input,
-    InstallPages,
-    InstallState,
     LinkUp,
     QueryDone,
     Received,
-    Record,
-    RecordKind,
     Recovered,
-    ReplyTo,
-    Send,
-    ServeArchive,
     Timer,
     TimerExpired,
 )
 from pbft.core.frames import sign_request, wire_of
 from pbft.core.messages import (
-    Body,
-    Checkpoint,
     ClientMessage,
-    Commit,
-    NewView,
     OperationResult,
     PeerMessage,
-    Proposal,
-    Reply,
     Request,
-    Signed,
     SignedRequest,
 )
 from pbft.core.replica import Replica
@@ -56,8 +39,9 @@ from pbft.core.types import ClientSequence, Milliseconds, Now, ReplicaId, Sequen
 from pbft.core.voting_rules import VotingRules
 from tests.harness.describe import Describe
 from tests.harness.executor import MemoryExecutor
+from tests.harness.hands import Hands
 from tests.harness.keys import Members, make_group
-from tests.harness.simnode import Flight, SimNode, answer_read, archived_frames
+from tests.harness.simnode import Flight, SimNode
 
 WALL_START_MS = craft.WALL_START_MS
 DELIVERIES_AT_ONCE_MAX = 20_000
@@ -100,6 +84,7 @@ class Cluster:
         """Whether votes that can change nothing are dropped unopened, as a node does under load."""
         self.deferred = False
         """Whether executed batches wait to be taken up by `pump`."""
+        self._hands = Hands(self)
         if start:
             for me in self.nodes:
                 self.restart(me, link_up=False)
@@ -269,7 +254,7 @@ class Cluster:
         if self.trace is not None:
             for line in self.describe.effects(effects, self.now_ms):
                 self.trace(f"  {me}: {line}")
-        for action in self._actions(node, effects):
+        for action in self._hands.actions(node, effects):
             if node.fuse is not None:
                 if node.fuse == 0:
                     self.crash(me)
@@ -287,104 +272,6 @@ class Cluster:
             if self.trace is not None:
                 self.trace(f"{_name(given)} at {me}")
             self.step(me, given)
-
-    def _actions(self, node: SimNode, effects: Effects) -> Iterator[Callable[[], None]]:
-        if effects.persist:
-            yield lambda: self._persist(node, effects.persist)
-        yield lambda: node.archive.extend(effects.archive)
-        for send in effects.send:
-            for peer in send.to:
-                yield lambda send=send, peer=peer: self._send(node, send, peer)  # type: ignore[misc]
-        for reply in effects.reply:
-            yield lambda reply=reply: self._reply(node, reply)  # type: ignore[misc]
-        for install in effects.install:
-            yield lambda install=install: self._install(node, install)  # type: ignore[misc]
-        for execute in effects.execute:
-            yield lambda execute=execute: self._execute(node, execute)  # type: ignore[misc]
-        for read in effects.read:
-            yield lambda read=read: node.inputs.append(answer_read(node, read, self.now(node.me)))  # type: ignore[misc]
-        for serve in effects.serve:
-            frames = archived_frames(node, serve, Opener(self.group, self.members.verifier))
-            yield lambda serve=serve, frames=frames: self._serve(node, serve, frames)  # type: ignore[misc]
-        for ask in effects.serve_state:
-            answer = node.executor.serve_state(ask.fetch)
-            yield lambda ask=ask, answer=answer: self.inject(node.me, ask.to, answer)  # type: ignore[misc]
-        yield lambda: node.timers.update({timer.timer: timer.at for timer in effects.timers})
-        node.evidence.extend(effects.evidence)
-        node.alarms.extend(alarm.text for alarm in effects.alarms)
-        node.ignored.update(ignored.reason for ignored in effects.ignored)
-
-    def _persist(self, node: SimNode, records: tuple[Record, ...]) -> None:
-        node.ledger += [*node.archive, *records]
-        for record in [*node.archive, *records]:
-            node.stored.update(self._statements_in(record))
-        node.archive.clear()
-
-    def _statements_in(self, record: Record) -> Iterator[bytes]:
-        yield record.data
-        if record.kind not in (RecordKind.PROPOSAL, RecordKind.NEW_VIEW):
-            return
-        match Opener(self.group, self.members.verifier).parse_peer(record.data).value:
-            case Proposal(pre_prepare=pre_prepare):
-                yield pre_prepare.wire
-            case Signed(message=NewView(pre_prepares=pre_prepares)):
-                yield from (each.wire for each in pre_prepares)
-
-    def _send(self, node: SimNode, send: Send, peer: ReplicaId) -> None:
-        assert peer != node.me, "a replica sent to itself"
-        message = send.message
-        signer = message.pre_prepare.signer if isinstance(message, Proposal) else getattr(message, "signer", None)
-        if signer == node.me and not isinstance(message, Body):
-            wire = message.pre_prepare.wire if isinstance(message, Proposal) else message.wire  # type: ignore[union-attr]
-            assert wire in node.stored, self.report(f"{node.me} sent {message} before it was stored")
-        if isinstance(message, Signed) and signer == node.me:
-            vote = message.message
-            if isinstance(vote, Commit):
-                kinds = {record.kind for record in node.ledger if record.sequence == vote.sequence}
-                assert RecordKind.PREPARED in kinds, self.report("COMMIT sent before its certificate was stored")
-            if isinstance(vote, Checkpoint):
-                assert node.executor.durable_checkpoint >= vote.sequence, self.report("CHECKPOINT before the state")
-        self.sent[type(message).__name__] += 1
-        flight = Flight(node.me, peer, wire_of(self.group.epoch, message))
-        if self.nodes.get(peer) is not None and not self.nodes[peer].alive:
-            return
-        if self.on_send is None or self.on_send(flight):
-            self.flying.append(flight)
-
-    def _reply(self, node: SimNode, reply: ReplyTo) -> None:
-        message = self.openers[node.me].open_reply(reply.message.wire).message
-        self.replies.append((node.me, reply.device, message))
-        if isinstance(message, Reply):
-            for result in message.results:
-                key = (reply.device, message.session, result.client_sequence)
-                self.results.setdefault(key, {})[node.me] = result
-
-    def _install(self, node: SimNode, install: InstallPages | InstallState) -> None:
-        node.inputs = deque(each for each in node.inputs if not isinstance(each, QueryDone | EventsDone))
-        if isinstance(install, InstallPages):
-            node.executor.install_pages(install)
-        else:
-            node.inputs.append(node.executor.install_state(install, self.now(node.me)))
-
-    def _execute(self, node: SimNode, execute: Execute) -> None:
-        if self.group.is_checkpoint(execute.sequence):
-            self._persist(node, ())
-        if execute.sequence > 1 and self.group.is_checkpoint(SequenceNumber(execute.sequence - 1)):
-            vouched = {record.sequence for record in node.ledger if record.kind is RecordKind.CHECKPOINT}
-            stable = max((record.sequence for record in node.ledger if record.kind is RecordKind.STABLE), default=0)
-            mute = self.replicas[node.me].rules.is_mute
-            assert execute.sequence - 1 in vouched or execute.sequence - 1 <= stable or mute, self.report(
-                "executed beyond a checkpoint without a stored vote"
-            )
-        node.inputs.append(node.executor.execute(execute, self.now(node.me)))
-        agreed = self.order.setdefault(execute.sequence, execute.batch.digest)
-        assert agreed == execute.batch.digest, self.report(f"two batches were executed at {execute.sequence}")
-        ran = node.executor.state.ran
-        assert len(set(ran)) == len(ran), self.report("an operation ran twice")
-
-    def _serve(self, node: SimNode, serve: ServeArchive, frames: Sequence[bytes]) -> None:
-        for frame in frames:
-            self.inject(node.me, serve.to, frame)
 
     # -- what to assert
 
