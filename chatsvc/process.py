@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO, cast
@@ -110,23 +111,53 @@ def run_node(
                 )
                 raise NodeError(msg)
             _raise_file_limit()
-            for attempts_left in reversed(range(STATE_REPAIRS_MAX + 1)):
-                try:
-                    with _node(file, replica, signer, make_machine) as node:
-                        # What is alive now stays alive; the collector need not look at it, nor so often at the rest.
-                        gc.freeze()
-                        gc.set_threshold(20_000, 10, 50)
-                        trio.run(_until_stopped, node, file, until_stdin_closes)
-                    break
-                except StateDamaged as damage:
-                    if not attempts_left:
-                        raise
-                    set_state_aside(config.directory / STATE_NAME, damage)
-    except (CryptoError, GroupFileError, StateError, LedgerDamaged, LedgerRefused, OSError) as error:
+
+            def run_once(stop: _Stop) -> None:
+                with _node(file, replica, signer, make_machine) as node:
+                    # What is alive now stays alive; the collector need not look at it, nor so often at the rest.
+                    gc.freeze()
+                    gc.set_threshold(20_000, 10, 50)
+                    trio.run(_until_stopped, node, file, stop, until_stdin_closes)
+
+            _run_repairing(config.directory / STATE_NAME, run_once)
+    except LedgerDamaged as error:
+        msg = (
+            f"{error}. Start the node again: it begins a new ledger by itself, and is mute until it may vote again; "
+            "if that does not help, replace the disk"
+        )
+        raise NodeError(msg) from error
+    except (CryptoError, GroupFileError, StateError, LedgerRefused, OSError) as error:
         raise NodeError(str(error)) from error
     except InvariantViolation as error:
         msg = f"this replica's state contradicts itself, and it stopped rather than guess: {error}"
         raise NodeError(msg) from error
+
+
+def _run_repairing(path: Path, run_once: Callable[[_Stop], None]) -> None:
+    """Run the node. If the state at `path` is found damaged meanwhile, put it aside and begin anew, a few times."""
+    stop = _Stop()
+    for repairs in range(STATE_REPAIRS_MAX + 1):
+        try:
+            run_once(stop)
+            break
+        except StateDamaged as damage:
+            if stop.is_asked:
+                msg = f"{damage}. It was found when the node stopped; the next start puts that right"
+                raise NodeError(msg) from damage
+            if repairs == STATE_REPAIRS_MAX:
+                msg = f"{damage}. The state was put aside {repairs} times already: replace the disk"
+                raise NodeError(msg) from damage
+            reason = str(damage)
+        set_state_aside(path, reason)
+        gc.unfreeze()  # the node that failed is garbage, with all that it held
+        gc.collect()
+
+
+@dataclass
+class _Stop:
+    """Whether somebody asked the process to stop."""
+
+    is_asked: bool = False
 
 
 @contextmanager
@@ -153,7 +184,7 @@ def _open_state(path: Path, group: Group) -> Executor:
     try:
         return _try_state(path, group)
     except StateDamaged as damage:
-        set_state_aside(path, damage)
+        set_state_aside(path, str(damage))
         return _try_state(path, group)
 
 
@@ -162,9 +193,9 @@ def _try_state(path: Path, group: Group) -> Executor:
     return open_state(path, ChatApplication(index), group, index)
 
 
-def set_state_aside(path: Path, damage: StateDamaged) -> None:
+def set_state_aside(path: Path, reason: str) -> None:
     aside = set_aside(path)
-    log.error("state put aside: it is fetched from the other replicas", reason=str(damage), kept=str(aside))
+    log.error("state put aside: it is fetched from the other replicas", reason=reason, kept=str(aside))
 
 
 def _open_ledger(config: NodeConfig, identity: bytes) -> Ledger:
@@ -178,7 +209,12 @@ def _open_ledger(config: NodeConfig, identity: bytes) -> Ledger:
     return Ledger(config.directory, identity, retained_sequences=config.retained_sequences)
 
 
-async def _until_stopped(node: Node, file: GroupFile, until_stdin_closes: bool) -> None:  # noqa: FBT001 - trio.run
+async def _until_stopped(
+    node: Node,
+    file: GroupFile,
+    stop: _Stop,
+    until_stdin_closes: bool,  # noqa: FBT001 - trio.run
+) -> None:
     failure: list[Exception] = []
     async with trio.open_nursery() as nursery:
 
@@ -195,6 +231,7 @@ async def _until_stopped(node: Node, file: GroupFile, until_stdin_closes: bool) 
                 if not data:
                     break
             log.info("stopping", reason="standard input closed")
+            stop.is_asked = True
             nursery.cancel_scope.cancel()
 
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -204,6 +241,7 @@ async def _until_stopped(node: Node, file: GroupFile, until_stdin_closes: bool) 
                 nursery.start_soon(watch_stdin)
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
+                stop.is_asked = True
                 nursery.cancel_scope.cancel()
                 break
     if failure:

@@ -82,7 +82,11 @@ class LinkOwner(Protocol):
 
 async def dial_tcp(contact: ReplicaContact) -> trio.abc.Stream:
     stream = await trio.open_tcp_stream(contact.host, contact.port)
-    keep_alive(stream)
+    try:
+        keep_alive(stream)
+    except OSError:
+        await trio.aclose_forcefully(stream)
+        raise
     return stream
 
 

@@ -187,8 +187,8 @@ class Node:
                 await trio.aclose_forcefully(socket)
                 return
             open_now[host] += 1
-            keep_alive(socket)
             try:
+                keep_alive(socket)
                 await handler(socket)
             except LINK_FAILURES as error:
                 self._refused[type(error).__name__] += 1

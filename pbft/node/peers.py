@@ -114,9 +114,9 @@ class OutgoingLink:
         endpoint = self._contact.endpoint
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
             socket = await trio.open_tcp_stream(endpoint.host, endpoint.port)
-        keep_alive(socket)
         tls = trio.SSLStream(socket, self._context, https_compatible=True)
         try:
+            keep_alive(socket)
             stream = FrameStream(tls, frame_bytes_max=0)
             with trio.fail_after(HANDSHAKE_SECONDS_MAX):
                 await tls.do_handshake()
