@@ -39,6 +39,7 @@ class SimulatedClient:
         self._seen_when_asked: dict[QueryId, int] = {}
         self._woken_at = -1
         self._registering: Ticket | None = None
+        self._is_registered = False
         self._held_back: list[Action] = []
         """Until it has a name: what a stranger asks may run twice."""
         self.accepted = 0
@@ -63,7 +64,7 @@ class SimulatedClient:
             if self._registering is not None:
                 self._held_back.append(action)
                 return
-            repeatable = action.kind in {"read", "register"}
+            repeatable = action.kind in {"read", "register"} or not self._is_registered
             (ticket,) = self._core.submit(now, [_operation(action)], repeatable=repeatable)
             self._sent_after[ticket] = (self._around.checker.now_latest(), repeatable)
             if action.kind == "register":
@@ -102,7 +103,7 @@ class SimulatedClient:
             else:
                 around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
             if ticket == self._registering:
-                self._registering = None
+                self._registering, self._is_registered = None, True
                 held_back, self._held_back = self._held_back, []
                 for action in held_back:
                     self.act(action)

@@ -94,7 +94,7 @@ class Hands:
             self._store(effects.persist)
             if self._host.fuse == 0:
                 around.marks.reach("crash right after storing a vote")
-        self._host.flush_soon()
+        self._host.chores.flush_soon()
         for send in effects.send:
             around.checker.on_send(self._host, send.message)
             kind, frame = message_type(send.message), wire_of(around.group.epoch, send.message)
@@ -180,7 +180,7 @@ class Hands:
         root = "" if done.state_root is None else f", root {done.state_root.hex()[:16]}"
         self._around.note(f"execute {done.sequence}: {done.batch.digest.hex()[:16]}{root}", self._host.number)
         self._around.checker.on_executed(self._host, done)
-        self._host.tick_soon()
+        self._host.chores.tick_soon()
         return done
 
     def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:

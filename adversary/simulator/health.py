@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adversary.simulator.invariants import Broken
+from adversary.simulator.broken import Broken
 from chatsvc.application.queries import ReadHistory, encode_query
 from crypto.canonical import decode
 

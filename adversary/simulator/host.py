@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adversary.simulator.behaving import Strategy
+from adversary.simulator.broken import Broken
+from adversary.simulator.chores import Chores
 from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
-from adversary.simulator.invariants import Broken
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
 from crypto.signing import PublicKey, Signer
@@ -41,10 +42,6 @@ from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StateDamaged as StateIsDamaged
 from pbft.state.errors import StateError, StorageFailure
 
-TICK_US = 50_000
-SCRUB_US = 2_000_000
-SCRUB_PAGES = 40
-"""A node looks at one page in each tick; here forty are looked at in every fortieth."""
 PENDING_MAX = 48
 """Frames that wait for a host from one source, in the buffers of the connection."""
 
@@ -98,9 +95,9 @@ class Host:
         self._messages: list[FromPeer | FromClient] = []
         self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
-        self._hands = Hands(self, around)
+        self.hands = Hands(self, around)
         self._awake = False
-        self._ticking = self._flushing = False
+        self.chores = Chores(self, around)
 
     # -- life and death
 
@@ -131,7 +128,7 @@ class Host:
         self.clock.boot(around.now_us, self.incarnation)
         self.mode = "up"
         self.stopped_by = ""
-        self._hands.stored_at = self.now().steady
+        self.hands.stored_at = self.now().steady
         self.replica = Replica(
             group=around.group,
             me=self.me,
@@ -142,7 +139,7 @@ class Host:
         recovered = self._recovered()
         around.checker.on_start(self, recovered)
         self._guarded([recovered])
-        around.later(self, SCRUB_US, self._scrub)
+        self.chores.begin()
 
     def note_damage(self, what: str) -> None:
         """Somebody does this to its files."""
@@ -193,9 +190,10 @@ class Host:
         self._is_transferring = False
         self._entries, self._messages, self._frozen = [], [], []
         self._waiting.clear()
-        self._hands.drop()
+        self.hands.drop()
         self.timers = {}
-        self._awake = self._ticking = self._flushing = False
+        self._awake = False
+        self.chores = Chores(self, self._around)
         self._around.note("dies", self.number)
         self._around.lost(self)
         return image
@@ -236,8 +234,8 @@ class Host:
         for timer, at in sorted(self.timers.items(), key=lambda item: item[0].value):
             self._around.set_timer(self, timer, at)
         self.wake()
-        self.tick_soon()
-        self.flush_soon()
+        self.chores.tick_soon()
+        self.chores.flush_soon()
 
     def fill_disk(self) -> None:
         self.disk.is_full = self.had_trouble = True
@@ -279,15 +277,15 @@ class Host:
 
     def link_up(self, peer: ReplicaId) -> None:
         if self.is_up:
-            self._post(LinkUp(now=self.now(), peer=peer))
+            self.post(LinkUp(now=self.now(), peer=peer))
 
     def expire(self, timer: Timer, at: Milliseconds) -> None:
         """The time of a timer has come, unless it was moved meanwhile."""
         if self.is_up and self.timers.get(timer) == at:
             del self.timers[timer]
-            self._post(TimerExpired(now=self.now(), timer=timer))
+            self.post(TimerExpired(now=self.now(), timer=timer))
 
-    def _post(self, notice: LinkUp | TimerExpired | StateDamaged) -> None:
+    def post(self, notice: LinkUp | TimerExpired | StateDamaged) -> None:
         self._close_entry()
         self._entries.append(notice)
         self.wake()
@@ -316,42 +314,11 @@ class Host:
             Received(now=now, messages=entry) if isinstance(entry, tuple) else entry for entry in entries
         ]
         self._guarded(inputs)
-        if self.is_up and self._hands.has_reads:
+        if self.is_up and self.hands.has_reads:
             self.wake()
 
-    def tick(self) -> None:
-        """Executed batches are committed out of the way of replies."""
-        self._ticking = False
-        self._or_stop(lambda: self.disk.executor.settle())  # noqa: PLW0108 - there is none while it is down
-
-    def tick_soon(self) -> None:
-        if not self._ticking:
-            self._ticking = True
-            self._around.later(self, TICK_US, self.tick)
-
-    def flush_soon(self) -> None:
-        """What may be stored later is, when nothing has to be stored for half a second."""
-        if self._hands.has_archive and not self._flushing:
-            self._flushing = True
-            self._around.later(self, self._hands.flush_in_ms * 1000, self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        self._or_stop(self._hands.flush_if_due)
-        if self.is_up:
-            self.flush_soon()
-
-    def _scrub(self) -> None:
-        self._or_stop(self._look_for_rot)
-        if self.mode in {"up", "paused"}:
-            self._around.later(self, SCRUB_US, self._scrub)
-
-    def _look_for_rot(self) -> None:
-        for table, page in self.disk.scrub(SCRUB_PAGES):
-            self._around.marks.reach("rot found by scrubbing")
-            self._post(StateDamaged(now=self.now(), what=f"page {page.hex()} of table {table} is damaged"))
-
-    def _or_stop(self, do: Callable[[], None]) -> None:
+    def or_stop(self, do: Callable[[], None]) -> None:
+        """Do something outside a step, if it is up; what would stop a node stops it."""
         if self.is_up:
             try:
                 do()
@@ -360,7 +327,7 @@ class Host:
 
     def _guarded(self, inputs: list[Input]) -> None:
         try:
-            self._perform([*inputs, *self._hands.read_some()])
+            self._perform([*inputs, *self.hands.read_some()])
         except Crashed:
             recovering = any(isinstance(given, Recovered) for given in inputs)
             self._around.marks.reach("crash during recovery" if recovering else "crash between two effects")
@@ -377,7 +344,7 @@ class Host:
         while inputs:
             effects = merge_effects([self._step(given) for given in inputs])
             self._around.checker.on_step(self, inputs, effects)
-            inputs = self._hands.carry_out(effects)
+            inputs = self.hands.carry_out(effects)
             self._follow_transfer()
         self.highest_view = max(self.highest_view, self.replica.log.view)
         self._around.checker.after_step(self)

@@ -7,13 +7,14 @@ harm nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from adversary.simulator.broken import Broken
 from adversary.simulator.marks import Marks
 from adversary.simulator.memory import why_too_large
 from adversary.simulator.model import ChatModel, same_result
 from adversary.simulator.scenario import DAMAGES_OF_VOTES
-from adversary.simulator.sights import alarm_says, seen_in
+from adversary.simulator.sights import PROVEN, alarm_says, seen_in
 from adversary.simulator.storage import Opening
 from adversary.simulator.votes import Votes
 from adversary.simulator.witnesses import Witnesses
@@ -55,50 +56,7 @@ from pbft.state.errors import StateError, StorageFailure
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
 
-INVARIANTS: Final = {
-    "agreement": "no two correct replicas execute different batches at one sequence number",
-    "order": "batches are executed in order, without gaps, and a checkpoint is never undone",
-    "signed requests": "only what a client signed is executed",
-    "exactly once": "an operation has its effect once",
-    "equal roots": "correct replicas at one checkpoint have one root, and raise no alarm",
-    "model": "results and state are those of an independent model of the chat",
-    "stored first": "nothing is sent that is not durable",
-    "one vote": "a correct replica never makes two different votes for one thing, also not after a crash",
-    "well-formed": "correct replicas send nothing that others cannot open",
-    "bounded memory": "tables and queues keep to their bounds",
-    "timer": "a live replica always has a timer set",
-    "real time": "what is sent after another operation was accepted is ordered after it",
-    "replies": "what a client accepts is what the correct replicas executed",
-    "answers": "correct replicas give one answer to one question at one sequence number",
-    "honest evidence": "nobody accuses a correct replica",
-    "evidence found": "a correct replica that received two contradicting statements proves it",
-    "internal": "no correct replica contradicts itself",
-    "storage": "no correct replica finds its stores damaged that nobody damaged",
-    "progress": "after faults are over, every operation is accepted and all replicas of the core agree",
-}
-
-PROVEN: Final = {
-    "E1": "two proposals proven (E1)",
-    "E2": "two PREPAREs proven (E2)",
-    "E3": "two COMMITs proven (E3)",
-    "E4": "two CHECKPOINTs proven (E4)",
-    "E6": "two VIEW-CHANGEs proven (E6)",
-    "E7": "a false NEW-VIEW proven (E7)",
-    "CLIENT-EQUIVOCATION": "client equivocation proven",
-}
-"""Marks by code of evidence."""
-
 MEMORY_CHECK_STEPS = 32
-
-
-class Broken(Exception):  # noqa: N818 - an invariant is
-    """An invariant does not hold. Ends the run."""
-
-    def __init__(self, invariant: str, text: str) -> None:
-        INVARIANTS[invariant]
-        super().__init__(f"{invariant}: {text}")
-        self.invariant = invariant
-        self.text = text
 
 
 Place = tuple[int, int]
@@ -223,7 +181,7 @@ class Checker:
             self._marks.reach(mark)
         if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
             raise Broken("honest evidence", f"{host.me}: {text}")
-        if not harmless and self.is_correct(host):
+        if not harmless and host.me not in self._faulty | self._rotted:
             raise Broken("equal roots", f"{host.me}: {text}")
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:

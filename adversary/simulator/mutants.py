@@ -28,8 +28,9 @@ from pbft.core.output import Output
 from pbft.core.rejoin import Rejoin
 from pbft.core.replica import Replica
 from pbft.core.slot import Slot
+from pbft.core.state_repair import StateRepair
 from pbft.core.supervision import Supervision
-from pbft.core.types import Now, SequenceNumber, View
+from pbft.core.types import Milliseconds, Now, SequenceNumber, View
 from pbft.core.view_changes import ViewChanges
 from pbft.core.view_timer import ViewTimer
 from pbft.core.voting_rules import VotingRules
@@ -268,6 +269,28 @@ def _voice_back_at_once() -> tuple[Patch, ...]:
     return ((Rejoin, "check", check),)
 
 
+def _halt_never_lifted() -> tuple[Patch, ...]:
+    original = StateRepair.consider
+
+    def consider(self: StateRepair, out: Output, now: Milliseconds) -> None:
+        needless = self._transfer is None and not self._needs_transfer(now)
+        if not (needless and self._ordering.is_halted):
+            original(self, out, now)
+
+    return ((StateRepair, "consider", consider),)
+
+
+def _only_stable_states_fetched() -> tuple[Patch, ...]:
+    return ((StateRepair, "_target", lambda repair: repair._checkpoints.stable),)
+
+
+def _proposes_below_stable() -> tuple[Patch, ...]:
+    def may_propose(self: Ordering) -> bool:
+        return self.is_primary and self._log.in_view and not self._rules.is_mute
+
+    return ((Ordering, "_may_propose", property(may_propose)),)
+
+
 MUTANTS: Final[dict[str, Mutant]] = {
     "quorum_2f": Mutant(says="a quorum is 2f", breaks=("agreement",), patches=_quorum_2f),
     "no_digest_check": Mutant(
@@ -339,6 +362,21 @@ MUTANTS: Final[dict[str, Mutant]] = {
         says="a replica without its votes has its voice back when a quorum answered",
         breaks=("one vote", "internal", "honest evidence", "agreement"),
         patches=_voice_back_at_once,
+    ),
+    "halt_never_lifted": Mutant(
+        says="who stops executing for a state that it does not need after all executes no more",
+        breaks=("progress",),
+        patches=_halt_never_lifted,
+    ),
+    "only_stable_states_fetched": Mutant(
+        says="a state is fetched only where a quorum vouches for it",
+        breaks=("progress",),
+        patches=_only_stable_states_fetched,
+    ),
+    "proposes_below_stable": Mutant(
+        says="a primary of a view that others left proposes where they went on without it",
+        breaks=("internal",),
+        patches=_proposes_below_stable,
     ),
 }
 PLANTABLE: Final = sorted(MUTANTS)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from adversary.craft import Craft
 from adversary.describe import Describe
 from adversary.keys import Members, make_group
+from adversary.simulator.broken import Broken
 from adversary.simulator.byzantine import make_strategy
 from adversary.simulator.clients import EquivocatingClient, SimulatedClient
 from adversary.simulator.clock import HostClock
@@ -21,7 +22,7 @@ from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
 from adversary.simulator.health import final_checks, is_recoverable, is_settled, rot_remains, why_no_progress
 from adversary.simulator.host import Host
-from adversary.simulator.invariants import Broken, Checker
+from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.network import REPLICA_ADDRESSES, Links
 from adversary.simulator.scenario import Action, Scenario

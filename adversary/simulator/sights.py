@@ -13,6 +13,17 @@ from pbft.core.messages import NewView, Signed, ViewChange
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
 
+PROVEN: Final = {
+    "E1": "two proposals proven (E1)",
+    "E2": "two PREPAREs proven (E2)",
+    "E3": "two COMMITs proven (E3)",
+    "E4": "two CHECKPOINTs proven (E4)",
+    "E6": "two VIEW-CHANGEs proven (E6)",
+    "E7": "a false NEW-VIEW proven (E7)",
+    "CLIENT-EQUIVOCATION": "client equivocation proven",
+}
+"""Marks by code of evidence."""
+
 _HARMLESS: Final = (
     (re.compile(r"^view \d+ is given up: .* ordered "), "primary dismissed as slow"),
     (re.compile(r"^view \d+ is given up: .* passed a client by "), "primary dismissed as unfair"),

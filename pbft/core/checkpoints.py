@@ -10,6 +10,7 @@ from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import Checkpoint, CheckpointCertificate, Signed
 from pbft.core.output import Output
+from pbft.core.rejoin import Rejoin
 from pbft.core.types import ReplicaId, SequenceNumber
 from pbft.core.voting_rules import VotingRules
 
@@ -17,11 +18,12 @@ from pbft.core.voting_rules import VotingRules
 class Checkpoints:
     """Votes for the at most two checkpoints inside the window; one vote per replica and checkpoint."""
 
-    def __init__(self, group: Group, me: ReplicaId, rules: VotingRules, log: Log) -> None:
+    def __init__(self, *, group: Group, me: ReplicaId, rules: VotingRules, log: Log, rejoin: Rejoin) -> None:
         self._group = group
         self._me = me
         self._rules = rules
         self._log = log
+        self._rejoin = rejoin
         self._votes: dict[SequenceNumber, dict[ReplicaId, Signed[Checkpoint]]] = {}
         self.stable: CheckpointCertificate | None = None
         self._ahead: dict[SequenceNumber, CheckpointCertificate] = {}
@@ -71,7 +73,10 @@ class Checkpoints:
             return outside
         known = self._votes.get(sequence, {}).get(vote.signer)
         if known is None:
-            return None
+            if vote.signer != self._me:
+                return None
+            self._rejoin.lose_voice(out, f"a CHECKPOINT at {sequence}")
+            return IgnoreReason.NOT_OWN
         if known.message != vote.message:
             out.accuse("E4", vote.signer, known.wire, vote.wire)
             return IgnoreReason.CONFLICTING_VOTE
@@ -148,6 +153,10 @@ class Checkpoints:
         self._own_roots[vote.message.sequence] = vote.message.state_root
         self._rules.restore_checkpoint(vote.message)
         self._votes.setdefault(vote.message.sequence, {})[vote.signer] = vote
+
+    def restore_root(self, checkpoint: Checkpoint) -> None:
+        """Of the state as it is, which may have been repaired since its vote was signed."""
+        self._own_roots[checkpoint.sequence] = checkpoint.state_root
 
     def restore_stable(self, certificate: CheckpointCertificate) -> None:
         """A stable checkpoint out of the ledger; the state may be behind it, if it was lost."""

@@ -100,7 +100,7 @@ class SessionWindow:
     ) -> None:
         self._rows, self._device, self._session = rows, device, session
         self._window, self._sessions_max = window, sessions_max
-        self._floor, self._others = _parse(rows.get("sessions", (device,)))
+        self._floor, self._others = _parse(rows.get("sessions", (device,)), window)
         self._acknowledged = self._ack_below = self._next_unused = 0
         self._is_open = self._changed = False
         for entry in self._others:
@@ -181,18 +181,22 @@ class SessionWindow:
             self._rows.delete("executed", (self._device, session, client_sequence))
 
 
-def _parse(row: Row | None) -> tuple[int, list[list[int]]]:
+def _parse(row: Row | None, window: int) -> tuple[int, list[list[int]]]:
     if row is None:
         return NOTHING_EVICTED, []
     match row:
-        case (int(), list()) if all(map(_is_session, cast("list[object]", row[1]))):
-            return row  # type: ignore[return-value]  # as `save` wrote it
+        case (int(floor), list(sessions)) if floor >= NOTHING_EVICTED:
+            if all(_is_session(entry, window) for entry in cast("list[object]", sessions)):
+                return row  # type: ignore[return-value]  # as `save` wrote it
+    raise DamagedRow("a row of table sessions is none that was ever written")
+
+
+def _is_session(entry: object, window: int) -> bool:
+    match entry:
+        case [int(session), int(ack_below), int(next_unused)]:
+            return session >= 0 and 0 <= ack_below <= next_unused <= ack_below + window
         case _:
-            raise DamagedRow("a row of table sessions is none that was ever written")
-
-
-def _is_session(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 3 and all(type(number) is int for number in entry)
+            return False
 
 
 def _executed(client_sequence: ClientSequence, row: Row) -> Executed:

@@ -157,6 +157,7 @@ class Ordering:
         """Order what waits: at once when nothing is in flight, else once a batch is worth it. PBFT section 4.2."""
         if not self._may_propose:
             return
+        self._pass_over_stable()
         parameters = self._group.parameters
         worth_it = max(1, parameters.batch_operations_max // BUSY_BATCH_DIVISOR)
         while self._pool.waiting_operations:
@@ -168,6 +169,10 @@ class Ordering:
                 return  # wait for the next stable checkpoint
             self._propose(out, now, make_batch(max(now.wall, Milliseconds(1)), self._pool.take()))
 
+    def _pass_over_stable(self) -> None:
+        """The others went on in a later view, of which this replica has seen a checkpoint and no NEW-VIEW yet."""
+        self._next_sequence = max(self._next_sequence, SequenceNumber(self._log.low_watermark + 1))
+
     @property
     def _may_propose(self) -> bool:
         return self.is_primary and self._log.in_view and not self._rules.is_mute
@@ -178,6 +183,7 @@ class Ordering:
 
     def propose_null(self, out: Output, now: Now) -> bool:
         """Order a batch of nothing, if nothing else is in flight: it moves an idle group's window on."""
+        self._pass_over_stable()
         if not self._may_propose or self._in_flight > 0 or self._next_sequence > self._log.high_watermark:
             return False
         self._propose(out, now, NULL_BATCH)
@@ -203,7 +209,7 @@ class Ordering:
             return IgnoreReason.VIEW_CHANGE_UNDER_WAY
         if proposal.pre_prepare.signer != self._group.primary(vote.view):
             return IgnoreReason.NOT_THE_PRIMARY
-        if vote.sequence > self._log.last_executed + PROPOSALS_AHEAD_MAX:
+        if vote.sequence > max(self._log.last_executed, self._log.low_watermark) + PROPOSALS_AHEAD_MAX:
             return IgnoreReason.TOO_FAR_AHEAD
         slot = self._log.get(vote.sequence)
         if slot is not None and slot.accepted is not None:

@@ -67,6 +67,9 @@ class Readers:
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscription_count = 0
         self._is_suspended = False
+        self._may_resume = False
+        """The state is whole again, but stands below what was read out of it before."""
+        self._reached = SequenceNumber(0)
         self._reads: Counter[tuple[PublicKey, int]] = Counter()
         """Reads under way by device and number, also those of subscriptions that are gone: answered in order."""
 
@@ -114,6 +117,8 @@ class Readers:
         queue.append(query)
 
     def _start(self, out: Output) -> None:
+        if self._is_suspended:
+            return
         while self._turns and self._under_way < QUERIES_AT_ONCE:
             device = self._turns.popleft()
             queue = self._ready[device]
@@ -205,6 +210,10 @@ class Readers:
     # -- the state moved on, or a client left
 
     def on_executed(self, out: Output, topics: Iterable[bytes], last_executed: SequenceNumber) -> None:
+        if self._is_suspended:
+            if self._may_resume and last_executed >= self._reached:
+                self.resume(out, last_executed)
+            return
         for device in list(self._early):
             queries = self._early.pop(device)
             later = [query for query in queries if query.minimum_sequence > last_executed]
@@ -226,11 +235,13 @@ class Readers:
                 else:
                     self._read(out, device, number, subscription)
 
-    def suspend(self) -> None:
+    def suspend(self, last_executed: SequenceNumber) -> None:
         """The state is damaged, or replaced: nothing is read out of it. Clients ask their queries again."""
+        self._may_resume = False
         if self._is_suspended:
             return
         self._is_suspended = True
+        self._reached = last_executed
         for queries in (self._early, self._ready):
             queries.clear()
         self._turns.clear()
@@ -242,7 +253,11 @@ class Readers:
                 subscription.reading = 0
 
     def resume(self, out: Output, last_executed: SequenceNumber) -> None:
-        """Another state is in place: every topic may have events that nobody was told of."""
+        """Another state is in place: every topic may have events that nobody was told of. One that stands below what
+        was read before goes on first: topics may be missing in it that were there."""
+        self._may_resume = last_executed < self._reached
+        if self._may_resume:
+            return
         self._is_suspended = False
         topics = {subscription.topic for mine in self._subscriptions.values() for subscription in mine.values()}
         self.on_executed(out, topics, last_executed)
@@ -256,7 +271,7 @@ class Readers:
     def _read(self, out: Output, device: PublicKey, number: int, subscription: _Subscription) -> None:
         limit = min(subscription.room, EVENTS_PER_FRAME_MAX)
         subscription.behind = False
-        if limit <= 0:
+        if limit <= 0 or self._is_suspended:
             return
         subscription.reading = limit
         self._reads[device, number] += 1

@@ -19,8 +19,7 @@ from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber, View
 from pbft.core.voting_rules import VotingRules
 
 WINDOWS_OF_NULL_BATCHES = 6
-"""What one peer may have an idle group order for it, and again so much over ten hours."""
-NULL_BATCH_PAUSE_MS = 30
+"""What one peer may have an idle group order for it within an hour."""
 PLANNED_VIEW_CHANGES = 4
 PLANNED_PAUSE_MS = 10_000
 STRANDED_MS = 10_000
@@ -118,7 +117,6 @@ class RejoinHelp:
         self._log = log
         self._most = WINDOWS_OF_NULL_BATCHES * group.parameters.window
         self._peers = {peer: _Helped(null_batches=self._most) for peer in group.others(me)}
-        self._next_null = Milliseconds(0)
         self._next_view_change = Milliseconds(0)
 
     def on_status(self, now: Milliseconds, peer: ReplicaId, status: Status) -> None:
@@ -129,8 +127,9 @@ class RejoinHelp:
         known.checkpoint = status.rejoining.checkpoint if status.rejoining is not None else None
         known.view = status.rejoining.view if status.rejoining is not None else None
 
-    def wants_null_batch(self, now: Milliseconds) -> bool:
-        return now >= self._next_null and self._in_need() is not None
+    @property
+    def wants_null_batch(self) -> bool:
+        return self._in_need() is not None
 
     def _in_need(self) -> _Helped | None:
         """A peer that waits for later sequence numbers, and has a claim to some still."""
@@ -144,12 +143,11 @@ class RejoinHelp:
                 return known
         return None
 
-    def on_null_batch(self, now: Milliseconds) -> None:
+    def on_null_batch(self) -> None:
         """One was ordered."""
         known = self._in_need()
         if known is not None:
             known.null_batches -= 1
-        self._next_null = Milliseconds(now + NULL_BATCH_PAUSE_MS)
 
     def wants_view_change(self, now: Milliseconds) -> bool:
         """Whether to leave the view for a peer that waits for a later one; counts it."""

@@ -6,6 +6,7 @@ themselves. Protocol, sections 6 and 7.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from crypto.digest import Digest
@@ -23,6 +24,8 @@ from pbft.core.view_votes import ViewVotes
 
 CERTIFICATES_PER_STATUS = 32
 FETCH_AT_ONCE = 8
+BODIES_AHEAD_MAX = 64
+"""Slots beyond the last executed one whose bodies are fetched: they have to be held until they are executed."""
 RETRY_AFTER_MS = 300
 PATIENCE_MS = 200
 """A slot younger than this is left alone: its messages may be under way."""
@@ -83,6 +86,8 @@ class Repair:
         for slot in self._log.unexecuted():
             if len(slots) == STATUS_SLOTS_MAX:
                 break
+            if slot.sequence <= self._log.low_watermark:
+                continue  # nobody votes there any more
             slots.append(slot.status(self._group))
         return Status(
             view=self._log.view,
@@ -141,7 +146,7 @@ class Repair:
         """Says whether one lacks that is certified: then nothing else is asked for."""
         wanted: list[tuple[SequenceNumber, Digest]] = []
         certified = False
-        for slot in self._log.unexecuted():
+        for slot in itertools.islice(self._log.unexecuted(), BODIES_AHEAD_MAX):
             digest = slot.missing_body
             if digest is not None and len(wanted) < FETCH_AT_ONCE:
                 wanted.append((slot.sequence, digest))
@@ -214,8 +219,8 @@ class Repair:
         """What this replica said of the slots that `peer` has not executed. Gives the bytes of the proposals sent."""
         size = 0
         theirs = {slot.sequence: slot for slot in status.slots}
-        highest = min(self._log.highest, status.last_executed + STATUS_SLOTS_MAX)
-        for sequence in range(max(status.last_executed, self._log.low_watermark) + 1, highest + 1):
+        first = max(status.last_executed, self._log.low_watermark) + 1
+        for sequence in range(first, min(self._log.highest, first + STATUS_SLOTS_MAX - 1) + 1):
             slot = self._log.get(sequence)
             if slot is None or now - slot.since < PATIENCE_MS:
                 continue

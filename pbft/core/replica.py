@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
+from crypto.signing import PublicKey
 from pbft.core import bodies
 from pbft.core.admission import Admission, ExecutedOperations
 from pbft.core.checkpoints import Checkpoints
@@ -97,7 +98,7 @@ class Replica:
         self.rejoin = Rejoin(group, me, rules, self.log)
         self.rejoin_help = RejoinHelp(group, me, self.log)
         self.votes = ViewVotes(group, me, self.log)
-        self.checkpoints = Checkpoints(group, me, rules, self.log)
+        self.checkpoints = Checkpoints(group=group, me=me, rules=rules, log=self.log, rejoin=self.rejoin)
         self.repair = Repair(
             group=group,
             me=me,
@@ -219,11 +220,19 @@ class Replica:
             case Body() as body:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
-                self.admission.on_request(out, now.steady, item.peer, request)
+                self._on_request(out, now.steady, item.peer, request)
             case FetchState() | StateAnswer() as message:
                 self._on_state_message(out, now.steady, item.peer, message)
             case _:
                 assert_never(item.message)
+
+    def _on_request(
+        self, out: Output, now: Milliseconds, source: ReplicaId | PublicKey, request: SignedRequest
+    ) -> None:
+        if self.state_repair.is_whole:
+            self.admission.on_request(out, now, source, request)
+        else:
+            out.ignore(IgnoreReason.STATE_NOT_WHOLE, source, bodies.REQUEST)
 
     def _on_state_message(
         self, out: Output, now: Milliseconds, peer: ReplicaId, message: FetchState | StateAnswer
@@ -283,7 +292,9 @@ class Replica:
         self.ordering.on_executed(done.sequence)
         for request in done.batch.requests:
             self.pool.remove(request, done.now.steady)
-        self.supervision.on_executed(done.batch)
+        for executed in done.results:
+            self.pool.on_served(executed, done.now.steady)
+        self.supervision.on_executed(done.results)
         replies_to_executed(out, self.rules, self.log.view, done)
         if done.state_root is not None:
             self.checkpoints.on_own_root(out, done.sequence, done.state_root)
@@ -306,7 +317,7 @@ class Replica:
     def _mend_state(self, out: Output, now: Milliseconds) -> None:
         self.state_repair.consider(out, now)
         if not self.state_repair.is_whole:
-            self.readers.suspend()
+            self.readers.suspend(self.log.last_executed)
 
     def on_state_damaged(self, out: Output, damaged: StateDamaged) -> None:
         self.checkpoints.on_damage(out, damaged.what)
@@ -325,7 +336,8 @@ class Replica:
             case Timer.STATUS:
                 out.send_to(self.group.others(self.me), self.repair.status())
                 self.repair.ask(out, expired.now.steady)
-                self.admission.refresh(out, expired.now.steady)
+                if self.state_repair.is_whole:
+                    self.admission.refresh(out, expired.now.steady)
                 self.supervision.judge_primary(out, expired.now)
                 self.supervision.help_mute_peers(out, expired.now)
                 self._arm_status(out, expired.now)
@@ -381,6 +393,8 @@ class Replica:
         last = recovered.checkpoint
         if last is not None and self.checkpoints.own_vote(last.sequence) is None:
             self.checkpoints.on_own_root(out, last.sequence, last.state_root)
+        elif last is not None:
+            self.checkpoints.restore_root(last)
         self.ordering.resume(out)
         self._arm_status(out, recovered.now)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from crypto.signing import PublicKey
-from pbft.core.effects import IgnoreReason
+from pbft.core.effects import ExecutedRequest, IgnoreReason
 from pbft.core.group import Parameters
 from pbft.core.messages import SignedRequest
 from pbft.core.types import ClientSequence, Milliseconds, SessionNumber
@@ -34,6 +34,8 @@ class _Device:
     since: Milliseconds
     """When its first request here came, or one of its requests was executed: since then it waits."""
     waiting: deque[SignedRequest] = field(default_factory=deque)
+    newest: tuple[int, int] = (-1, -1)
+    """Session and client sequence of its newest operation that ran meanwhile."""
     operations: int = 0
     """Waiting and proposed together: what the device may have in here is bounded."""
 
@@ -146,14 +148,30 @@ class RequestPool:
 
     def remove(self, request: SignedRequest, now: Milliseconds) -> None:
         """Its operations were executed: whatever waits under one of their names would only wait for ever."""
+        is_held = False
         for name in names_of(request):
             holder = self._holders.get(name)
             if holder is not None:
                 self._drop(holder)
-        device = self._devices.get(request.device)
+                is_held = True
+        if is_held:
+            self._begin_to_wait(request.device, now)
+
+    def on_served(self, executed: ExecutedRequest, now: Milliseconds) -> None:
+        """Operations of a device ran, whether they were held here or not. What is older than what ran before says
+        nothing: a primary may order an operation that leaves no trace again and again."""
+        device = self._devices.get(executed.device)
+        ran = [result.client_sequence for result in executed.results if not result.refused]
+        if device is None or not ran or (executed.session, max(ran)) <= device.newest:
+            return
+        device.newest = (executed.session, max(ran))
+        self._begin_to_wait(executed.device, now)
+
+    def _begin_to_wait(self, key: PublicKey, now: Milliseconds) -> None:
+        device = self._devices.get(key)
         if device is not None:
             device.since = now
-            self._devices.move_to_end(request.device)
+            self._devices.move_to_end(key)
 
     def longest_wait(self, now: Milliseconds) -> int:
         """Milliseconds since the device that waits longest was served; of those that the application knows."""

@@ -21,6 +21,8 @@ class _Source:
     rests_until: Milliseconds = Milliseconds(0)
     failures: int = 0
     """Questions in a row that it let pass."""
+    waits_since: Milliseconds | None = None
+    """When the first was asked of those that it has not answered, whichever walk that was for."""
     is_blamed: bool = False
     held: SequenceNumber | None = None
     """The checkpoint that it said to hold, when it was another."""
@@ -60,32 +62,41 @@ class Sources:
         resting = [self._sources[peer].rests_until for peer in self._eligible()]
         return min((until for until in resting if until > now), default=None)
 
-    def asked(self, peer: ReplicaId) -> None:
-        self._sources[peer].open += 1
+    def asked(self, peer: ReplicaId, now: Milliseconds) -> None:
+        source = self._sources[peer]
+        source.open += 1
+        if source.waits_since is None:
+            source.waits_since = now
 
     def answered(self, peer: ReplicaId) -> None:
         source = self._sources[peer]
         source.open -= 1
-        source.failures = 0
+        source.failures, source.waits_since = 0, None
 
     def silent(self, peer: ReplicaId, now: Milliseconds) -> None:
         """A question was not answered in time."""
         source = self._sources[peer]
         source.open -= 1
+        self._pass_over(source, now)
+
+    @staticmethod
+    def _pass_over(source: _Source, now: Milliseconds) -> None:
         source.rests_until = Milliseconds(now + min(REST_MS << min(source.failures, 8), REST_MAX_MS))
         source.failures += 1
+        source.waits_since = None
 
     def without(self, peer: ReplicaId, now: Milliseconds, held: SequenceNumber) -> None:
         """The peer says that it holds another checkpoint."""
         source = self._sources[peer]
         source.open -= 1
-        source.held = held
+        source.held, source.waits_since = held, None
         source.rests_until = Milliseconds(now + REST_MS)
 
     def blame(self, peer: ReplicaId, now: Milliseconds) -> bool:
         """The peer served what is false. Says whether that is new of it."""
         source = self._sources[peer]
         source.open -= 1
+        source.waits_since = None
         source.rests_until = Milliseconds(now + REST_MS)  # for when no other is left
         is_new, source.is_blamed = not source.is_blamed, True
         return is_new
@@ -94,12 +105,19 @@ class Sources:
         """The peer may have been silent because it could not be reached. Its open questions are void."""
         source = self._sources[peer]
         source.open, source.failures, source.rests_until = 0, 0, Milliseconds(0)
+        source.waits_since = None
 
-    def start_over(self) -> None:
-        """All questions are void; what the peers hold has to be seen again."""
+    def start_over(self, now: Milliseconds) -> None:
+        """All questions are void; what the peers hold has to be seen again.
+
+        A peer that has long been silent is passed over: where checkpoints follow each other faster than questions
+        time out, each walk would wait for it, and none come to its end.
+        """
         for source in self._sources.values():
             source.open, source.held = 0, None
-            if not source.failures:
+            if source.waits_since is not None and now - source.waits_since >= REST_MS:
+                self._pass_over(source, now)
+            elif not source.failures:
                 source.rests_until = Milliseconds(0)
 
     def _eligible(self) -> list[ReplicaId]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pbft.core.checkpoints import Checkpoints
+from pbft.core.effects import ExecutedRequest
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import Batch
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
 from pbft.core.primary_watch import PrimaryWatch
@@ -60,10 +62,12 @@ class Supervision:
         behind = self._log.last_executed < self._log.low_watermark or self._repair.is_surely_behind
         return certified or behind
 
-    def on_executed(self, batch: Batch) -> None:
-        """Progress, if the batch holds anything: what waits still is given a new timeout."""
-        if batch.requests:
-            self._watch.on_executed(batch.operation_count)
+    def on_executed(self, results: Sequence[ExecutedRequest]) -> None:
+        """Progress, if an operation ran: what waits still is given a new timeout. What ran before, or is refused, a
+        primary may order as often as it likes."""
+        ran = sum(not result.refused for request in results for result in request.results)
+        if ran:
+            self._watch.on_executed(ran)
             self._views.timer.on_progress()
             if self._log.in_view:
                 self._views.timer.disarm()
@@ -81,11 +85,14 @@ class Supervision:
     def on_view_timer(self, out: Output, now: Now) -> None:
         if not self._views.timer.expired(out, now.steady):
             return
-        if self._log.in_view and (self._lags or not self._repair.hears_quorum(now.steady)):
-            # Behind, or cut off: giving the view up would only keep this replica out of it.
+        if self._log.in_view and (self._lags or self._is_cut_off(now)):
+            # Giving the view up would only keep this replica out of it.
             self._views.timer.arm(out, now.steady)
         else:
             self._views.start(out, now, View(self._log.view + 1))
+
+    def _is_cut_off(self, now: Now) -> bool:
+        return not self._repair.hears_quorum(now.steady)
 
     def judge_primary(self, out: Output, now: Now) -> None:
         """Vote out a primary that is slow or unfair."""
@@ -93,16 +100,18 @@ class Supervision:
         if view != self._watched:
             self._watch.begin_view(now.steady)
             self._watched = view
+        if not self._log.in_view or not self._waits or self._lags or self._is_cut_off(now):
+            return  # what it sees is not the primary's doing; after a while of this it judges afresh
         dismissal = self._watch.why_dismiss(now.steady)
-        if dismissal is not None and self._log.in_view and self._waits and not self._lags:
+        if dismissal is not None:
             out.alarm(f"view {view} is given up: its primary, replica {self._group.primary(view)}, {dismissal}")
             self._views.start(out, now, View(view + 1))
 
     def help_mute_peers(self, out: Output, now: Now) -> None:
         """Move an idle group on, for a peer that waits for later sequence numbers and views."""
         is_idle = self._ordering.is_primary and not len(self._pool)
-        if is_idle and self._rejoin_help.wants_null_batch(now.steady) and self._ordering.propose_null(out, now):
-            self._rejoin_help.on_null_batch(now.steady)
+        if is_idle and self._rejoin_help.wants_null_batch and self._ordering.propose_null(out, now):
+            self._rejoin_help.on_null_batch()
         if self._rejoin_help.wants_view_change(now.steady):
             self._views.start(out, now, View(self._log.view + 1))
         self._help_stranded_peers(out, now)
@@ -112,6 +121,8 @@ class Supervision:
         if not self._log.in_view:
             return
         for peer, view in self._views.asked_for_alone():
-            if self._rejoin_help.wants_to_follow(now.steady, peer, view):
+            # A correct one that left alone asks for the next view. A later one would be a leap in the dark, and its
+            # VIEW-CHANGE one that a replica which forgets it does not reckon with.
+            if view == self._log.view + 1 and self._rejoin_help.wants_to_follow(now.steady, peer, view):
                 self._views.start(out, now, view)
                 return

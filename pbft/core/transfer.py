@@ -115,7 +115,7 @@ class Transfer:
             if self._next is None or certificate.checkpoint.sequence > self._next.checkpoint.sequence:
                 self._next = certificate
             return
-        self._walk_again(certificate)
+        self._walk_again(now, certificate)
         self._go_on(out, now)
 
     def on_state(self, out: Output, now: Milliseconds, peer: ReplicaId, answer: StateAnswer) -> None:
@@ -166,7 +166,7 @@ class Transfer:
         self._fruitless = self._fruitless + 1 if done == self._pages_before else 0
         if self._fruitless >= FRUITLESS_WALKS_MAX or self.certificate is None:
             raise InvariantViolation(f"the state at {self.sequence} is equal page by page, but not its root")
-        self._walk_again(self._next or self.certificate)
+        self._walk_again(now, self._next or self.certificate)
         self._go_on(out, now)
 
     # -- inside
@@ -176,10 +176,10 @@ class Transfer:
             return None
         return Walk(self._group, self._local, self.certificate.checkpoint)
 
-    def _walk_again(self, certificate: CheckpointCertificate) -> None:
+    def _walk_again(self, now: Milliseconds, certificate: CheckpointCertificate) -> None:
         self.certificate, self._next = certificate, None
         self._open.clear()
-        self._sources.start_over()
+        self._sources.start_over(now)
         self._pages_before = self._pages_fetched + self._pages_removed
         self._walk = self._new_walk()
 
@@ -207,7 +207,7 @@ class Transfer:
         out.install.extend(taken.installs)
         if taken.rest is not None and taken.held is not None:
             deadline = min(now + ANSWER_TIMEOUT_MS, question.since + self._parts_patience_ms)
-            self._ask(out, _Question(peer, taken.rest, question.since, Milliseconds(deadline), taken.held))
+            self._ask(out, now, _Question(peer, taken.rest, question.since, Milliseconds(deadline), taken.held))
 
     def _count(self, taken: Taken) -> None:
         self._bytes_fetched += taken.size
@@ -224,7 +224,7 @@ class Transfer:
             wanted = walk.next() if peer is not None else None
             if peer is None or wanted is None:
                 break
-            self._ask(out, _Question(peer, wanted, now, Milliseconds(now + ANSWER_TIMEOUT_MS)))
+            self._ask(out, now, _Question(peer, wanted, now, Milliseconds(now + ANSWER_TIMEOUT_MS)))
         if walk is None or (walk.has_nothing_to_ask and not self._open):
             self._install(out)
             return
@@ -235,11 +235,11 @@ class Transfer:
         if moments:
             out.set_timer(Timer.TRANSFER, min(moments))
 
-    def _ask(self, out: Output, question: _Question) -> None:
+    def _ask(self, out: Output, now: Milliseconds, question: _Question) -> None:
         checkpoint = self._target()
         self._number += 1
         self._open[self._number] = question
-        self._sources.asked(question.peer)
+        self._sources.asked(question.peer, now)
         fetch = FetchState(
             number=self._number,
             sequence=checkpoint.sequence,

@@ -84,9 +84,10 @@ class ViewChanges:
         return tuple(certificate for certificate in held if certificate is not None)
 
     def _leave_for(self, now: Milliseconds, view: View) -> None:
+        was_idle = self._log.in_view and not len(self._pool) and not self._ordering.has_open_proposal
         self._log.move_to(view, now, in_view=False)
         self._votes.new_view = None
-        self.timer.leave_view()
+        self.timer.leave_view(was_idle=was_idle)
         self._pool.return_proposed()
 
     def why_ignore_view_change(self, out: Output, signed: Signed[ViewChange]) -> IgnoreReason | None:

@@ -76,9 +76,9 @@ class ViewTimer:
         if self._progress % PROGRESS_PER_LEVEL == 0:
             self._level = max(self._level - 1, 0)
 
-    def leave_view(self) -> None:
-        """The view is given up: if nothing came of it, the next one gets twice the time."""
-        if self._progress == 0:
+    def leave_view(self, *, was_idle: bool = False) -> None:
+        """The view is given up: if nothing came of it, though something waited, the next one gets twice the time."""
+        if self._progress == 0 and not was_idle:
             self._level = min(self._level + 1, LEVEL_MAX)
         self._progress = 0
         self.disarm()

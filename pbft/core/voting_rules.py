@@ -175,12 +175,12 @@ class VotingRules:
 
     def restore_accepted(self, view: View, sequence: SequenceNumber, digest: Digest) -> None:
         """A PRE-PREPARE or PREPARE of this replica, read back from the ledger. Raises UnsafeVote."""
-        if view < self._view:
+        if view < self._view or sequence <= self._floor:
             return
         self._remember(self._accepted, "accepted", view, sequence, digest)
 
     def restore_commit(self, commit: Commit) -> None:
-        if commit.view < self._view:
+        if commit.view < self._view or commit.sequence <= self._floor:
             return
         self._remember(self._committed, "COMMIT", commit.view, commit.sequence, commit.batch_digest)
 

@@ -268,3 +268,23 @@ def test_status_says_what_is_there() -> None:
     cluster.deliver(cluster.flying.pop(0))
     (slot,) = cluster.replicas[ReplicaId(0)].repair.status().slots
     assert slot == SlotStatus(sequence=slot.sequence, has_proposal=True, prepares=0, commits=0)
+
+
+def test_a_primary_that_learns_what_others_made_stable_without_it_proposes_nothing_below() -> None:
+    """They have left its view, which it does not know yet."""
+    cluster = cluster_of()
+    run(cluster, 1)
+    craft = Craft(cluster.members)
+    cluster.on_send = lambda flight: flight.source == 3 and flight.to == 0
+    cluster.inject(3, 0, craft.checkpoint_certificate(2 * K, digest("theirs"), (1, 2, 3)))
+    cluster.deliver_all()
+    before = len(cluster.nodes[ReplicaId(0)].ledger)
+    cluster.request("b", to=(0,))
+    cluster.deliver_all()
+    primary = cluster.replicas[ReplicaId(0)]
+    assert primary.log.low_watermark == 2 * K
+    assert len(primary.pool) == 1
+    proposals = [
+        record for record in cluster.nodes[ReplicaId(0)].ledger[before:] if record.kind is RecordKind.PROPOSAL
+    ]
+    assert all(record.sequence > 2 * K for record in proposals)

@@ -220,3 +220,14 @@ def test_every_vote_comes_with_the_record_of_what_must_be_stored() -> None:
     assert (stored.kind, stored.data) == (RecordKind.COMMIT, vote.wire)
     root, kept = rules.sign_checkpoint(SequenceNumber(K), digest("x"))
     assert (kept.kind, kept.data) == (RecordKind.CHECKPOINT, root.wire)
+
+
+def test_of_what_the_ledger_holds_below_the_stable_checkpoint_nothing_is_remembered() -> None:
+    """A state that lags is executed again from there, but nobody votes on it any more."""
+    rules = VotingRules(MEMBERS.group, ReplicaId(1), MEMBERS.signers[1])
+    rules.forget_below(SequenceNumber(WINDOW))
+    for sequence in range(1, WINDOW + 1):
+        accepted(sequence)(rules)
+        committed(sequence)(rules)
+    assert not rules._accepted
+    assert not rules._committed

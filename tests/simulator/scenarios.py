@@ -13,6 +13,7 @@ def story(
     posts: Sequence[int] = (600, 900, 1200, 1500),
     replicas: int = 4,
     heal_ms: int = 3_000,
+    seed: int = 1,
     without: Sequence[int] = (),
     liars: Sequence[tuple[int, str]] = (),
     **others: Any,
@@ -24,7 +25,7 @@ def story(
         *(Action(id=2 + i, at_ms=at, kind="post", room="main", text=f"post {i}") for i, at in enumerate(posts)),
     ]
     return Scenario(
-        seed=1,
+        seed=seed,
         replicas=replicas,
         parameters={"checkpoint_interval": 4, "pipeline_depth": 2, "client_window": 32},
         clients=(Client(name="alice", actions=tuple(actions)),),

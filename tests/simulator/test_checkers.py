@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from adversary.craft import Craft, digest
-from adversary.simulator.invariants import INVARIANTS, Broken, Checker
+from adversary.simulator.broken import INVARIANTS, Broken
+from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.run import Simulation, simulate
+from adversary.simulator.storage import Opening
 from chatsvc.application.operations import Post, Read, Register, encode_operation
 from crypto.canonical import encode
 from pbft.client.quorums import Accepted
@@ -22,16 +24,20 @@ from pbft.core.effects import (
     Evidence,
     ExecutedRequest,
     FromPeer,
+    InstallState,
     Received,
     Record,
     RecordKind,
     Recovered,
     RunQuery,
+    Send,
     SetTimer,
+    StateInstalled,
     Timer,
 )
 from pbft.core.errors import InvariantViolation, MalformedMessage
 from pbft.core.messages import OperationResult, SignedRequest
+from pbft.core.output import Output
 from pbft.core.types import ClientSequence, Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StorageFailure
@@ -154,6 +160,15 @@ def an_alarm(b: Bench) -> None:
     b.checker.on_alarm(b.zero, "the state differs")
 
 
+def another_state_installed(b: Bench) -> None:
+    b.checker.on_executed(b.zero, b.executed(1, b.register("alice"), root="one"))
+    install = InstallState(
+        sequence=SequenceNumber(1), history_head=digest("h"), agreed_time=Milliseconds(1), state_root=digest("other")
+    )
+    installed = StateInstalled(now=NOW, sequence=SequenceNumber(1), state_root=digest("other"))
+    b.checker.on_installed(b.one, install, installed)
+
+
 def a_wrong_result(b: Bench) -> None:
     post = b.craft.request("alice", 0, encode_operation(Post(room="main", body="hello")))
     b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["ok", "posted", "main", 0]),)))
@@ -182,6 +197,61 @@ def two_votes(b: Bench) -> None:
         b.checker.on_send(b.one, vote)
 
 
+def store(b: Bench, kind: RecordKind, wire: bytes) -> None:
+    b.checker.on_stored(b.one, [Record(kind, SequenceNumber(1), wire)])
+
+
+def a_vote_in_a_view_that_was_left(b: Bench) -> None:
+    change, vote = b.craft.view_change(1, 2), b.craft.prepare(1, 1, digest("batch"), view=1)
+    store(b, RecordKind.PREPARE, vote.wire)
+    store(b, RecordKind.VIEW_CHANGE, change.wire)
+    b.checker.on_send(b.one, change)
+    b.checker.on_send(b.one, vote)
+
+
+def a_vote_in_a_view_that_was_left_before_a_restart(b: Bench) -> None:
+    """Its VIEW-CHANGE was stored, and the crash came before it was sent."""
+    change, vote = b.craft.view_change(1, 2), b.craft.prepare(1, 1, digest("batch"), view=1)
+    b.checker.on_step(b.one, [], Effects(send=(Send(to=(ReplicaId(0),), message=change),)))
+    store(b, RecordKind.VIEW_CHANGE, change.wire)
+    b.checker.on_start(b.one, Recovered(now=NOW, records=(), last_executed=SequenceNumber(0), checkpoint=None))
+    store(b, RecordKind.PREPARE, vote.wire)
+    b.checker.on_send(b.one, vote)
+
+
+def two_view_changes_to_one_view(b: Bench) -> None:
+    for prepared in ((), (b.craft.prepared(1, digest("batch"), (1, 2)),)):
+        change = b.craft.view_change(1, 1, *prepared)
+        store(b, RecordKind.VIEW_CHANGE, change.wire)
+        b.checker.on_send(b.one, change)
+
+
+def two_new_views(b: Bench) -> None:
+    for voters in ((0, 1, 2), (1, 2, 3)):
+        new_view = b.craft.new_view(1, [b.craft.view_change(voter, 1) for voter in voters])
+        store(b, RecordKind.NEW_VIEW, new_view.wire)
+        b.checker.on_send(b.one, new_view)
+
+
+def another_proposal_than_in_the_new_view(b: Bench) -> None:
+    changes = [b.craft.view_change(2, 1, b.craft.prepared(1, digest("batch"), (2, 3)))]
+    changes += [b.craft.view_change(voter, 1) for voter in (1, 3)]
+    new_view, other = b.craft.new_view(1, changes), b.craft.proposal(1, 1, b.craft.batch(), view=1)
+    store(b, RecordKind.NEW_VIEW, new_view.wire)
+    b.checker.on_send(b.one, new_view)
+    store(b, RecordKind.PROPOSAL, other.wire)
+    b.checker.on_send(b.one, other)
+
+
+def a_view_change_that_hides_a_commit(b: Bench) -> None:
+    commit, change = b.craft.commit(1, 1, digest("batch")), b.craft.view_change(1, 1)
+    store(b, RecordKind.PREPARED, b"a certificate")
+    store(b, RecordKind.COMMIT, commit.wire)
+    store(b, RecordKind.VIEW_CHANGE, change.wire)
+    b.checker.on_send(b.one, commit)
+    b.checker.on_send(b.one, change)
+
+
 def garbage_of_an_honest_replica(b: Bench) -> None:
     b.checker.on_malformed(ReplicaId(2), MalformedMessage("trailing bytes"))
 
@@ -196,6 +266,12 @@ def a_log_without_end(b: Bench) -> None:
 
 def no_timer(b: Bench) -> None:
     b.one.timers.clear()
+    b.checker.after_step(b.one)
+
+
+def nothing_that_wakes_it_when_the_primary_is_late(b: Bench) -> None:
+    b.one.timers[Timer.STATUS] = Milliseconds(1)
+    b.one.replica.views.timer.arm(Output(), NOW.steady)
     b.checker.after_step(b.one)
 
 
@@ -233,6 +309,10 @@ def a_false_accusation(b: Bench) -> None:
     b.checker.on_evidence(b.zero, Evidence(code="E1", culprit=ReplicaId(1), first=b"", second=b""))
 
 
+def a_false_blame_for_a_false_state(b: Bench) -> None:
+    b.checker.on_alarm(b.zero, "state transfer to 8: replica 1 served rows of another page; others are asked instead")
+
+
 def a_slandered_client(b: Bench) -> None:
     request = b.register("alice")
     b.checker.on_request(request.device, request.digest)
@@ -263,6 +343,19 @@ def rot_without_cause(b: Bench) -> None:
     b.checker.on_stop(b.one, LedgerDamaged("record 7 was changed"))
 
 
+def a_ledger_begun_again_without_cause(b: Bench) -> None:
+    b.checker.on_opened(b.one, Opening(ledger="the ledger is gone"))
+
+
+def a_ledger_begun_again_for_what_was_done_to_another_file(b: Bench) -> None:
+    b.one.planted.add("flipped_state")
+    b.checker.on_opened(b.one, Opening(ledger="the ledger is gone"))
+
+
+def a_state_put_aside_without_cause(b: Bench) -> None:
+    b.checker.on_opened(b.one, Opening(state="the state is damaged"))
+
+
 def a_full_disk_with_room(b: Bench) -> None:
     b.checker.on_stop(b.one, StorageFailure("database or disk is full"))
 
@@ -272,20 +365,39 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "order": (a_gap, a_checkpoint_undone),
     "signed requests": (a_forged_request,),
     "exactly once": (a_second_effect,),
-    "equal roots": (two_roots, two_results, an_alarm),
+    "equal roots": (two_roots, two_results, an_alarm, another_state_installed),
     "model": (a_wrong_result,),
     "stored first": (an_unstored_vote, an_undurable_checkpoint, a_commit_without_its_certificate),
-    "one vote": (two_votes,),
+    "one vote": (
+        two_votes,
+        a_vote_in_a_view_that_was_left,
+        a_vote_in_a_view_that_was_left_before_a_restart,
+        two_view_changes_to_one_view,
+        two_new_views,
+        another_proposal_than_in_the_new_view,
+        a_view_change_that_hides_a_commit,
+    ),
     "well-formed": (garbage_of_an_honest_replica,),
     "bounded memory": (a_log_without_end,),
-    "timer": (no_timer,),
+    "timer": (no_timer, nothing_that_wakes_it_when_the_primary_is_late),
     "real time": (an_order_against_time, an_answer_out_of_the_past),
     "replies": (a_result_that_never_was, a_result_before_its_time, a_forgotten_operation),
     "answers": (two_answers,),
-    "honest evidence": (a_false_accusation, a_slandered_client, a_client_that_accuses_the_honest),
+    "honest evidence": (
+        a_false_accusation,
+        a_false_blame_for_a_false_state,
+        a_slandered_client,
+        a_client_that_accuses_the_honest,
+    ),
     "evidence found": (a_proof_not_kept,),
     "internal": (a_bug, a_crash_of_the_code),
-    "storage": (rot_without_cause, a_full_disk_with_room),
+    "storage": (
+        rot_without_cause,
+        a_ledger_begun_again_without_cause,
+        a_ledger_begun_again_for_what_was_done_to_another_file,
+        a_state_put_aside_without_cause,
+        a_full_disk_with_room,
+    ),
 }
 
 
@@ -315,6 +427,8 @@ def test_every_invariant_has_a_history_that_breaks_it() -> None:
 def test_what_the_faulty_do_breaks_nothing(bench: Bench) -> None:
     bench.checker.on_stop(bench.liar, InvariantViolation("lost its ledger"))
     bench.checker.on_alarm(bench.liar, "the state differs")
+    bench.checker.on_opened(bench.liar, Opening(ledger="it is gone", state="it is damaged"))
+    bench.checker.on_send(bench.liar, bench.craft.view_change(3, 5))
     bench.checker.on_malformed(ReplicaId(3), MalformedMessage("trailing bytes"))
     bench.checker.on_send(bench.liar, bench.craft.prepare(3, 1, digest("never stored")))
     bench.checker.on_evidence(bench.zero, Evidence(code="E2", culprit=ReplicaId(3), first=b"", second=b""))

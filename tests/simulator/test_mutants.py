@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adversary.simulator.invariants import INVARIANTS
+from adversary.simulator.broken import INVARIANTS
 from adversary.simulator.mutants import MUTANTS, PLANTABLE
 from adversary.simulator.run import simulate
 from adversary.simulator.scenario import read_scenario

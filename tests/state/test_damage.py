@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,9 +98,21 @@ def test_what_is_somebody_elses_is_no_damage(path: Path) -> None:
     assert not isinstance(caught.value, StateDamaged)
 
 
-@pytest.mark.parametrize("row", [encode([1]), encode([b"", []]), encode([0, [[1, 2]]]), encode([0, [[1, 2, b""]]])])
-def test_a_session_that_rotted_into_another_row(path: Path, row: bytes) -> None:
-    change(path, f"UPDATE rows_sessions SET row = x'{row.hex()}'")
+ROTTED_SESSIONS = (
+    [1],
+    [b"", []],
+    [-2, []],
+    [0, [[1, 2]]],
+    [0, [[1, 2, b""]]],
+    [0, [[1, 0, -1]]],
+    [0, [[1, 2, 1]]],
+    [0, [[1, 0, 2**60]]],
+)
+
+
+@pytest.mark.parametrize("row", ROTTED_SESSIONS)
+def test_a_session_that_rotted_into_another_row(path: Path, row: list[Any]) -> None:
+    change(path, f"UPDATE rows_sessions SET row = x'{encode(row).hex()}'")
     executor = new_state(path=path)
     said = request(device(1), 40, op("add", 1))
     for act in (lambda: executor.judge(device(1), said.message), lambda: run(executor, said)):
