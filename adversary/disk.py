@@ -17,8 +17,8 @@ from pathlib import Path
 
 from chatsvc.process import LOCK_NAME, STATE_NAME
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
+from pbft.state.database_files import database_files
 
-SQLITE_SUFFIXES = ("", "-wal", "-shm")
 WAL_SUFFIX = "-wal"
 
 
@@ -54,8 +54,8 @@ class Disk:
             shutil.rmtree(self.directory / "evidence", ignore_errors=True)
 
     def _remove(self, database: str) -> None:
-        for suffix in SQLITE_SUFFIXES:
-            (self.directory / (database + suffix)).unlink(missing_ok=True)
+        for path in database_files(self.directory / database):
+            path.unlink(missing_ok=True)
 
     # -- damaged
 

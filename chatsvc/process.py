@@ -35,9 +35,9 @@ from pbft.core.voting_rules import VotingRules
 from pbft.node.config import NodeConfig
 from pbft.node.ledger import Ledger, LedgerDamaged, LedgerRefused
 from pbft.node.node import Machine, Node
+from pbft.state.database_files import set_aside
 from pbft.state.errors import StateDamaged, StateError
 from pbft.state.executor import Executor, open_state
-from pbft.state.opening import set_aside
 
 STATE_NAME = "state.sqlite"
 LOCK_NAME = "lock"

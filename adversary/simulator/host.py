@@ -160,7 +160,8 @@ class Host:
     def _recovered(self) -> Recovered:
         executor, last = self.disk.executor, self.disk.executor.checkpoint
         position = executor.position.last_executed
-        records = self.disk.ledger.records_to_resume(position)
+        stands_at = position if executor.position.is_whole else None
+        records = self.disk.ledger.records_to_resume(stands_at, self._around.group.parameters.window)
         kinds = {record.kind for record in records if record.sequence > position}
         if kinds & {RecordKind.PREPARE, RecordKind.COMMIT, RecordKind.PROPOSAL}:
             self._around.marks.reach("restart with votes to send again")

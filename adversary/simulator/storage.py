@@ -21,9 +21,9 @@ from pbft.core.group import Group
 from pbft.core.types import Now
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
+from pbft.state.database_files import set_aside
 from pbft.state.errors import StateDamaged
 from pbft.state.executor import Executor, open_state
-from pbft.state.opening import set_aside
 from pbft.state.scrub import DamagedPage
 from pbft.state.store import StateStore
 

@@ -48,7 +48,17 @@ CARRIED: Final = frozenset(
 )
 """Kinds whose newest record is kept for ever, whatever its sequence number: a restart must know of it."""
 
+WAL_PAGES: Final = 1000
+"""Of 4 KiB. A log that is longer before it starts over costs more: its blocks are new to the file at each commit."""
+
 _REMEDY: Final = "free the disk or replace it, then start the node again"
+
+_FIND: Final = """
+SELECT record.id, record.kind, record.sequence, record.data, record.link, coalesce(before.link, anchor.link)
+FROM records AS record
+LEFT JOIN records AS before ON before.id = record.id - 1
+LEFT JOIN anchor ON anchor.id = record.id - 1
+WHERE """
 
 DISK_FAILURES: Final = frozenset(
     {
@@ -109,9 +119,7 @@ class Ledger:
                     "one back"
                 )
                 raise LedgerRefused(msg)
-            # A power loss leaves an old one: it would be synced as it is, and what it vouches for be dropped.
-            with self._guard():
-                os.pwrite(self._witness, encode_witness(self._last, self._link), 0)
+            self._make_durable()
         except BaseException:
             self.close()
             raise
@@ -153,11 +161,25 @@ class Ledger:
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
-                database.execute("PRAGMA wal_autocheckpoint = 4000")
+                database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             except BaseException:
                 database.close()
                 raise
         return database
+
+    def _make_durable(self) -> None:
+        """Put what was found on the disk, before anybody acts upon it.
+
+        A process killed inside a sync, or a sync that failed, leaves records that only the system's memory has. They
+        are written once more, for a failed sync may have marked them as written. The witness comes after them: one
+        that outlives its records is damage. It may be an old one, after a power loss.
+        """
+        with self._guard():
+            (busy, *_) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise self._failure(f"{self.path}: another process reads it")
+            os.pwrite(self._witness, encode_witness(self._last, self._link), 0)
+            os.fdatasync(self._witness)
 
     def _owner(self) -> bytes:
         """Whose ledger this says it is; the chain shows whether that is true."""
@@ -222,16 +244,19 @@ class Ledger:
             rows = self._database.execute("SELECT kind, sequence, data FROM records ORDER BY id").fetchall()
         return _records(rows)
 
-    def records_to_resume(self, last_executed: SequenceNumber) -> tuple[Record, ...]:
-        """What a restart needs, oldest first: certificates of checkpoints, CARRIED kinds, and all that is above both
-        the last stable checkpoint and what the state has executed. Of a state that lags behind, that is more."""
+    def records_to_resume(self, last_executed: SequenceNumber | None, window: int) -> tuple[Record, ...]:
+        """What a restart needs, oldest first: certificates of checkpoints, CARRIED kinds, and all that is above the
+        last stable checkpoint. If the state lags behind that (None: there is none), and the ledger has what comes
+        next, then also the window above the state: of more at once a restart makes no use."""
         kinds = sorted({RecordKind.STABLE.value, *(kind.value for kind in CARRIED)})
         marks = ", ".join("?" * len(kinds))
+        first = 1 if last_executed is None else last_executed + 1
         with self._guard():
+            goes_on = last_executed is not None and self.certificates(RecordKind.COMMITTED, first, first)
             rows = self._database.execute(
-                f"SELECT kind, sequence, data FROM records WHERE kind IN ({marks}) OR sequence > "  # noqa: S608 - marks
-                "min(?, (SELECT coalesce(max(sequence), 0) FROM records WHERE kind = ?)) ORDER BY id",
-                (*kinds, last_executed, RecordKind.STABLE.value),
+                f"SELECT kind, sequence, data FROM records WHERE kind IN ({marks}) OR sequence BETWEEN ? AND ? "  # noqa: S608 - marks
+                "OR sequence > (SELECT coalesce(max(sequence), 0) FROM records WHERE kind = ?) ORDER BY id",
+                (*kinds, first, first + window - 1 if goes_on else 0, RecordKind.STABLE.value),
             ).fetchall()
         return _records(rows)
 
@@ -282,14 +307,17 @@ class Ledger:
     def _carried_beyond(self, end: int) -> tuple[Record, ...]:
         """Copies of the newest CARRIED records, if one of them is to be dropped; in their order, which may matter."""
         kinds = sorted(kind.value for kind in CARRIED)
-        newest = self._database.execute(
-            "SELECT kind, sequence, data, max(id) FROM records NOT INDEXED WHERE kind IN "  # noqa: S608 - marks
-            f"({', '.join('?' * len(kinds))}) GROUP BY kind ORDER BY max(id)",
-            kinds,
-        ).fetchall()
-        if not newest or newest[0][3] > end:
+        newest = [
+            record_id
+            for (record_id,) in self._database.execute(
+                "SELECT max(id) FROM records NOT INDEXED WHERE kind IN "  # noqa: S608 - marks
+                f"({', '.join('?' * len(kinds))}) GROUP BY kind",
+                kinds,
+            )
+        ]
+        if min(newest, default=end + 1) > end:
             return ()
-        return _records(row[:3] for row in newest)
+        return tuple(self._found(f"record.id IN ({', '.join('?' * len(newest))}) ORDER BY record.id", newest))
 
     def _drop_through(self, end: int) -> None:
         """Drop the records up to `end`; the chain then hangs on that one."""
@@ -302,22 +330,34 @@ class Ledger:
 
     def certificates(self, kind: RecordKind, first: int, last: int) -> list[bytes]:
         """Frames of the certificates kept as `kind` for a range of sequence numbers, in order."""
-        with self._guard():
-            rows = self._database.execute(
-                "SELECT data FROM records WHERE kind = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
-                (kind.value, first, last),
-            ).fetchall()
-        return [row[0] for row in rows]
+        found = self._found(
+            "record.kind = ? AND record.sequence BETWEEN ? AND ? ORDER BY record.sequence", (kind.value, first, last)
+        )
+        return [record.data for record in found]
 
     def batch_records(self, sequence: SequenceNumber) -> list[Record]:
         """Proposals and fetched bodies kept for a sequence number."""
-        kinds = (RecordKind.PROPOSAL, RecordKind.BODY)
+        return self._found(
+            "record.sequence = ? AND record.kind IN (?, ?) ORDER BY record.id",
+            (sequence, RecordKind.PROPOSAL.value, RecordKind.BODY.value),
+        )
+
+    def _found(self, condition: str, parameters: Sequence[object]) -> list[Record]:
+        """Records under a condition. Each must link to the one before it: what rots while the node runs is neither
+        given to peers, who would close the link, nor copied, which would make it sound."""
         with self._guard():
-            rows = self._database.execute(
-                "SELECT kind, data FROM records WHERE sequence = ? AND kind IN (?, ?) ORDER BY id",
-                (sequence, *(kind.value for kind in kinds)),
-            ).fetchall()
-        return [Record(RecordKind(kind), sequence, data) for kind, data in rows]
+            rows = self._database.execute(_FIND + condition, parameters).fetchall()
+        for record_id, kind, sequence, data, link, previous in rows:
+            before = self._genesis if record_id == 1 else previous
+            if (
+                type(kind) is not str
+                or type(sequence) is not int
+                or type(data) is not bytes
+                or type(before) is not bytes
+                or link != link_of(self._genesis + before, record_id, kind, sequence, data)
+            ):
+                raise LedgerDamaged(self._advice(f"record {record_id} was changed while the node ran"))
+        return list(_records(row[1:4] for row in rows))
 
     def close(self) -> None:
         self._database.close()

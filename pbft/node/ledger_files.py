@@ -6,24 +6,21 @@ directory without both is one whose ledger was lost, never one that has not vote
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import Final
 
 from crypto.files import PRIVATE_MODE, atomic_write, sync_directory
 from pbft.core.effects import Record
+from pbft.state.database_files import database_files, set_aside
 
 LINK_BYTES = 16
 WITNESS_BYTES = 8 + LINK_BYTES
 LEDGER_NAME = "ledger.sqlite"
 WITNESS_NAME = "ledger.witness"
 _UNFINISHED_NAME = "ledger.unfinished"
-_COMPANIONS = ("", "-wal", "-shm", "-journal")
-"""A database and what SQLite keeps beside it, by the end of its name."""
 
 SCHEMA_VERSION = 1
 SCHEMA: Final = f"""
@@ -85,7 +82,7 @@ def has_run(directory: Path) -> bool:
 def make_ledger(directory: Path, identity: bytes, records: Sequence[Record]) -> None:
     """Make a ledger and its witness, both durable, where there are none. Raises OSError or sqlite3.Error."""
     unfinished = directory / _UNFINISHED_NAME
-    for path in _with_companions(unfinished):
+    for path in database_files(unfinished):
         path.unlink(missing_ok=True)
     genesis = genesis_of(identity)
     rows = chain(records, genesis, 0, genesis)
@@ -107,27 +104,13 @@ def make_ledger(directory: Path, identity: bytes, records: Sequence[Record]) -> 
 
 def remove_unused(directory: Path) -> None:
     """Remove what an attempt at founding left, so that it may be made again. Raises OSError."""
-    for path in (*_with_companions(directory / LEDGER_NAME), directory / WITNESS_NAME):
+    for path in (*database_files(directory / LEDGER_NAME), directory / WITNESS_NAME):
         path.unlink(missing_ok=True)
 
 
 def set_ledger_aside(directory: Path) -> Path:
-    """Move what is left of a ledger under a name that is free, and return that name. Raises OSError.
+    """Move what is left of a ledger out of the way, and return its new name. Raises OSError.
 
     The database goes first: from then on the directory has lost its ledger, whatever else is still there.
     """
-    for number in count(1):
-        aside = directory / f"ledger.damaged-{number}"
-        targets = [*_with_companions(aside), aside.with_name(f"{aside.name}.witness")]
-        if not any(target.exists() for target in targets):
-            break
-    sources = [*_with_companions(directory / LEDGER_NAME), directory / WITNESS_NAME]
-    for source, target in zip(sources, targets, strict=True):
-        if source.exists():
-            os.rename(source, target)  # noqa: PTH104 - says what is done
-    sync_directory(directory)
-    return aside
-
-
-def _with_companions(path: Path) -> list[Path]:
-    return [path.with_name(path.name + end) for end in _COMPANIONS]
+    return set_aside(directory / LEDGER_NAME, directory / WITNESS_NAME)

@@ -280,14 +280,14 @@ class Node:
         log.error("alarm", text=text)
 
     def _recovered(self) -> Input:
-        last = self._executor.checkpoint
-        last_executed = self._executor.position.last_executed
+        last, position = self._executor.checkpoint, self._executor.position
+        stands_at = position.last_executed if position.is_whole else None
         return Recovered(
             now=self._clock.now(),
-            records=self._ledger.records_to_resume(last_executed),
-            last_executed=last_executed,
+            records=self._ledger.records_to_resume(stands_at, self._config.group.parameters.window),
+            last_executed=position.last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
-            is_whole=self._executor.position.is_whole,
+            is_whole=position.is_whole,
         )
 
     def _perform(self, inputs: Sequence[Input]) -> None:

@@ -61,6 +61,10 @@ class StorageGuard:
         self._first = self._first or damage
         return damage
 
+    def damage_of_row(self, table: str, page: bytes) -> StateDamaged:
+        """The same, of a row that is no longer made of bytes: one bit of its header is enough for that."""
+        return self.damage(f"table {table}: a row of page {page.hex()} is not made of bytes")
+
     @property
     def _where(self) -> object:
         return self.path or "state in memory"

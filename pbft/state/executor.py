@@ -178,10 +178,6 @@ class Executor:
         """Hash the next few pages again, and return those whose rows rotted; the next root shows them."""
         return self._scrubber.next_pages(pages_max) if self._position.is_whole else []
 
-    def scrub_all(self) -> list[DamagedPage]:
-        """The same for all pages at once."""
-        return self._scrubber.all_pages() if self._position.is_whole else []
-
     # -- reads -----------------------------------------------------------------------------------------------------
 
     def judge(self, device: PublicKey, request: Request) -> tuple[Verdict, ...]:
@@ -329,6 +325,7 @@ class Executor:
             table_roots=table_roots,
             trees=self._store.digests.freeze(),
             connection=connection,
+            guard=self._store.guard,
             rows_tables=self._store.rows_tables,
         )
 

@@ -48,9 +48,13 @@ def open_index(store: StateStore, tables: Sequence[str], index: DerivedIndex | N
                 store.write_meta({"index_version": None})
         return
     index.bind(store.connection)
-    if stored == index.version:
-        return
     with store.transaction(durable=False):
+        refresh_index(store, tables, index)
+
+
+def refresh_index(store: StateStore, tables: Sequence[str], index: DerivedIndex | None) -> None:
+    """Make the index anew, inside the transaction, if the one that is there is another version's or not kept up."""
+    if index is not None and store.read_meta().get("index_version") != index.version:
         rebuild_index(store, tables, index)
         store.write_meta({"index_version": index.version})
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pbft.core.application import RowChange
 from pbft.core.effects import InstallPages
 from pbft.core.group import Group
-from pbft.state.index import DerivedIndex, apply_changes, rebuild_index
+from pbft.state.index import DerivedIndex, apply_changes, rebuild_index, refresh_index
 from pbft.state.opening import Meta
 from pbft.state.position import CheckpointRoot, Position, beginning, position_meta
 from pbft.state.store import StateStore
@@ -33,7 +33,10 @@ class Installer:
             store.write_meta(_not_whole(self._group))
             changes: list[RowChange] = []
             for page, rows in install.pages:
-                changes += store.replace_page(install.table, page, rows)
+                changed = store.replace_page(install.table, page, rows)
+                if changed is None:
+                    store.write_meta({"index_version": None})  # `finish` makes it anew
+                changes += changed or ()
             if self._index is not None and install.table in self._indexed:
                 apply_changes(store, self._index, changes)
             store.table_roots()
@@ -54,6 +57,7 @@ class Installer:
         """The state is whole and stands at `position`."""
         with self._store.transaction(durable=True):
             self._store.write_meta(position_meta(position, checkpoint))
+            refresh_index(self._store, self._indexed, self._index)
 
 
 def _not_whole(group: Group) -> Meta:

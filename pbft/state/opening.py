@@ -1,16 +1,14 @@
-"""Opening a state database: is it sound, is it ours; beginning one; moving a damaged one out of the way."""
+"""Opening a state database: is it sound, is it ours; beginning one."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 from crypto.canonical import encode
 from crypto.digest import DIGEST_BYTES, Digest, digest_of
-from crypto.files import sync_directory
 from pbft.core.application import RangePages, TableSpec
 from pbft.core.group import Group
 from pbft.state.errors import StateError, StorageGuard
@@ -18,8 +16,6 @@ from pbft.state.table import Table
 
 SCHEMA_VERSION = 1
 IN_MEMORY = ":memory:"
-COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database, by the end of its name."""
 
 _CREATE_META = "CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB) WITHOUT ROWID"
 _READ_META = "SELECT name, value FROM meta"
@@ -83,24 +79,6 @@ def read_meta(connection: sqlite3.Connection) -> Meta:
 def write_meta(connection: sqlite3.Connection, values: Mapping[str, MetaValue]) -> None:
     """Set named values, inside a transaction."""
     connection.executemany(_WRITE_META, values.items())
-
-
-def set_aside(path: Path) -> Path:
-    """Move a damaged database out of the way, under a name that is free, and return that name.
-
-    Whatever a crash leaves here is opened again as damaged, or begun anew: SQLite drops the log of a database that is
-    not there. Raises OSError.
-    """
-    for number in count(1):
-        aside = path.with_name(f"{path.stem}.damaged-{number}")
-        if not any(aside.with_name(aside.name + end).exists() for end in ("", *COMPANIONS)):
-            break
-    for end in ("", *COMPANIONS):
-        source = path.with_name(path.name + end)
-        if source.exists():
-            os.rename(source, aside.with_name(aside.name + end))  # noqa: PTH104 - says what is done
-    sync_directory(path.parent)
-    return aside
 
 
 def _create(connection: sqlite3.Connection, tables: Iterable[Table], group: Group, extra: Sequence[str]) -> None:

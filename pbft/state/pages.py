@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from crypto.digest import Digest
+from crypto.digest import DIGEST_BYTES, Digest
 from crypto.merkle import node_digest
 from pbft.core.state_digest import BUCKETS, EMPTY_BUCKET, bucket_digest, bucket_of, page_digest
+from pbft.state.errors import StorageGuard
 
 _CREATE = """
 CREATE TABLE page_digests (table_name TEXT NOT NULL, page BLOB NOT NULL, digest BLOB, PRIMARY KEY (table_name, page))
@@ -106,13 +107,15 @@ class BucketTree:
 class PageDigests:
     """Digests of all tables' pages: kept in SQLite beside the rows, mirrored in memory.
 
-    `rows_tables` maps a table's name to the name of its SQL table.
+    `rows_tables` maps a table's name to the name of its SQL table. Methods that read raise StateDamaged for rows or
+    digests that are none.
     """
 
     SQL_CREATE = (_CREATE,)
 
-    def __init__(self, connection: sqlite3.Connection, rows_tables: Mapping[str, str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, rows_tables: Mapping[str, str], guard: StorageGuard) -> None:
         self._connection = connection
+        self._guard = guard
         self._rows_tables = dict(sorted(rows_tables.items()))
         self._trees: dict[str, BucketTree] = {}
         self._dirty: dict[str, set[bytes]] = {}
@@ -122,10 +125,12 @@ class PageDigests:
         for name in self._rows_tables:
             tree, dirty = BucketTree(), set()
             for page, digest in self._connection.execute(_LOAD, (name,)):
-                if digest is None:
+                if type(page) is bytes and digest is None:
                     dirty.add(page)
+                elif type(page) is bytes and type(digest) is bytes and len(digest) == DIGEST_BYTES:
+                    tree.set(page, Digest(digest))
                 else:
-                    tree.set(page, digest)
+                    raise self._guard.damage(f"table {name}: the digest of page {page!r} is none")
             self._trees[name], self._dirty[name] = tree, dirty
 
     def mark(self, name: str, pages: set[bytes]) -> None:
@@ -188,7 +193,10 @@ class PageDigests:
         emptied: list[tuple[str, bytes]] = []
         for page in pages:
             rows = self._connection.execute(select, (page,)).fetchall()
-            digest = page_digest(rows) if rows else None
+            try:
+                digest = page_digest(rows) if rows else None
+            except TypeError as error:
+                raise self._guard.damage_of_row(name, page) from error
             tree.set(page, digest)
             if digest is None:
                 emptied.append((name, page))

@@ -19,24 +19,18 @@ class Scrubber:
         self._store = store
         self._tables = sorted(tables)
         self._round: Iterator[DamagedPage] = iter(())
-        self.rounds = 0
-        """How often all pages were looked at."""
 
     def next_pages(self, pages_max: int) -> list[DamagedPage]:
         """Look at the next pages, and return those whose rows are not what they were hashed as.
 
-        Such a page counts as changed from then on, so that the next root tells the truth about it.
+        Such a page counts as changed from then on, so that the next root tells the truth about it. Raises
+        StateDamaged for rows that no root can be told of.
         """
         pages = list(islice(self._round, pages_max))
         if len(pages) < pages_max:
-            self.rounds += 1
             self._round = self._all_pages()
             pages += islice(self._round, pages_max - len(pages))
         return self._look_at(pages)
-
-    def all_pages(self) -> list[DamagedPage]:
-        """Look at all pages at once."""
-        return self._look_at(list(self._all_pages()))
 
     def _all_pages(self) -> Iterator[DamagedPage]:
         """As they are when their table's turn comes."""

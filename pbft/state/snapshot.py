@@ -8,7 +8,7 @@ memory has no such thing; a small one is copied.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from pbft.core.state_messages import (
     WantPages,
 )
 from pbft.core.types import Milliseconds, SequenceNumber
+from pbft.state.errors import StorageGuard
 from pbft.state.pages import FrozenTree
 
 MEMORY_BYTES_MAX = 8 * 1024 * 1024
@@ -47,13 +48,14 @@ class Snapshot:
     table_roots: Mapping[str, Digest]
     trees: Mapping[str, FrozenTree]
     connection: sqlite3.Connection
+    guard: StorageGuard
     rows_tables: Mapping[str, str]
 
     def close(self) -> None:
         self.connection.close()
 
     def content(self, fetch: FetchState) -> StateContent:
-        """What is asked for, as much of it as fits into one answer. Raises sqlite3.Error."""
+        """What is asked for, as much of it as fits into one answer. Raises sqlite3.Error or StateDamaged."""
         match fetch.wanted:
             case WantMeta():
                 return StateMeta(
@@ -92,12 +94,18 @@ class Snapshot:
         pages: list[tuple[bytes, tuple[KeyedRow, ...]]] = []
         for page in wanted.pages:
             rows = self.connection.execute(select, (page, after))
-            pages.append((page, tuple(answer.fill(rows))))
+            pages.append((page, tuple(answer.fill(self._sound(rows, wanted.table, page)))))
             rows.close()
             after = b""
             if answer.is_full:
                 break
         return Pages(table=wanted.table, pages=tuple(pages), more=answer.is_cut)
+
+    def _sound(self, rows: Iterable[KeyedRow], table: str, page: bytes) -> Iterator[KeyedRow]:
+        for key, row in rows:
+            if type(key) is not bytes or type(row) is not bytes:
+                raise self.guard.damage_of_row(table, page)
+            yield key, row
 
 
 class _Answer:
@@ -126,7 +134,7 @@ class _Answer:
 
 
 def answer_from(snapshot: Snapshot | None, fetch: FetchState) -> StateAnswer:
-    """The answer to a question, whatever it asks for. Raises sqlite3.Error."""
+    """The answer to a question, whatever it asks for. Raises sqlite3.Error or StateDamaged."""
     content: StateContent
     if snapshot is None:
         content = NotHeld(held=SequenceNumber(0))

@@ -60,7 +60,7 @@ class StateStore:
         self._layered: list[Table] = []
         self._durable = False
         self._connection = connect(self.path, self.guard)
-        self.digests = PageDigests(self._connection, {name: held.sql_name for name, held in self._tables.items()})
+        self.digests = PageDigests(self._connection, self.rows_tables, self.guard)
         try:
             with self.guard:
                 open_schema(self._connection, self.guard, self._tables.values(), group, PageDigests.SQL_CREATE)
@@ -225,28 +225,34 @@ class StateStore:
     def page_rows(self, table: str, page: bytes) -> list[KeyedRow]:
         """Encodings of a page's keys and rows, in key order."""
         with self.guard:
-            return self._connection.execute(self._tables[table].sql_page, (page,)).fetchall()
+            rows: list[KeyedRow] = self._connection.execute(self._tables[table].sql_page, (page,)).fetchall()
+        if not all(type(key) is bytes is type(row) for key, row in rows):
+            raise self.guard.damage_of_row(table, page)
+        return rows
 
-    def replace_page(self, table: str, page: bytes, rows: Sequence[KeyedRow]) -> list[RowChange]:
+    def replace_page(self, table: str, page: bytes, rows: Sequence[KeyedRow]) -> list[RowChange] | None:
         """Make a page consist of `rows`, inside the transaction; return what changed. `forget_rows` must follow.
 
-        Raises InvariantViolation for rows that belong elsewhere.
+        None: a key rotted, so nobody can tell what changed. Raises InvariantViolation for rows that belong elsewhere.
         """
         held = self._tables[table]
         old, new = dict(self.page_rows(table, page)), dict(rows)
         removed = sorted(old.keys() - new.keys())
-        changes = [RowChange(table, held.layout.decode(key), None) for key in removed]
+        changes: list[RowChange] = []
         for key, row in rows:
             if old.get(key) != row:
                 decoded, columns = self._parse(held, key, row)
                 invariant(held.layout.locate(decoded) == (page, key), f"a row of table {table} in a wrong page")
                 changes.append(RowChange(table, decoded, columns))
+        gone = [_key_in_page(held, page, key) for key in removed]
         with self.guard:
             self._connection.executemany(held.sql_delete, [(page, key) for key in removed])
             puts = [(page, key, row) for key, row in rows if old.get(key) != row]
             self._connection.executemany(held.sql_put, puts)
             self.digests.mark(table, {page})
-        return changes
+        if None in gone:
+            return None
+        return [*(RowChange(table, key, None) for key in gone if key is not None), *changes]
 
     def remove_all_rows(self) -> None:
         """Empty all tables, inside the transaction. `forget_rows` must follow."""
@@ -309,10 +315,13 @@ class StateStore:
 
     def _parse(self, held: Table, key: bytes, row: bytes) -> tuple[Key, Row]:
         try:
+            if type(key) is not bytes or type(row) is not bytes:
+                raise ValueError("it is not made of bytes")
             return held.layout.decode(key), decode_row(row)
         except (CryptoError, ValueError) as error:
+            shown = key.hex() if type(key) is bytes else repr(key)
             raise self.guard.damage(
-                f"table {held.spec.name}: the row of key {key.hex()} does not decode: {error}"
+                f"table {held.spec.name}: the row of key {shown} does not decode: {error}"
             ) from error
 
     def _roll_back(self) -> None:
@@ -325,3 +334,12 @@ class StateStore:
                 self._connection.execute("RELEASE batch")
         with self.guard:
             self.digests.load()
+
+
+def _key_in_page(held: Table, page: bytes, key: bytes) -> Key | None:
+    """The key that is encoded here; None if that is no key of this page."""
+    try:
+        decoded = held.layout.decode(key)
+    except ValueError:
+        return None
+    return decoded if held.layout.locate(decoded) == (page, key) else None

@@ -17,7 +17,7 @@ from chatsvc.search_index import SearchIndex
 from crypto.signing import PublicKey
 from pbft.state.executor import Executor, open_state
 from tests.harness.keys import Members, make_group
-from tests.state.exchange import Exchange, certificate
+from tests.state.exchange import Exchange, certificate, scrub_all
 from tests.state.toy import request, run
 
 ROOMS = 20
@@ -88,7 +88,7 @@ def main(messages: int) -> None:
         fetcher, _ = chat_state(group, Path(directory) / "fetcher.sqlite")
         sys.stdout.write(f"opening: {time.perf_counter() - began:.2f} s\n")
         began = time.perf_counter()
-        damaged = fetcher.scrub_all()
+        damaged = scrub_all(fetcher)
         sys.stdout.write(f"scrubbing all: {time.perf_counter() - began:.2f} s, {len(damaged)} damaged\n")
         fetcher.close()
         holder.close()

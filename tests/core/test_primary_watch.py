@@ -7,22 +7,19 @@ from random import Random
 
 import pytest
 
-from pbft.core.frames import NULL_BATCH
 from pbft.core.group import Parameters
 from pbft.core.messages import SignedRequest
 from pbft.core.primary_watch import FLOOR_PER_S, LEVEL_MAX, PASSED_BY_TIMEOUTS, STRIKES, PrimaryWatch
 from pbft.core.request_pool import RequestPool
 from pbft.core.types import Milliseconds, ReplicaId
+from tests.core.scripted import Scripted, tick
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft
 from tests.harness.keys import make_group
+from tests.harness.looking import views
 
 TIMEOUT_MS = 1000
 MEMBERS = make_group(4)
-
-
-def views(cluster: Cluster) -> set[int]:
-    return {replica.log.view for replica in cluster.replicas.values()}
 
 
 # -- the judgement by itself
@@ -159,37 +156,6 @@ def test_patience_doubles_with_each_dismissal_and_comes_back_with_calm() -> None
 # -- primaries that misbehave in a group
 
 
-class Scripted:
-    """A primary that orders what a test says; its backups know some devices already."""
-
-    def __init__(self, devices: str = "abcdefgh") -> None:
-        self.cluster = Cluster(byzantine=(0,))
-        self.craft = Craft(self.cluster.members)
-        self.sequence = 0
-        self.next = dict.fromkeys(devices, 0)
-        self.order(*[self.ask(device) for device in devices])
-
-    def ask(self, device: str) -> SignedRequest:
-        first = self.next[device]
-        self.next[device] += 1
-        return self.cluster.request(device, first=first, to=(1, 2, 3))
-
-    def order(self, *requests: SignedRequest) -> None:
-        self.sequence += 1
-        batch = self.craft.batch(*requests) if requests else NULL_BATCH
-        for to in (1, 2, 3):
-            self.cluster.inject(0, to, self.craft.proposal(0, self.sequence, batch))
-        self.cluster.deliver_all()
-
-    def pass_time(self, milliseconds: int) -> None:
-        self.cluster.advance(milliseconds)
-        self.cluster.deliver_all()
-
-    @property
-    def lost_office(self) -> bool:
-        return min(views(self.cluster)) > 0
-
-
 def test_a_primary_that_orders_just_inside_the_timeout_is_voted_out() -> None:
     script = Scripted()
     waiting = [script.ask(device) for device in "abcdefgh" for _ in range(6)]
@@ -232,14 +198,6 @@ def test_a_primary_that_orders_nothing_but_null_batches_is_voted_out() -> None:
 
 
 # -- honest primaries keep their office
-
-
-def tick(cluster: Cluster, latency_ms: int) -> None:
-    """Everything under way takes `latency_ms`."""
-    under_way, cluster.flying = cluster.flying, []
-    for flight in under_way:
-        cluster.deliver(flight)
-    cluster.advance(latency_ms)
 
 
 @pytest.mark.parametrize("seed", range(8))

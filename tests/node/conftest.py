@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import pytest
@@ -23,6 +24,17 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> GroupFile:
     return read_group_file(
         found_group(directory, name="attacked", replicas=4, host="127.0.0.1", base_port=None, parameters=parameters)
     )
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory whose files cost no disk, where there is one: for thousands of ledgers."""
+    memory = Path("/dev/shm")  # noqa: S108 - TemporaryDirectory makes a name of its own in it
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with TemporaryDirectory(prefix="quorate-tests-", dir=memory) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from pbft.state.errors import StorageFailure
 
+WINDOW = 8
 IDENTITY = b"group of the tests" * 2
 WAL_NAME = LEDGER_NAME + "-wal"
 FILES = (LEDGER_NAME, WAL_NAME, WITNESS_NAME)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pbft.core.codec import Opener
 from pbft.core.effects import Archived, Record, RecordKind, ServeArchive
 from pbft.core.messages import Batch, Body
 from pbft.core.types import ReplicaId, SequenceNumber
 from pbft.node.archive import archived_frames
-from pbft.node.ledger import Ledger
+from pbft.node.ledger import Ledger, LedgerDamaged
 from tests.harness.craft import Craft
 from tests.harness.keys import make_group
 from tests.node.ledgers import open_ledger
@@ -65,4 +67,12 @@ def test_of_a_slot_that_is_not_committed_nothing_is_served_without_a_digest(tmp_
     ledger.append([Record(RecordKind.PROPOSAL, SLOT, CRAFT.proposal(0, SLOT, OTHER).wire)])
     assert served(ledger, None) == []
     assert served(ledger, OTHER) == [OTHER]
+    ledger.close()
+
+
+def test_a_record_that_does_not_open_is_damage(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.append([Record(RecordKind.COMMITTED, SLOT, b"no certificate")])
+    with pytest.raises(LedgerDamaged, match="sequence number 7 no longer opens"):
+        served(ledger, None)
     ledger.close()

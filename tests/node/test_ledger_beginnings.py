@@ -23,6 +23,7 @@ from pbft.state.errors import StorageFailure
 from tests.node.ledgers import (
     IDENTITY,
     WAL_NAME,
+    WINDOW,
     Image,
     fill,
     flipped,
@@ -142,7 +143,7 @@ def test_the_new_ledger_goes_on_and_never_forgets_that_it_forgot(tmp_path: Path)
         ledger.append(slot(sequence))
         if sequence % 4 == 0:
             ledger.append([stable(sequence)])
-        assert AMNESIA in ledger.records_to_resume(SequenceNumber(sequence))
+        assert AMNESIA in ledger.records_to_resume(SequenceNumber(sequence), WINDOW)
     ledger.close()
 
 

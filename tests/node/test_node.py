@@ -255,7 +255,7 @@ def test_an_archived_record_that_rotted_while_the_node_ran_is_damage(tmp_path: P
         opener = node._opener
     first = last = SequenceNumber(1)
     serve = ServeArchive(to=ReplicaId(1), what=Archived.BODIES, first=first, last=last)
-    with pytest.raises(LedgerDamaged, match="sequence number 1 no longer opens"):
+    with pytest.raises(LedgerDamaged, match="record 1 was changed while the node ran"):
         archived_frames(ledger, opener, serve)
     ledger.close()
 
@@ -270,10 +270,10 @@ def test_a_rotted_row_is_found_while_the_node_runs_and_the_core_is_told(
         rot = "UPDATE rows_lines SET row = x'820101' WHERE key = (SELECT max(key) FROM rows_lines)"
         executor._store.connection.execute(rot)
         told: list[object] = []
-        while not told:
+        pages = sum(len(executor._store.digests.stored(table)) for table in executor._store.rows_tables)
+        for _ in range(pages):
             node._scrub(node._clock.now())
             told += node._inbox.take()
-            assert executor._scrubber.rounds < 3
     (damaged,) = told
     assert isinstance(damaged, StateDamaged)
     assert "of table lines is damaged on this replica's disk" in damaged.what

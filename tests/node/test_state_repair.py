@@ -12,6 +12,7 @@ from pbft.core.effects import RecordKind
 from pbft.core.types import ReplicaId
 from pbft.node.node import Node
 from tests.node.network import PATIENCE_S, Caller, Customer, client, running
+from tests.state.exchange import scrub_all
 
 OTHERS = (0, 1, 2)
 STRAGGLER = 3
@@ -81,7 +82,7 @@ async def test_pitfall_14_a_node_with_a_rotted_row_notices_and_mends_it(group_fi
         executor = nodes[STRAGGLER]._executor
         rot = "UPDATE rows_lines SET row = x'820101' WHERE key = (SELECT max(key) FROM rows_lines)"
         executor._store.connection.execute(rot)
-        executor.scrub_all()
+        scrub_all(executor)
         await talk(group_file, 20)
         await until_equal(group_file, range(4))
         assert was_repaired(nodes) == [STRAGGLER]

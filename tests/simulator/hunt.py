@@ -18,7 +18,7 @@ from adversary.simulator.storage import workspace
 from adversary.simulator.sweep import simulate_alone
 
 STORED = Path(__file__).parent / "mutants"
-SEEDS = range(600)
+SEEDS = range(2000)
 SHRINK_RUNS = 300
 
 

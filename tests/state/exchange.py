@@ -23,6 +23,7 @@ from pbft.core.state_serving import StateServing
 from pbft.core.transfer import Transfer
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.state.executor import Executor, open_state
+from pbft.state.scrub import DamagedPage
 from tests.harness.craft import Craft
 from tests.harness.keys import Members, make_group
 from tests.state.toy import Toy, device, op, request, run
@@ -55,6 +56,12 @@ def talk(executor: Executor, batches: int, *, logs: int = 12, by: int = 1, size:
         words = [op("say", log, f"{number} " + "x" * size) for log in for_logs]
         speaker: PublicKey = device(by + number % 3)
         run(executor, request(speaker, 0, op("add", 1), *words, session=number), timestamp=1000 + number)
+
+
+def scrub_all(executor: Executor) -> list[DamagedPage]:
+    """Look at every page once, wherever the round stands."""
+    store = executor._store
+    return executor.scrub(sum(len(store.digests.stored(table)) for table in store.rows_tables))
 
 
 def certificate(executor: Executor, members: Members = MEMBERS) -> CheckpointCertificate:

@@ -11,9 +11,9 @@ import pytest
 
 from crypto.canonical import encode
 from pbft.core.types import Epoch
+from pbft.state.database_files import DAMAGED_KEPT_MAX, set_aside
 from pbft.state.errors import StateDamaged, StateError
 from pbft.state.executor import open_state
-from pbft.state.opening import set_aside
 from tests.state.exchange import MEMBERS, Exchange, certificate, new_state, same, sources, talk
 from tests.state.toy import Toy, device, op, request, run, small_group
 
@@ -79,6 +79,10 @@ def test_a_page_of_the_file_that_was_overwritten(path: Path) -> None:
     "UPDATE meta SET value = x'00' WHERE name = 'checkpoint_root'",
     "DELETE FROM meta WHERE name = 'tables'",
     "DELETE FROM meta",
+    "UPDATE page_digests SET digest = 'text'",
+    "UPDATE page_digests SET digest = x'00'",
+    "UPDATE page_digests SET digest = CAST(x'ff' AS TEXT)",
+    "UPDATE page_digests SET page = 'text' WHERE page = (SELECT max(page) FROM page_digests)",
     "DROP TABLE rows_lines",
     "DROP TABLE page_digests",
 ])  # fmt: skip
@@ -132,6 +136,23 @@ def test_a_damaged_database_is_moved_aside_and_never_over_another(path: Path) ->
         **{f"state.damaged-{number}": b"garbage %d" % number for number in (1, 2, 3)},
         **{f"state.damaged-{number}-wal": b"log %d" % number for number in (1, 2, 3)},
     }
+
+
+def test_of_damaged_databases_the_newest_are_kept_and_nothing_else_is_touched(path: Path) -> None:
+    """A disk that goes on failing must not fill up with them; copies under other names are somebody's own."""
+    others = ("state.damaged-1.txt", "state.damaged-x", "ledger.damaged-1")
+    for name in others:
+        path.with_name(name).write_bytes(b"somebody's")
+    for number in range(1, DAMAGED_KEPT_MAX + 3):
+        path.write_bytes(b"garbage %d" % number)
+        path.with_name("state.sqlite-wal").write_bytes(b"log")
+        set_aside(path)
+    kept = range(3, DAMAGED_KEPT_MAX + 3)
+    names = {f"state.damaged-{number}{end}" for number in kept for end in ("", "-wal")}
+    assert {each.name for each in path.parent.iterdir()} == {*names, *others}
+    path.with_name("state.damaged-4").unlink()
+    path.write_bytes(b"garbage")
+    assert set_aside(path) == path.with_name(f"state.damaged-{kept[-1] + 1}"), "a number is not given twice"
 
 
 def test_a_crash_while_it_is_moved_leaves_what_is_begun_anew(path: Path) -> None:

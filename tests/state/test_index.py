@@ -10,6 +10,7 @@ from pbft.core.application import RowChange
 from pbft.state.errors import StorageFailure
 from pbft.state.executor import Executor, open_state
 from pbft.state.index import DerivedIndex
+from tests.state.exchange import MEMBERS, Exchange, certificate, same, sources, talk
 from tests.state.toy import Toy, device, op, request, run, small_group
 
 
@@ -135,3 +136,26 @@ def test_a_broken_disk_is_no_row_to_leave_out(path: Path) -> None:
         say(executor, "a", "disk")
     assert executor.position.last_executed == 0
     executor.close()
+
+
+def test_an_index_is_made_anew_once_the_state_is_whole_when_a_row_it_followed_cannot_be_told(path: Path) -> None:
+    """A key rotted: which row that was nobody knows, and the index still has it."""
+    holders = sources(8)
+    index = Texts()
+    fetcher = open_state(path, Toy(), MEMBERS.group, index)
+    talk(fetcher, 8)
+    talk(fetcher, 2, by=20)  # what the others do not have, and take away
+    rows = fetcher._store.connection
+    (key,) = rows.execute(
+        "SELECT max(key) FROM rows_lines WHERE page = (SELECT max(page) FROM rows_lines)"
+    ).fetchone()
+    rows.execute("UPDATE rows_lines SET key = ? WHERE key = ?", (key[:-8] + b"\xff" * 8, key))
+    Exchange(holders, fetcher, certificate(holders[1])).run()
+    same(fetcher, holders[1])
+    texts = [row[0] for key, row in fetcher._store.all_rows("lines") if key[1]]
+    assert index.texts() == texts
+    assert index.created == 2
+    fetcher.close()
+    index = Texts()
+    open_state(path, Toy(), MEMBERS.group, index).close()
+    assert index.created == 0, "and stays"

@@ -16,7 +16,7 @@ from pbft.core.transfer import ANSWER_TIMEOUT_MS
 from pbft.core.types import SequenceNumber
 from pbft.state import snapshot
 from pbft.state.executor import Executor
-from tests.state.exchange import Exchange, Said, certificate, new_state, same, sources, talk
+from tests.state.exchange import Exchange, Said, certificate, new_state, same, scrub_all, sources, talk
 from tests.state.toy import Toy, answers, device, op, request, run
 
 
@@ -50,7 +50,7 @@ def test_one_differing_page_is_the_only_one_fetched() -> None:
     holders, fetcher = sources(40), new_state()
     talk(fetcher, 40)
     fetcher._store.connection.execute("UPDATE rows_lines SET row = x'820101' WHERE key = ?", (line_key(fetcher),))
-    (damaged,) = fetcher.scrub_all()
+    (damaged,) = scrub_all(fetcher)
     exchange = Exchange(holders, fetcher, certificate(holders[1])).run()
     same(fetcher, holders[1])
     assert exchange.transfer.progress.pages_fetched == 1
