@@ -51,7 +51,7 @@ def demo(
             return await _run(Path(directory) / "group")
 
     async def _run(directory: Path) -> int:
-        with import_progress(output) as bar:
+        with import_progress(output, transient=True) as bar:
             task = bar.add_task("importing", total=count)
 
             def tell(text: str, record: dict[str, Any]) -> None:

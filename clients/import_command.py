@@ -13,14 +13,15 @@ from clients.irc_log import LogError, read_log
 from clients.sdk import Chat, ChatError, ClientFailure, ExitCode
 
 
-def import_progress(output: Output) -> Progress:
-    """A bar on stderr; quiet when stderr is no terminal."""
+def import_progress(output: Output, *, transient: bool = False) -> Progress:
+    """A bar on stderr; quiet when stderr is no terminal. `transient`: gone when it is done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=output.err,
+        transient=transient,
         disable=not output.err.is_terminal,
     )
 

@@ -130,6 +130,11 @@ class RunningGroup:
         here = max(report["last_executed"] for report in await self.until(bool))
         await self.until(lambda reports: min(report["last_executed"] for report in reports) >= here)
 
+    def accused(self) -> set[str]:
+        """Whom any replica keeps evidence against, running or not: "replica-3", "device-..."."""
+        files = self.path.glob("replica-*/evidence/*.cbor")
+        return {"-".join(file.name.split("-")[1:3]) for file in files}
+
     def log(self, replica: int) -> str:
         return (self.path / f"replica-{replica}.log").read_text(errors="replace")
 

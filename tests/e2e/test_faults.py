@@ -196,7 +196,7 @@ async def test_an_idle_group_helps_a_mute_replica_to_its_voice(tmp_path: Path) -
 
 @pytest.mark.slow
 async def test_a_backup_that_is_put_back_to_an_older_image_harms_nobody(tmp_path: Path) -> None:
-    """Nothing on its disk tells it, so it may vote again for what it voted for; it is one of f."""
+    """Nothing on its disk tells it, so it may vote otherwise than it did, and be accused; it is one of f."""
     async with running_group(tmp_path, parameters=PARAMETERS) as group:
         await group.start_all()
         disk = group.disk(BACKUP)
@@ -213,3 +213,4 @@ async def test_a_backup_that_is_put_back_to_an_older_image_harms_nobody(tmp_path
             await goes_on(talker)
         await group.kill(BACKUP)
         await group.until_equal()
+        assert group.accused() <= {f"replica-{BACKUP}"}
