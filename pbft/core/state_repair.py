@@ -49,6 +49,9 @@ class StateRepair:
         """A transfer was cut off by a restart."""
         self._seen = SequenceNumber(0)
         self._seen_at = Milliseconds(0)
+        self._fetched = 0
+        self._fetched_at = Milliseconds(0)
+        """Bytes of the transfer under way, and when there came more."""
 
     @property
     def is_whole(self) -> bool:
@@ -94,7 +97,7 @@ class StateRepair:
         self._ordering.is_halted = True
         if self._ordering.is_executing:
             return
-        self._seen_at = now
+        self._fetched, self._fetched_at = 0, now
         self._transfer = Transfer(self._group, self._me, self._local, self._target())
         self._transfer.start(out, now)
 
@@ -107,9 +110,12 @@ class StateRepair:
         return self._checkpoints.attested() or self._checkpoints.stable
 
     def _wish(self, now: Milliseconds, transfer: Transfer) -> None:
-        """Peers hold the state of the last checkpoint executed since their start. After a restart of all there may be
-        none, and an idle group has to reach the next one."""
-        in_vain = transfer.progress.pages_fetched == 0 and now - self._seen_at >= 2 * PATIENCE_MS
+        """Peers hold the state of the last checkpoint executed since their start. After a restart of all, also in the
+        middle of a transfer, there may be none, and an idle group has to reach the next one."""
+        fetched = transfer.progress.bytes_fetched
+        if fetched != self._fetched:
+            self._fetched, self._fetched_at = fetched, now
+        in_vain = now - self._fetched_at >= 2 * PATIENCE_MS
         following = self._log.low_watermark + self._group.parameters.checkpoint_interval
         self._rejoin.wished_checkpoint = SequenceNumber(following) if in_vain else None
 
