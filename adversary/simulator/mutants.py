@@ -284,13 +284,6 @@ def _only_stable_states_fetched() -> tuple[Patch, ...]:
     return ((StateRepair, "_target", lambda repair: repair._checkpoints.stable),)
 
 
-def _proposes_below_stable() -> tuple[Patch, ...]:
-    def may_propose(self: Ordering) -> bool:
-        return self.is_primary and self._log.in_view and not self._rules.is_mute
-
-    return ((Ordering, "_may_propose", property(may_propose)),)
-
-
 MUTANTS: Final[dict[str, Mutant]] = {
     "quorum_2f": Mutant(says="a quorum is 2f", breaks=("agreement",), patches=_quorum_2f),
     "no_digest_check": Mutant(
@@ -372,11 +365,6 @@ MUTANTS: Final[dict[str, Mutant]] = {
         says="a state is fetched only where a quorum vouches for it",
         breaks=("progress",),
         patches=_only_stable_states_fetched,
-    ),
-    "proposes_below_stable": Mutant(
-        says="a primary of a view that others left proposes where they went on without it",
-        breaks=("internal",),
-        patches=_proposes_below_stable,
     ),
 }
 PLANTABLE: Final = sorted(MUTANTS)

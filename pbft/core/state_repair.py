@@ -50,7 +50,8 @@ class StateRepair:
         self._seen = SequenceNumber(0)
         self._seen_at = Milliseconds(0)
         self._fetched = 0
-        """Pages of the transfer under way when it last moved on."""
+        self._fetched_at = Milliseconds(0)
+        """Bytes of the transfer under way, and when there came more."""
 
     @property
     def is_whole(self) -> bool:
@@ -96,7 +97,7 @@ class StateRepair:
         self._ordering.is_halted = True
         if self._ordering.is_executing:
             return
-        self._seen_at, self._fetched = now, 0
+        self._fetched, self._fetched_at = 0, now
         self._transfer = Transfer(self._group, self._me, self._local, self._target())
         self._transfer.start(out, now)
 
@@ -109,12 +110,12 @@ class StateRepair:
         return self._checkpoints.attested() or self._checkpoints.stable
 
     def _wish(self, now: Milliseconds, transfer: Transfer) -> None:
-        """Peers hold the state of the last checkpoint executed since their start. After a restart of all there may be
-        none, and an idle group has to reach the next one."""
-        fetched = transfer.progress.pages_fetched
+        """Peers hold the state of the last checkpoint executed since their start. After a restart of all, also in the
+        middle of a transfer, there may be none, and an idle group has to reach the next one."""
+        fetched = transfer.progress.bytes_fetched
         if fetched != self._fetched:
-            self._fetched, self._seen_at = fetched, now
-        in_vain = now - self._seen_at >= 2 * PATIENCE_MS
+            self._fetched, self._fetched_at = fetched, now
+        in_vain = now - self._fetched_at >= 2 * PATIENCE_MS
         following = self._log.low_watermark + self._group.parameters.checkpoint_interval
         self._rejoin.wished_checkpoint = SequenceNumber(following) if in_vain else None
 
