@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 from typing import Any
 
@@ -56,7 +57,7 @@ class Members:
     """A group, the keys of its replicas, and as many devices as a test names."""
 
     group: Group
-    signers: tuple[Signer, ...]
+    signers: Mapping[int, Signer]
     verifier: Verifier
     _devices: dict[str, Signer] = field(default_factory=dict)
 
@@ -64,6 +65,10 @@ class Members:
         if name not in self._devices:
             self._devices[name] = _signer(self.verifier, f"device {name}")
         return self._devices[name]
+
+    def held_by(self, replicas: Iterable[int]) -> Members:
+        """The same group in the eyes of those who hold the keys of these replicas, and no others."""
+        return replace(self, signers={replica: self.signers[replica] for replica in sorted(set(replicas))})
 
     def device_name(self, key: PublicKey) -> str:
         return next((name for name, signer in self._devices.items() if signer.public_key == key), key.hex()[:4])
@@ -80,11 +85,11 @@ def make_group(
 ) -> Members:
     """`n` replicas with keys drawn from `seed`; `real` keys are Ed25519. `parameters`: fields of Parameters."""
     verifier: Verifier = Ed25519Verifier() if real else FastVerifier()
-    signers = tuple(_signer(verifier, f"replica {seed} {i}") for i in range(n))
+    signers = {i: _signer(verifier, f"replica {seed} {i}") for i in range(n)}
     group = Group(
         name=name,
         nonce=seed.to_bytes(8, "big"),
-        members=tuple(signer.public_key for signer in signers),
+        members=tuple(signer.public_key for signer in signers.values()),
         parameters=Parameters(**parameters),
         epoch=Epoch(epoch),
     )

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from adversary.behaviours.base import Behaviour, Means, Puppet
 from crypto.digest import digest_of
-from crypto.signing import Signer
-from pbft.core.effects import Effects, ReplyTo
-from pbft.core.group import Group
+from pbft.core.effects import Effects, Input, ReplyTo
 from pbft.core.messages import Answer, Events, OperationResult, Reply
-from pbft.core.types import ReplicaId
 from pbft.core.voting_rules import VotingRules
 
 
-class ReplyLie:
+class ReplyLie(Behaviour):
     """Signs false results, answers and events, each a valid statement of this replica."""
 
-    def __init__(self, group: Group, me: ReplicaId, signer: Signer) -> None:
+    def __init__(self, means: Means) -> None:
         # Statements for clients are no votes: fresh rules sign any of them.
-        self._rules = VotingRules(group, me, signer)
+        self._rules = VotingRules(means.group, means.me, means.craft.members.signers[means.me])
 
-    def rewrite(self, effects: Effects) -> Effects:
+    def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
         return replace(effects, reply=tuple(self._lie(item) for item in effects.reply))
 
     def _lie(self, item: ReplyTo) -> ReplyTo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Final
 
 from adversary.simulator.dice import Streams
 from adversary.simulator.scenario import (
@@ -24,7 +25,6 @@ from adversary.simulator.scenario import (
     Slow,
     SyncFails,
 )
-from adversary.simulator.strategies import LEADERS, OF_NEW_VIEWS, STRATEGIES
 
 GROUP_SIZES = (4, 4, 4, 4, 4, 4, 7, 7, 10)
 REAL_SIGNATURES_ONE_IN = 24
@@ -53,6 +53,39 @@ MESSAGE_TYPES = (
     "archive",
 )
 DAY_MS = 24 * 3600 * 1000
+
+STRATEGIES: Final = (
+    "silent",
+    "split_primary",
+    "accomplice",
+    "double_votes",
+    "reply_lie",
+    "fuzz",
+    "twin",
+    "hide_prepared",
+    "forged_view_change",
+    "false_new_view",
+    "withheld_new_view",
+    "view_storm",
+    "two_view_changes",
+    "slow_primary",
+    "censor",
+    "state_lie",
+    "false_amnesia",
+)
+"""Behaviours that are drawn. Adding one changes what every seed means."""
+LEADERS: Final = ("silent", "split_primary", "slow_primary", "censor", "false_new_view", "withheld_new_view")
+"""Those that need an office to be of use."""
+OF_NEW_VIEWS: Final = frozenset(
+    {
+        "hide_prepared",
+        "forged_view_change",
+        "false_new_view",
+        "withheld_new_view",
+        "two_view_changes",
+    }
+)
+"""Those that need views to change."""
 
 
 def draw(seed: int, replicas: int | None = None) -> Scenario:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adversary.simulator.behaving import Strategy
+from adversary.behaviours.base import Behaviour
 from adversary.simulator.broken import Broken
 from adversary.simulator.chores import Chores
 from adversary.simulator.clock import HostClock
@@ -64,7 +64,7 @@ class Host:
         signer: Signer,
         disk: Disk,
         clock: HostClock,
-        strategy: Strategy | None,
+        behaviour: Behaviour | None,
         service_us: int,
     ) -> None:
         self._around = around
@@ -73,7 +73,7 @@ class Host:
         self.signer = signer
         self.disk = disk
         self.clock = clock
-        self.strategy = strategy
+        self.behaviour = behaviour
         self.service_us = service_us
         self.replica: Replica
         self.mode = "down"
@@ -148,7 +148,7 @@ class Host:
 
     def answer(self, answer: StateAnswer) -> StateAnswer | None:
         """What it says of its state when a peer asks."""
-        return answer if self.strategy is None else self.strategy.answer(self, answer)
+        return answer if self.behaviour is None else self.behaviour.answer(self, answer)
 
     def _refuse(self, error: Exception) -> None:
         """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
@@ -351,10 +351,10 @@ class Host:
         self._around.checker.after_step(self)
 
     def _step(self, given: Input) -> Effects:
-        if self.strategy is None:
+        if self.behaviour is None:
             return self.replica.step(given)
-        given = self.strategy.hear(self, given)
-        return self.strategy.rewrite(self, given, self.replica.step(given))
+        given = self.behaviour.hear(self, given)
+        return self.behaviour.rewrite(self, given, self.replica.step(given))
 
     def _follow_transfer(self) -> None:
         is_transferring = self.replica.state_repair.is_transferring
@@ -368,7 +368,7 @@ class Host:
         self._is_transferring = is_transferring
 
     def say(self, to: ReplicaId, frame: bytes) -> None:
-        """For strategies: send something that the core knows nothing of."""
+        """For behaviours: send something that the core knows nothing of."""
         self._around.transmit(self, to, "said", frame)
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:

@@ -10,11 +10,12 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from adversary.behaviours.base import Behaviour, Means
+from adversary.behaviours.catalogue import TWIN, make_behaviour
 from adversary.craft import Craft
 from adversary.describe import Describe
 from adversary.keys import Members, make_group
 from adversary.simulator.broken import Broken
-from adversary.simulator.byzantine import make_strategy
 from adversary.simulator.clients import EquivocatingClient, SimulatedClient
 from adversary.simulator.clock import HostClock
 from adversary.simulator.dice import Streams, below
@@ -127,9 +128,7 @@ class Simulation:
 
     def _make_hosts(self, directory: Path) -> list[Host]:
         scenario = self.scenario
-        craft = Craft(self.members)
-        strategies = {liar.replica: liar.strategy for liar in scenario.liars}
-        twins = [ReplicaId(me) for me, strategy in strategies.items() if strategy == "twin"]
+        twins = [ReplicaId(liar.replica) for liar in scenario.liars if liar.strategy == TWIN]
         hosts = []
         for number, me in enumerate((*self.group.replicas, *twins)):
             signer = self.members.signers[me]
@@ -143,11 +142,18 @@ class Simulation:
                     signer=signer,
                     disk=Disk(directory / str(number), self.group, identity, scenario.retained_sequences),
                     clock=HostClock(drift),
-                    strategy=make_strategy(strategies.get(me, ""), craft, me, self.streams),
+                    behaviour=self._behaviour(me),
                     service_us=scenario.service_us,
                 )
             )
         return hosts
+
+    def _behaviour(self, me: ReplicaId) -> Behaviour | None:
+        """Those who lie hold each other's keys, and no others."""
+        liars = self.scenario.liars
+        wanted = [(liar.strategy, liar.options) for liar in liars if liar.replica == me]
+        craft = Craft(self.members.held_by(liar.replica for liar in liars))
+        return make_behaviour(wanted, Means(me=me, craft=craft, random=self.streams.random("strategy", me)))
 
     # -- the heap
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from adversary.simulator.strategies import STRATEGIES
+from adversary.behaviours.catalogue import BEHAVIOURS, TWIN
 from pbft.core.group import REPLICAS_MIN, Parameters
 
 FORMAT = 1
@@ -169,10 +169,11 @@ DAMAGES_OF_VOTES = frozenset({"lost_ledger", "torn_ledger", "flipped_ledger", "l
 
 
 class Liar(_Frozen, frozen=True):
-    """A replica that follows a strategy of `byzantine.STRATEGIES` from the start."""
+    """A replica that behaves so from the start: its behaviours add up. See `adversary.behaviours`."""
 
     replica: int
     strategy: str
+    options: dict[str, int | str] = {}
 
 
 class Scenario(_Frozen, frozen=True, kw_only=True):
@@ -272,8 +273,8 @@ def _problem_of_parts(scenario: Scenario) -> str | None:
     if len(set(scenario.core)) != len(scenario.core):
         return "core: names a replica twice"
     for liar in scenario.liars:
-        if liar.strategy not in STRATEGIES:
-            return f"liars: no strategy {liar.strategy!r}; there are {', '.join(STRATEGIES)}"
+        if liar.strategy not in BEHAVIOURS and liar.strategy != TWIN:
+            return f"liars: no strategy {liar.strategy!r}; there are {', '.join(sorted((*BEHAVIOURS, TWIN)))}"
     for fault in scenario.faults:
         if isinstance(fault, Damage) and fault.what not in DAMAGES:
             return f"faults: no damage {fault.what!r}; there are {', '.join(DAMAGES)}"

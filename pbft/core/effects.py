@@ -329,12 +329,11 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Two statements of one signer that no correct signer makes both, as received, to be kept."""
+    """Signed frames, as received, that together prove what no correct signer does; the earlier ones first."""
 
     code: str
     culprit: ReplicaId | PublicKey
-    first: bytes
-    second: bytes
+    statements: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

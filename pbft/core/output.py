@@ -57,8 +57,8 @@ class Output:
     def set_timer(self, timer: Timer, at: Milliseconds) -> None:
         self.timers.append(SetTimer(timer, at))
 
-    def accuse(self, code: str, culprit: ReplicaId | PublicKey, first: bytes, second: bytes) -> None:
-        self.evidence.append(Evidence(code=code, culprit=culprit, first=first, second=second))
+    def accuse(self, code: str, culprit: ReplicaId | PublicKey, *statements: bytes) -> None:
+        self.evidence.append(Evidence(code=code, culprit=culprit, statements=statements))
 
     def alarm(self, text: str) -> None:
         self.alarms.append(Alarm(text=text))

@@ -178,7 +178,7 @@ class ViewChanges:
             out.ignore(reason, signed.signer, bodies.NEW_VIEW)
             return
         if not proposes_what_it_must(new_view):
-            out.accuse("E7", signed.signer, signed.wire, b"")
+            out.accuse("E7", signed.signer, signed.wire)
             self.start(out, now, View(new_view.view + 1))
             return
         self._take_checkpoint(out, [change.message for change in new_view.view_changes])

@@ -1,4 +1,4 @@
-"""Proofs of misbehaviour, kept as received: one file each, canonical CBOR [code, culprit, first, second]."""
+"""Proofs of misbehaviour, kept as received: one file each, canonical CBOR [code, culprit, [statement, ...]]."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EvidenceStore:
 
     def add(self, evidence: Evidence) -> None:
         """Keep the pair; the same one again changes nothing. Raises StorageFailure."""
-        data = encode([evidence.code, evidence.culprit, evidence.first, evidence.second])
+        data = encode([evidence.code, evidence.culprit, list(evidence.statements)])
         if isinstance(evidence.culprit, int):
             is_replica, culprit = True, f"replica-{evidence.culprit}"
         else:

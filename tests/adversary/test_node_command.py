@@ -34,7 +34,7 @@ def test_what_must_be_given(capsys: pytest.CaptureFixture[str], directory: Path)
 
 def test_a_behaviour_that_is_none(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     last = usage_error(capsys, directory, "--replica", 0, "--behaviour", "honesty")
-    assert "invalid choice: 'honesty'" in last
+    assert "no behaviour 'honesty'" in last
     assert "reply_lie" in last
 
 

@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import pytest
 import trio
 
-from adversary.behaviours.base import Behaviour
-from adversary.behaviours.catalogue import BEHAVIOURS
-from adversary.node import ByzantineReplica
+from adversary.behaviours.base import Means
+from adversary.behaviours.replies import ReplyLie
+from adversary.craft import Craft
+from adversary.node import played
 from chatsvc.groupfile import GroupFile
 from crypto.digest import digest_of
 from crypto.signing import Ed25519Signer
 from pbft.core.codec import Opener
-from pbft.core.effects import EFFECT_FIELDS, Effects, Record, RecordKind, ReplyTo, Send
+from pbft.core.effects import EFFECT_FIELDS, Effects, Record, RecordKind, ReplyTo, Send, Timer, TimerExpired
 from pbft.core.frames import wire_of
 from pbft.core.messages import Answer, Events, OperationResult, Query, Reply, Status, ToClient
 from pbft.core.replica import Replica
-from pbft.core.types import ClientSequence, EventIndex, ReplicaId, SequenceNumber, SessionNumber, View
+from pbft.core.types import (
+    ClientSequence,
+    EventIndex,
+    Milliseconds,
+    Now,
+    ReplicaId,
+    SequenceNumber,
+    SessionNumber,
+    View,
+)
 from pbft.core.voting_rules import VotingRules
 from tests.harness.keys import make_group
 from tests.node.network import Customer, client, running
 
 LIAR = ReplicaId(3)
+NOW = Now(steady=Milliseconds(0), wall=Milliseconds(0))
 MEMBERS = make_group(4, real=True)
 DEVICE = MEMBERS.device("alice").public_key
 RULES = VotingRules(MEMBERS.group, LIAR, MEMBERS.signers[LIAR])
 OPENER = Opener(MEMBERS.group, MEMBERS.verifier)
 
 
-def liar() -> Behaviour:
-    return BEHAVIOURS["reply_lie"](MEMBERS.group, LIAR, MEMBERS.signers[LIAR])
+class Nobody:
+    """The lies need nothing of the replica that tells them."""
+
+    me = LIAR
+    replica: Replica
+
+    def now(self) -> Now:
+        return NOW
+
+    def say(self, to: ReplicaId, frame: bytes) -> None:
+        raise NotImplementedError
+
+    def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:
+        raise NotImplementedError
+
+
+def rewritten(effects: Effects) -> Effects:
+    means = Means(me=LIAR, craft=Craft(MEMBERS.held_by([LIAR])), random=Random(1))  # noqa: S311 - no secret
+    return ReplyLie(means).rewrite(Nobody(), TimerExpired(now=NOW, timer=Timer.STATUS), effects)
 
 
 def reply(*results: bytes) -> Reply:
@@ -64,7 +94,7 @@ def answer(result: bytes) -> Answer:
 
 def said(effects: Effects) -> list[ReplyTo]:
     """What the liar makes of it, each statement opened as a client would: with its signature checked."""
-    lied = liar().rewrite(effects)
+    lied = rewritten(effects)
     return [replace(item, message=OPENER.open_reply(item.message.wire)) for item in lied.reply]
 
 
@@ -100,16 +130,14 @@ def test_everything_but_its_replies_stays_as_it_is() -> None:
         send=(Send(to=(ReplicaId(1),), message=status),),
         reply=(ReplyTo(device=DEVICE, message=RULES.sign_answer(answer(b"x"))),),
     )
-    lied = liar().rewrite(honest)
+    lied = rewritten(honest)
     assert all(getattr(lied, name) == getattr(honest, name) for name in EFFECT_FIELDS if name != "reply")
     assert [item.device for item in lied.reply] == [DEVICE]
 
 
 async def test_in_a_group_only_its_clients_can_tell(group_file: GroupFile) -> None:
     """The same order and the same state everywhere, no evidence and no alarm; false words to clients."""
-
-    def make(replica: Replica, signer: Ed25519Signer) -> ByzantineReplica:
-        return ByzantineReplica(replica, BEHAVIOURS["reply_lie"](group_file.group, replica.me, signer))
+    make = played(group_file, [("reply_lie", {})])
 
     query = Query(query_id=1, minimum_sequence=SequenceNumber(0), query=b"log")
     async with running(group_file, range(4), {LIAR: make}), Customer.of(group_file, range(4)) as customer:

@@ -184,7 +184,7 @@ def test_a_new_primary_that_proposes_something_else_is_left_and_accused(lie: str
     cluster.deliver_all()
     for me in (2, 3):
         (evidence,) = cluster.nodes[ReplicaId(me)].evidence
-        assert (evidence.code, evidence.culprit, evidence.first) == ("E7", 1, wrong.wire)
+        assert (evidence.code, evidence.culprit, evidence.statements) == ("E7", 1, (wrong.wire,))
         log = cluster.replicas[ReplicaId(me)].log
         assert (log.view, log.in_view) == (2, False)
         assert {record.kind for record in cluster.nodes[ReplicaId(me)].ledger} == {RecordKind.VIEW_CHANGE}
@@ -201,7 +201,7 @@ def test_a_primary_that_sends_two_new_views_is_accused() -> None:
         cluster.inject(1, 2, new_view)
     cluster.deliver_all()
     (evidence,) = cluster.nodes[ReplicaId(2)].evidence
-    assert (evidence.code, evidence.culprit, evidence.first, evidence.second) == ("E7", 1, first.wire, second.wire)
+    assert (evidence.code, evidence.culprit, evidence.statements) == ("E7", 1, (first.wire, second.wire))
 
 
 def test_two_view_changes_for_one_view_are_evidence() -> None:
@@ -212,7 +212,7 @@ def test_two_view_changes_for_one_view_are_evidence() -> None:
         cluster.inject(3, 1, change)
     cluster.deliver_all()
     (evidence,) = cluster.nodes[ReplicaId(1)].evidence
-    assert (evidence.code, evidence.culprit, evidence.first, evidence.second) == ("E6", 3, first.wire, second.wire)
+    assert (evidence.code, evidence.culprit, evidence.statements) == ("E6", 3, (first.wire, second.wire))
 
 
 def test_a_primary_proposes_again_bodies_it_has_never_seen() -> None:

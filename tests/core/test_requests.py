@@ -54,7 +54,7 @@ def test_two_operations_under_one_name_are_kept_as_evidence() -> None:
     first, second = craft.request("a", 0, b"x"), craft.request("a", 0, b"y")
     hand(cluster, first, second)
     (evidence,) = cluster.nodes[BACKUP].evidence
-    assert (evidence.culprit, evidence.first, evidence.second) == (first.device, first.wire, second.wire)
+    assert (evidence.culprit, evidence.statements) == (first.device, (first.wire, second.wire))
 
 
 def test_two_operations_under_one_name_in_requests_that_begin_elsewhere_are_evidence_too() -> None:

@@ -20,7 +20,7 @@ from tests.node.network import signer_of
 
 def craft_of(file: GroupFile, group: Group | None = None) -> Craft:
     """Signs for everybody in the group, perhaps as if it were another group."""
-    signers: tuple[Signer, ...] = tuple(signer_of(file, replica) for replica in file.group.replicas)
+    signers: dict[int, Signer] = {replica: signer_of(file, replica) for replica in file.group.replicas}
     return Craft(Members(group=group or file.group, signers=signers, verifier=Ed25519Verifier()))
 
 

@@ -215,7 +215,7 @@ async def test_a_client_is_gone_after_what_it_said(group_file: GroupFile) -> Non
 
 
 def proof(number: int) -> Evidence:
-    return Evidence(code="E2", culprit=ReplicaId(1), first=b"one", second=b"two %d" % number)
+    return Evidence(code="E2", culprit=ReplicaId(1), statements=(b"one", b"two %d" % number))
 
 
 def test_evidence_is_kept_once_and_found_again(tmp_path: Path) -> None:

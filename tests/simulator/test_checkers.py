@@ -306,7 +306,7 @@ def two_answers(b: Bench) -> None:
 
 
 def a_false_accusation(b: Bench) -> None:
-    b.checker.on_evidence(b.zero, Evidence(code="E1", culprit=ReplicaId(1), first=b"", second=b""))
+    b.checker.on_evidence(b.zero, Evidence(code="E1", culprit=ReplicaId(1), statements=()))
 
 
 def a_false_blame_for_a_false_state(b: Bench) -> None:
@@ -316,7 +316,7 @@ def a_false_blame_for_a_false_state(b: Bench) -> None:
 def a_slandered_client(b: Bench) -> None:
     request = b.register("alice")
     b.checker.on_request(request.device, request.digest)
-    b.checker.on_evidence(b.zero, Evidence(code="CLIENT-EQUIVOCATION", culprit=request.device, first=b"", second=b""))
+    b.checker.on_evidence(b.zero, Evidence(code="CLIENT-EQUIVOCATION", culprit=request.device, statements=()))
 
 
 def a_client_that_accuses_the_honest(b: Bench) -> None:
@@ -431,7 +431,7 @@ def test_what_the_faulty_do_breaks_nothing(bench: Bench) -> None:
     bench.checker.on_send(bench.liar, bench.craft.view_change(3, 5))
     bench.checker.on_malformed(ReplicaId(3), MalformedMessage("trailing bytes"))
     bench.checker.on_send(bench.liar, bench.craft.prepare(3, 1, digest("never stored")))
-    bench.checker.on_evidence(bench.zero, Evidence(code="E2", culprit=ReplicaId(3), first=b"", second=b""))
+    bench.checker.on_evidence(bench.zero, Evidence(code="E2", culprit=ReplicaId(3), statements=()))
     bench.liar.timers.clear()
     bench.checker.after_step(bench.liar)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adversary.simulator.drawing import STRATEGIES
 from adversary.simulator.hands import CARRIED
 from adversary.simulator.run import Result, Simulation, simulate
 from adversary.simulator.scenario import (
@@ -26,7 +27,6 @@ from adversary.simulator.scenario import (
     Slow,
     SyncFails,
 )
-from adversary.simulator.strategies import STRATEGIES
 from pbft.core.effects import EFFECT_FIELDS
 from tests.simulator.scenarios import story
 

@@ -1,29 +1,24 @@
-"""Strategies against state transfer and against those who help the forgetful."""
+"""Against state transfer, and against those who help the forgetful."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from random import Random
-from typing import TYPE_CHECKING
 
-from adversary.simulator.behaving import Strategy
+from adversary.behaviours.base import Behaviour, Means, Puppet
 from crypto.digest import Digest
 from pbft.core.effects import Effects, Input
 from pbft.core.messages import Rejoining, Status
 from pbft.core.state_messages import BucketDigests, Listings, NotHeld, Pages, StateAnswer, StateContent, StateMeta
 from pbft.core.types import SequenceNumber, View
 
-if TYPE_CHECKING:
-    from adversary.simulator.host import Host
 
-
-class StateLie(Strategy):
+class StateLie(Behaviour):
     """Serves a false state: other rows, fewer, none, of another checkpoint, or nothing at all."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, means: Means) -> None:
+        self._random = means.random
 
-    def answer(self, _host: Host, answer: StateAnswer) -> StateAnswer | None:
+    def answer(self, _puppet: Puppet, answer: StateAnswer) -> StateAnswer | None:
         match self._random.randrange(6):
             case 0:
                 return None
@@ -58,15 +53,15 @@ class StateLie(Strategy):
                 return content
 
 
-class FalseAmnesia(Strategy):
+class FalseAmnesia(Behaviour):
     """Claims to have forgotten everything, whatever it is given."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, means: Means) -> None:
+        self._random = means.random
 
-    def rewrite(self, host: Host, _given: Input, effects: Effects) -> Effects:
-        log = host.replica.log
-        window = host.replica.group.parameters.window
+    def rewrite(self, puppet: Puppet, _given: Input, effects: Effects) -> Effects:
+        log = puppet.replica.log
+        window = puppet.replica.group.parameters.window
         claims = (
             Rejoining(checkpoint=None, view=None),
             Rejoining(checkpoint=SequenceNumber(log.low_watermark + 2 * window), view=None),

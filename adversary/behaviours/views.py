@@ -1,40 +1,31 @@
-"""Strategies against the change of views, and of primaries that are worse than dead."""
+"""Against the change of views."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from random import Random
-from typing import TYPE_CHECKING
 
-from adversary.craft import Craft
-from adversary.simulator.behaving import Strategy
+from adversary.behaviours.base import Behaviour, Means, Puppet
 from crypto.digest import Digest, digest_of
-from crypto.signing import PublicKey
 from pbft.core import bodies
-from pbft.core.effects import Effects, FromClient, FromPeer, Input, Received, Send
-from pbft.core.frames import NULL_BATCH, encode_signed, make_prepared_certificate, wire_of
-from pbft.core.messages import NewView, PreparedCertificate, Proposal, Signed, SignedRequest, ViewChange
-from pbft.core.types import ReplicaId, View
-
-if TYPE_CHECKING:
-    from adversary.simulator.host import Host
+from pbft.core.effects import Effects, Input, Send
+from pbft.core.frames import NULL_BATCH, encode_signed, make_prepared_certificate
+from pbft.core.messages import NewView, PreparedCertificate, Proposal, Signed, ViewChange
+from pbft.core.types import View
 
 STORM_PER_STEP = 0.2
-HEARD_OUT = 3
-"""Requests of a client that a censor still lets pass."""
 
 
-class ViewChangeLie(Strategy):
+class ViewChangeLie(Behaviour):
     """Sends other VIEW-CHANGEs than it should. `how`: with nothing prepared, with false proofs, or two of them."""
 
-    def __init__(self, craft: Craft, me: ReplicaId, random: Random, how: str) -> None:
-        self._craft = craft
-        self._me = me
-        self._random = random
+    def __init__(self, means: Means, how: str) -> None:
+        self._craft = means.craft
+        self._me = means.me
+        self._random = means.random
         self._how = how
 
-    def rewrite(self, _host: Host, _given: Input, effects: Effects) -> Effects:
+    def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
         return replace(effects, send=tuple(self._twisted(effects)))
 
     def _twisted(self, effects: Effects) -> Iterator[Send]:
@@ -76,35 +67,35 @@ class ViewChangeLie(Strategy):
         )
 
 
-class ViewStorm(Strategy):
+class ViewStorm(Behaviour):
     """Asks for ever higher views, and for far ones."""
 
-    def __init__(self, craft: Craft, me: ReplicaId, random: Random) -> None:
-        self._craft = craft
-        self._me = me
-        self._random = random
+    def __init__(self, means: Means) -> None:
+        self._craft = means.craft
+        self._me = means.me
+        self._random = means.random
         self._top = 0
 
-    def rewrite(self, host: Host, _given: Input, effects: Effects) -> Effects:
+    def rewrite(self, puppet: Puppet, _given: Input, effects: Effects) -> Effects:
         if self._random.random() >= STORM_PER_STEP:
             return effects
-        self._top = max(self._top, host.replica.log.view) + self._random.choice((1, 1, 1, 3, 1000))
-        stable = host.replica.checkpoints.stable
+        self._top = max(self._top, puppet.replica.log.view) + self._random.choice((1, 1, 1, 3, 1000))
+        stable = puppet.replica.checkpoints.stable
         change = self._craft.view_change(self._me, self._top, checkpoint=stable)
-        to = tuple(peer for peer in host.replica.group.others(self._me) if self._random.random() < 0.8)
+        to = tuple(peer for peer in puppet.replica.group.others(self._me) if self._random.random() < 0.8)
         return replace(effects, send=(*effects.send, Send(to=to, message=change)))
 
 
-class NewViewLie(Strategy):
+class NewViewLie(Behaviour):
     """As new primary, proposes again what it should not; says nothing; or says it to one backup too few."""
 
-    def __init__(self, craft: Craft, me: ReplicaId, random: Random, *, withhold: bool) -> None:
-        self._craft = craft
-        self._me = me
-        self._random = random
+    def __init__(self, means: Means, *, withhold: bool) -> None:
+        self._craft = means.craft
+        self._me = means.me
+        self._random = means.random
         self._withhold = withhold
 
-    def rewrite(self, _host: Host, _given: Input, effects: Effects) -> Effects:
+    def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
         return replace(effects, send=tuple(self._twisted(effects)))
 
     def _twisted(self, effects: Effects) -> Iterator[Send]:
@@ -137,47 +128,3 @@ class NewViewLie(Strategy):
         rest = tuple(peer for peer in item.to if peer not in deceived)
         if rest:
             yield Send(to=rest, message=item.message)
-
-
-class SlowPrimary(Strategy):
-    """Proposes late, but before anybody's timeout ends."""
-
-    def __init__(self, timeout_ms: int, random: Random) -> None:
-        self._hold_ms = timeout_ms * random.choice((3, 6, 8)) // 10
-
-    def rewrite(self, host: Host, _given: Input, effects: Effects) -> Effects:
-        send: list[Send] = []
-        for item in effects.send:
-            if isinstance(item.message, Proposal):
-                frame = wire_of(host.replica.group.epoch, item.message)
-                host.say_later(self._hold_ms, item.to, frame)
-            else:
-                send.append(item)
-        return replace(effects, send=tuple(send))
-
-
-class Censor(Strategy):
-    """Stops to hear some clients, whoever speaks for them, once they have an account."""
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self._victims: dict[PublicKey, bool] = {}
-        self._heard: dict[PublicKey, set[Digest]] = {}
-
-    def hear(self, _host: Host, given: Input) -> Input:
-        if not isinstance(given, Received):
-            return given
-        kept: tuple[FromPeer | FromClient, ...] = tuple(
-            item
-            for item in given.messages
-            if not (isinstance(item.message, SignedRequest) and self._is_ignored(item.message))
-        )
-        return replace(given, messages=kept)
-
-    def _is_ignored(self, request: SignedRequest) -> bool:
-        device = request.device
-        heard = self._heard.setdefault(device, set())
-        if request.digest in heard or len(heard) < HEARD_OUT:
-            heard.add(request.digest)
-            return False
-        return self._victims.setdefault(device, self._random.random() < 0.5)

@@ -1,0 +1,1 @@
+"""Named attacks: what they are, and what is expected of a group that suffers one."""

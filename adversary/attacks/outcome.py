@@ -1,0 +1,104 @@
+"""What came of an attack, in either world: verdict, proofs, and the moments that a report shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from adversary.attacks.model import Attack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Evidence that correct replicas, clients or forensics hold."""
+
+    code: str
+    culprit: int | str
+    """A replica, or a device's key in hexadecimal."""
+    held_by: tuple[str, ...]
+    """For people: `replica 2`, `client alice`, `forensics`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Something that happened: a message on its way, or what became of somebody. `at_ms` from the start of the run.
+
+    A message has `source` and `to`, the rest `source` alone. Places are `replica 2`, `client ann`.
+    """
+
+    at_ms: float
+    source: str
+    to: str = ""
+    what: str
+    """PRE-PREPARE, COMMIT, ...; or crashes, partition, proves, accepted, executes, breaks, ..."""
+    text: str = ""
+    view: int | None = None
+    sequence: int | None = None
+    digest: str = ""
+    """The first digits of what a message is about: equal ones vote for one thing."""
+    lie: bool = False
+    """Whether no correct replica would have sent it."""
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`safe`: no invariant of safety broke. `live`: every operation was accepted in the end, within the bound."""
+
+    attack: Attack
+    world: str
+    """`simulator` or `live`."""
+    seed: int
+    replicas: int
+    above_f: bool
+    faulty: tuple[int, ...]
+    safe: bool
+    live: bool
+    breaks: str = ""
+    """The invariant that broke, by its name."""
+    breaks_text: str = ""
+    proofs: tuple[Proof, ...] = ()
+    culprits: tuple[int, ...] = ()
+    """Replicas that evidence or forensics name."""
+    as_expected: bool
+    why_not: str = ""
+    """What differs from what was expected."""
+    figures: dict[str, int | float | str] = field(default_factory=dict)
+    """By name with the unit last: operations_accepted, view_changes, longest_gap_ms, ..."""
+    moments: tuple[Moment, ...] = ()
+    replay: str = ""
+    """The command that does the same again."""
+
+    def record(self) -> dict[str, Any]:
+        """For `--json`."""
+        expect = self.attack.above_f.expect if self.above_f and self.attack.above_f else self.attack.expect
+        return {
+            "name": self.attack.name,
+            "world": self.world,
+            "seed": self.seed,
+            "replicas": self.replicas,
+            "above_f": self.above_f,
+            "faulty": list(self.faulty),
+            "verdict": {
+                "safe": self.safe,
+                "live": self.live,
+                "evidence": [
+                    {"code": each.code, "culprit": each.culprit, "held_by": list(each.held_by)}
+                    for each in self.proofs
+                ],
+            },
+            "expected": {
+                "safe": not expect.breaks,
+                "live": expect.live,
+                "evidence": list(expect.evidence),
+                "breaks": list(expect.breaks),
+                "culprits": expect.culprits,
+            },
+            "as_expected": self.as_expected,
+            "why_not": self.why_not,
+            "breaks": self.breaks,
+            "breaks_text": self.breaks_text,
+            "culprits": list(self.culprits),
+            "figures": self.figures,
+            "replay": self.replay,
+        }
