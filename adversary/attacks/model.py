@@ -36,8 +36,8 @@ class Talk(_Frozen, frozen=True):
 class Expect(_Frozen, frozen=True, kw_only=True):
     """What a run must show to be as expected.
 
-    `evidence`: codes of which at least one must be held in the end against one of the faulty; empty asks for none, and
-    others may never be accused. `breaks`: invariants of which one must be reported broken; empty allows none.
+    `evidence`: codes of which at least one must be held in the end against one of the faulty; empty asks for none,
+    and others may never be accused. `breaks`: invariants of which one must be reported broken; empty allows none.
     `culprits`: how many of the faulty evidence and forensics must name.
     """
 
