@@ -202,6 +202,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     progress: bool = True
     rejoins: bool = False
     bound_ms: int = 60_000
+    wait_ms: int = 0
+    """How long anybody may wait for an operation, also while faults last. 0: as long as it takes."""
 
     @property
     def faulty(self) -> frozenset[int]:
