@@ -146,9 +146,9 @@ class Host:
         self.planted.add(what)
         self._around.checker.on_damage(self, what)
 
-    def answer(self, answer: StateAnswer) -> StateAnswer | None:
+    def answer(self, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
         """What it says of its state when a peer asks."""
-        return answer if self.behaviour is None else self.behaviour.answer(self, answer)
+        return answer if self.behaviour is None else self.behaviour.answer(self, to, answer)
 
     def _refuse(self, error: Exception) -> None:
         """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
