@@ -148,11 +148,11 @@ class Host:
         self.planted.add(what)
         self._around.checker.on_damage(self, what)
 
-    def answer(self, answer: StateAnswer) -> StateAnswer | None:
+    def answer(self, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
         """What it says of its state when a peer asks."""
         if self.behaviour is None:
             return answer
-        said = self.behaviour.answer(self, answer)
+        said = self.behaviour.answer(self, to, answer)
         self.lies += said != answer
         return said
 
