@@ -102,6 +102,10 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
+        self._committed: dict[tuple[int, int], Digest] = {}
+        """What correct replicas sent COMMITs for, by view and sequence number."""
+        self.later: Broken | None = None
+        """What broke and hurts nobody yet: told when the run is over, unless something worse comes of it."""
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -266,8 +270,17 @@ class Checker:
         vote = statement.message
         if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
             raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
+        if isinstance(vote, Commit):
+            self._one_prepared(host, vote)
         if isinstance(vote, Checkpoint) and self._vouchable.get(host.number, 0) < vote.sequence:
             raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
+
+    def _one_prepared(self, host: Host, vote: Commit) -> None:
+        """Whoever sends a COMMIT holds a prepared certificate."""
+        first = self._committed.setdefault((vote.view, vote.sequence), vote.batch_digest)
+        if first != vote.batch_digest and self.later is None:
+            text = f"{host.me} prepared another batch in view {vote.view} at {vote.sequence} than others"
+            self.later = Broken("one prepared", text)
 
     # -- execution
 
