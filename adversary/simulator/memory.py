@@ -8,7 +8,7 @@ from typing import Any, Final
 from pbft.core.evidence import CODES
 from pbft.core.exchange import SHARED_OF_DEVICES_MAX, SHARED_PER_CULPRIT_MAX
 from pbft.core.replica import Replica
-from pbft.core.witness import VIEWS_KEPT
+from pbft.core.witness import PLACES_PER_WINDOW, VIEWS_KEPT
 
 PARTS: Final = (
     "log",
@@ -53,7 +53,7 @@ def why_too_large(replica: Replica) -> str | None:
     }
     if any(len(slot.bodies) > BODIES_MAX for slot in replica.log.slots()):
         return f"a slot holds more than {BODIES_MAX} bodies"
-    if replica.witness.largest > 2 * window:
+    if replica.witness.largest > PLACES_PER_WINDOW * window:
         return f"the witness holds {replica.witness.largest} statements of one kind and signer"
     for name, size in _sizes(replica):
         bound = bounds.get(name, FLOOR)

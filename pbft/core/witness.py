@@ -37,6 +37,8 @@ ACCUSATIONS_MAX = 8
 """Of one code against one culprit: more proves nothing more."""
 ACCUSED_DEVICES_MAX = 256
 """Devices cost nothing to make, so they share a part."""
+PLACES_PER_WINDOW = 4
+"""Of each type and signer, in numbers of the window: two windows of two views."""
 VIEWS_KEPT = 2
 """VIEW-CHANGEs of each replica, and NEW-VIEWs, that are remembered: what was heard last, and before that."""
 
@@ -69,12 +71,12 @@ def hides(change: ViewChange, commit: Commit) -> bool:
 
 
 class Witness:
-    """Every method but `is_news` may accuse. Bounded: of each type and signer, two windows of places."""
+    """Every method but `is_news` may accuse. Bounded: so many places of each type and signer."""
 
     def __init__(self, group: Group, log: Log) -> None:
         self._group = group
         self._log = log
-        self._most = 2 * group.parameters.window
+        self._most = PLACES_PER_WINDOW * group.parameters.window
         self._said: dict[tuple[str, ReplicaId], dict[Place, Said]] = {}
         self._changes: dict[ReplicaId, dict[View, Signed[ViewChange]]] = {}
         self._new_views: dict[View, Signed[NewView]] = {}
@@ -85,6 +87,11 @@ class Witness:
     def largest(self) -> int:
         """The most places remembered of one type and signer."""
         return max(map(len, self._said.values()), default=0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something had to be forgotten early, or will be next."""
+        return self.largest >= self._most
 
     # -- accusing
 
