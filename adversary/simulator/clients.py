@@ -101,6 +101,8 @@ class SimulatedClient:
                 self.accepted += 1
                 self._seen = max(self._seen, outcome.sequence)
                 name = (self.device, int(SESSION), int(outcome.client_sequence))
+                if around.watch is not None:
+                    around.watch.accepted(around.now_us, self.address, int(outcome.sequence), outcome.result.hex())
                 around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
             else:
                 around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))

@@ -36,6 +36,7 @@ from adversary.simulator.network import REPLICA_ADDRESSES, Links
 from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.storage import Disk
+from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Timer
@@ -101,7 +102,9 @@ class Simulation:
         directory: Path,
         *,
         trace: Trace | None = None,
+        watch: Watch | None = None,
     ) -> None:
+        self.watch = watch
         self.scenario = scenario
         self._directory = f"{directory}/"
         parameters = tuple(sorted(scenario.parameters.items()))
@@ -323,7 +326,10 @@ class Simulation:
         for target in self.of_replica[to]:
             if not self._meet(host, target):
                 continue
-            for time in self.links.arrivals(self.now_us, host.number, target.number, kind):
+            times = self.links.arrivals(self.now_us, host.number, target.number, kind)
+            if not times and self.watch is not None:
+                self.watch.lost(self.now_us, kind, host.number, target.number, frame)
+            for time in times:
                 self._deliver(time, _Source(host.me, host.number, kind), target, frame)
 
     def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None:
@@ -380,6 +386,8 @@ class Simulation:
         """A line of the trace: part of the digest, and shown to whoever wants to see."""
         self._digest.update(b"%d %b %d %d " % (self.now_us, what.encode(), source, to))
         self._digest.update(frame)
+        if self.watch is not None:
+            self.watch.noted(self.now_us, what, source, to, frame)
         if self._trace is not None:
             self._trace(f"{self.now_us / 1000:10.3f} {what} {self._way(source, to)}{self._text(what, frame)}")
 
