@@ -102,6 +102,8 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
+        self.strangers: set[PublicKey] = set()
+        """Devices of people who do what they like: their frames need not open."""
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -125,7 +127,7 @@ class Checker:
         if what == "flipped_state":
             self._rotten.add(host.number)
             self._rotted.add(host.me)
-        elif what in {"lost_state", "lost_disk"}:
+        elif what in {"lost_state", "lost_disk", "forgetful_disk"}:
             self._lose_state(host)
 
     def _lose_state(self, host: Host) -> None:
@@ -191,7 +193,7 @@ class Checker:
             raise Broken("equal roots", f"{host.me}: {text}")
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
-        if isinstance(source, bytes) or source not in self._faulty:
+        if source not in self._faulty and source not in self.strangers:
             raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
 
     # -- steps
