@@ -36,7 +36,6 @@ _HAPPENS: Final = (
     (re.compile(r"^start$"), "starts"),
     (re.compile(r"^dies$"), "crashes"),
     (re.compile(r"^stopped: (?P<text>.*)"), "stops"),
-    (re.compile(r"^evidence (?P<text>.*)"), "proves"),
     (re.compile(r"^alarm: (?P<text>.*)"), "alarm"),
     (re.compile(r"^execute (?P<sequence>\d+): (?P<digest>[0-9a-f]+)"), "executes"),
     (re.compile(r"^install (?P<sequence>\d+): "), "installs a state"),
@@ -94,6 +93,12 @@ class Recorder:
     def lied(self, source: int, frame: bytes) -> None:
         if len(self._lies) < LIES_MAX:
             self._lies.add((source, frame))
+
+    def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
+        whom = f"device {culprit.hex()[:DIGITS]}" if isinstance(culprit, bytes) else f"replica {culprit}"
+        self._keep(
+            Moment(at_ms=at_us / 1000, source=self._place(source), what="proves", text=f"{code} against {whom}")
+        )
 
     def accepted(self, at_us: int, client: int, sequence: int, text: str) -> None:
         self._keep(
