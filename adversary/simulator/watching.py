@@ -20,8 +20,5 @@ class Watch(Protocol):
     def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
         """A replica found or was told proof against somebody."""
 
-    def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
-        """A replica found or was told proof against somebody."""
-
     def accepted(self, at_us: int, client: int, sequence: int, text: str) -> None:
         """A client saw its operation accepted."""
