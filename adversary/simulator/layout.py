@@ -47,6 +47,7 @@ class Layout:
             clock=HostClock(drift),
             behaviour=self._behaviour(number, me),
             service_us=scenario.service_us,
+            message_us=scenario.message_us,
         )
 
     def _behaviour(self, number: int, me: ReplicaId) -> Behaviour | None:
