@@ -38,14 +38,14 @@ def kind_of_stop(run: Simulation) -> str:
     core = _core(run)
     if core and all(run.checker.is_rotten(host) for host in core):
         return "lost, every copy is damaged"
+    if now.accepted == then.accepted and now.view >= then.view + LIVELOCK_VIEWS:
+        return "livelock"
     if all(client.is_idle for client in run.clients):
         return "laggards stuck"
     passed_by = run.patience.passed_by()
     if passed_by is not None:
         return f"censored, {passed_by} waits while others are served"
-    if now.accepted > then.accepted:
-        return "stall"
-    return "livelock" if now.view >= then.view + LIVELOCK_VIEWS else "halt"
+    return "stall" if now.accepted > then.accepted else "halt"
 
 
 def is_settled(run: Simulation) -> bool:
