@@ -29,7 +29,7 @@ from adversary.simulator.scenario import (
 )
 
 GROUP_SIZES: Final = (4,) * 15 + (7,)
-HEAL_MS: Final = (600, 1_200)
+HEAL_MS: Final = (500, 1_000)
 PARTS: Final = (1, 1, 2, 2, 3)
 """How many behaviours a replica has at once."""
 TIMED: Final = 0.25
@@ -250,11 +250,20 @@ def _route(random: Random, number: int, size: int, heal_ms: int) -> Fault:
     return Route(**_times(random, number, heal_ms), source=source, to=to, message_type=kind)
 
 
+BAD: Final[dict[str, Options]] = {
+    "": {},
+    "equivocate": {},
+    "query_of_death": {"each": 1},
+    "flood": {"times": 3},
+    "replay": {"times": 2},
+}
+
+
 def _clients(random: Random, heal_ms: int) -> Iterator[Client]:
     """Two people who are done soon; now and then one of them is of a bad kind."""
     number = 0
     for index, name in enumerate(("ann", "bob")):
-        kinds = ["register", "join" if index else "create", *random.choices(("post", "post", "read"), k=3)]
+        kinds = ["register", "join" if index else "create", *random.choices(("post", "post", "post", "read"), k=2)]
         times = [20, 60, *sorted(random.randint(100, heal_ms) for _ in kinds[2:])]
         actions = tuple(
             Action(id=number + place, at_ms=at, kind=kind, room="main", text=_text(name, kind, number + place))
@@ -262,8 +271,8 @@ def _clients(random: Random, heal_ms: int) -> Iterator[Client]:
         )
         number += len(actions)
         bad = index == 1 and random.random() < 0.15
-        behaviour = random.choice(("equivocate", "query_of_death", "flood", "replay")) if bad else ""
-        yield Client(name=name, actions=actions, behaviour=behaviour)
+        behaviour = random.choice(tuple(BAD)) if bad else ""
+        yield Client(name=name, actions=actions, behaviour=behaviour, options=BAD[behaviour])
 
 
 def _text(name: str, kind: str, number: int) -> str:
