@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -129,14 +130,10 @@ def run(
         return _usage(f"--replicas {replicas}: from {REPLICAS_MIN} to {REPLICAS_MAX}")
     try:
         attack = attack_named(name)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "replicas": replicas,
-            "live": live,
-            "keep": keep,
-            "record": report is not None,
-        }
-        outcome = _run((attack, above_f), **options)
+        wanted = report is not None
+        outcome = _run((attack, above_f), seed=seed, replicas=replicas, live=live, keep=keep, record=wanted)
+        if attack not in all_attacks():
+            outcome = replace(outcome, replay=outcome.replay.replace(f" {attack.name}", f" {name}", 1))
     except AttackError as error:
         return _usage(str(error))
     _tell(outcome, as_json=as_json, report=report)
