@@ -47,17 +47,19 @@ def heard(epoch: Epoch, given: Input) -> Iterable[bytes]:
 
 
 class Interject(Behaviour):
-    """Says one more frame in some of its steps. `rate`: in thousandths. `to`: to one of these; by default of all."""
+    """Says more in some of its steps. `rate`: in thousandths. `times`: so many frames. `to`: each to one of these; by
+    default of all."""
 
-    def __init__(self, means: Means, *, rate: int = 200, to: Sequence[int] = ()) -> None:
+    def __init__(self, means: Means, *, rate: int = 200, times: int = 1, to: Sequence[int] = ()) -> None:
         self._means = means
         self._random = means.random
         self._rate = rate
+        self._times = times
         self._to = tuple(ReplicaId(peer) for peer in to if peer != means.me) or means.group.others(means.me)
 
     def rewrite(self, puppet: Puppet, given: Input, effects: Effects) -> Effects:
         self.overhear(given, effects)
-        if self._random.random() * 1000 < self._rate:
+        for _ in range(self._times if self._random.random() * 1000 < self._rate else 0):
             frame = self.frame(puppet)
             if frame is not None:
                 puppet.say(self._random.choice(self._to), frame)
@@ -97,8 +99,10 @@ class CborBombs(Interject):
     `size`: bytes of the larger ones.
     """
 
-    def __init__(self, means: Means, *, rate: int = 200, to: Sequence[int] = (), size: int = 4096) -> None:
-        super().__init__(means, rate=rate, to=to)
+    def __init__(
+        self, means: Means, *, rate: int = 200, times: int = 1, to: Sequence[int] = (), size: int = 4096
+    ) -> None:
+        super().__init__(means, rate=rate, times=times, to=to)
         self._frames = bombs(size)
         self._last = b""
 
@@ -159,10 +163,11 @@ HEARD_MAX: Final = 256
 
 class Replay(Interject):
     """Says old frames of others and of itself again, as they are, and with their signatures moved to where they do
-    not belong: under another type, in another epoch, made for another group."""
+    not belong: under another type, in another epoch, made for another group. With a `rate` of 1000 and many `times`
+    it is a flood."""
 
-    def __init__(self, means: Means, *, rate: int = 300, to: Sequence[int] = ()) -> None:
-        super().__init__(means, rate=rate, to=to)
+    def __init__(self, means: Means, *, rate: int = 300, times: int = 1, to: Sequence[int] = ()) -> None:
+        super().__init__(means, rate=rate, times=times, to=to)
         self._heard: list[bytes] = []
         self._count = 0
 
