@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import re
+from functools import partial
 from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cyclopts import App
 
+from adversary.behaviours.catalogue import BEHAVIOURS, LAYOUTS
 from clients.main import COMMANDS, add_lazily
 from pbft.core.group import Parameters
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BEHAVIOURS_PAGE = (ROOT / "docs" / "behaviours.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
@@ -81,3 +85,17 @@ def test_the_application_can_be_composed() -> None:
     for point in entry_points(group=COMMANDS):
         point.load()(app, add_lazily)
     assert {"send", "init", "identity"} <= set(app)
+
+
+@pytest.mark.parametrize("name", sorted((*BEHAVIOURS, *LAYOUTS)))
+def test_every_behaviour_is_documented_with_its_options(name: str) -> None:
+    rows = [line for line in BEHAVIOURS_PAGE.splitlines() if f"`{name}`" in line]
+    assert rows, f"docs/behaviours.md does not name {name}"
+    made = (BEHAVIOURS | LAYOUTS)[name]
+    options = {
+        each.name
+        for each in signature(made).parameters.values()
+        if each.kind is Parameter.KEYWORD_ONLY and not (isinstance(made, partial) and each.name in made.keywords)
+    }
+    text = BEHAVIOURS_PAGE if name in LAYOUTS else rows[0]
+    assert not {option for option in options if f"`{option}`" not in text}
