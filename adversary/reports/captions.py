@@ -129,6 +129,8 @@ def _caption_of_lie(row: Row, chosen: Chosen, *, is_twofold: bool) -> tuple[str,
 def _caption_of_event(row: Row, *, has_lied: bool) -> tuple[str, str]:
     match row.what:
         case what if what == PROVES:
+            if not has_lied:
+                return "proof before", "Caught before, at another place"
             return "proof", "Caught: signatures that cannot both be honest"
         case what if what == EXECUTES:
             held = "Agreed all the same" if has_lied else "Agreed"

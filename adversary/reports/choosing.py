@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from adversary.attacks.outcome import Moment
@@ -64,7 +64,7 @@ class Chosen:
 
 def choose(moments: Sequence[Moment]) -> Chosen:
     """The story of a run. The same moments give the same story."""
-    ordered = sorted(moments, key=lambda moment: moment.at_ms)
+    ordered = _as_heard(sorted(moments, key=lambda moment: moment.at_ms))
     focus = _focus(ordered)
     ranked = list(_ranked(ordered, focus))
     rows = fold_senders(fold((rank, moment) for rank, moment in ranked if rank < OUT), frozenset({"REPLY"}))
@@ -86,6 +86,19 @@ def choose(moments: Sequence[Moment]) -> Chosen:
         letters=_letters(rows),
         contradiction=_contradiction(rows),
     )
+
+
+def _as_heard(moments: Sequence[Moment]) -> list[Moment]:
+    """What reaches somebody who does not run is lost."""
+    down: set[str] = set()
+    out = []
+    for moment in moments:
+        if not moment.to and moment.what in DOWN:
+            down.add(moment.source)
+        elif not moment.to and moment.what in UP:
+            down.discard(moment.source)
+        out.append(replace(moment, lost=True) if moment.to in down else moment)
+    return out
 
 
 # -- what it is about
@@ -204,7 +217,8 @@ class _Ranks:
         self._leaders: dict[int | None, str] = {}
         done = [moment.at_ms for moment in here if moment.what == EXECUTES]
         self._done_ms = max(done, default=float("inf")) + AFTERMATH_MS
-        accepted = [moment for moment in moments if moment.what == ACCEPTED]
+        begins = here[0].at_ms if here else focus.since_ms
+        accepted = [moment for moment in moments if moment.what == ACCEPTED and moment.at_ms >= begins]
         self._accepted = {id(moment) for moment in [*(m for m in here if m.what == ACCEPTED), *accepted[-1:]]}
         self._asked = _request_before(moments, here)
 

@@ -7,14 +7,16 @@ from typing import Final
 
 from adversary.attacks.outcome import Outcome
 from adversary.reports.captions import about, sentence, who
-from adversary.reports.choosing import ACCEPTED, BREAKS, EXECUTES, PROVES, Chosen
+from adversary.reports.choosing import ACCEPTED, BREAKS, CUT, EXECUTES, PROVES, WHOLE, Chosen
 from adversary.reports.folding import Row
 from adversary.reports.html import Child, Html, el
-from adversary.reports.layout import GUTTER, PEOPLE, Layout, Line, Span, lay_out
+from adversary.reports.layout import GUTTER, Layout, Line, Span, lay_out
 from adversary.reports.words import clock, pause
 
 TINTS: Final = 6
 HEAD_TOP: Final = 10
+NARROW: Final = 100.0
+"""A column that has no room for the word replica."""
 CHAR: Final = 7.1
 """Width of a character of a label: they are set in a face whose characters are all equally wide."""
 
@@ -70,8 +72,10 @@ class _Drawing:
         x, wide = self._layout.x[lane], min(self._layout.lane_width - 10, 118)
         is_faulty, is_person = lane in self._faulty, not lane.startswith("replica ")
         kind = "head faulty" if is_faulty else "head person" if is_person else "head"
-        name = "people" if lane == PEOPLE else lane.removeprefix("client ")
-        small = "faulty" if is_faulty else "in the chat" if is_person else "correct"
+        name = lane.removeprefix("client ")
+        if self._layout.lane_width < NARROW:
+            name = lane.removeprefix("replica ")
+        small = "faulty" if is_faulty else "client" if is_person else "correct"
         return el(
             "g",
             el("rect", x=x - wide / 2, y=HEAD_TOP, width=wide, height=44, rx=9),
@@ -186,13 +190,23 @@ class _Drawing:
 
     def _banner(self, line: Line) -> Html:
         row, wide = line.row, self._layout.width - GUTTER
-        text = row.text if row.what == BREAKS else f"{who(row.sources)}: {row.what} {row.text}".strip()
+        text = row.text if row.what == BREAKS else _of_all(row)
         return el(
             "g",
             el("rect", x=GUTTER - 4, y=line.y - 14, width=wide, height=26, rx=7),
             el("text", _cut(text, wide - 24), x=GUTTER + 10, y=line.y + 3.5),
             class_="banner breaks" if row.what == BREAKS else "banner",
         )
+
+
+def _of_all(row: Row) -> str:
+    match row.what:
+        case what if what == CUT:
+            return f"replicas {row.text}: nobody hears the other side"
+        case what if what == WHOLE:
+            return f"the network is whole again {row.text}".rstrip()
+        case _:
+            return f"{who(row.sources)}: {row.what} {row.text}".strip()
 
 
 def about_without_letter(row: Row, letters: dict[str, str]) -> str:

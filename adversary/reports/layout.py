@@ -12,6 +12,11 @@ from adversary.reports.folding import Row
 
 PEOPLE: Final = "people"
 PEOPLE_LANES_MAX: Final = 2
+LANES_WITH_PEOPLE_MAX: Final = 8
+WIDTH: Final = 950.0
+"""What a page of a desk shows without scrolling: columns share it, but none is narrower than its head."""
+LANE_MAX: Final = 148.0
+LANE_MIN: Final = 62.0
 GUTTER: Final = 78
 HEAD: Final = 84
 ROW: Final = 36
@@ -63,9 +68,9 @@ class Layout:
 def lay_out(chosen: Chosen, replicas: int) -> Layout:
     lanes = lanes_of(chosen.rows, replicas)
     people = [lane for lane in lanes if lane.startswith("client ")]
-    if len(people) > PEOPLE_LANES_MAX:
+    if len(people) > PEOPLE_LANES_MAX or (len(people) > 1 and len(lanes) > LANES_WITH_PEOPLE_MAX):
         lanes = (PEOPLE, *(lane for lane in lanes if not lane.startswith("client ")))
-    wide = 148.0 if len(lanes) <= 6 else 108.0 if len(lanes) <= 9 else 84.0
+    wide = max(LANE_MIN, min(LANE_MAX, (WIDTH - GUTTER) / max(1, len(lanes))))
     x = {lane: GUTTER + wide * (index + 0.5) for index, lane in enumerate(lanes)}
     lines, bottom = _lines(chosen)
     spans = tuple(_spans(lines, bottom))
