@@ -22,7 +22,7 @@ def write_report(outcome: Outcome, directory: Path) -> Path:
 
 
 def write_index(outcomes: Sequence[Outcome], directory: Path) -> Path:
-    """Writes the page over reports that `write_report` put into the same directory; gives its path. Raises OSError."""
+    """Writes the page over what `write_report` put into the same directory; gives its path. Raises OSError."""
     path = directory / INDEX_NAME
     write_whole(path, index_page(outcomes))
     return path

@@ -20,16 +20,21 @@ from adversary.reports.choosing import (
 from adversary.reports.folding import Row
 from adversary.reports.words import clock, listed
 
-NULL_WORDS: Final = {"": "", "null": "the empty batch"}
+PLURALS: Final = {"crashes": "crash", "stops": "stop", "pauses": "pause"}
 
 
 def about(row: Row, letters: dict[str, str]) -> str:
     """Place and batch, short: `7 A`."""
-    place = "" if row.sequence is None else f" {row.sequence}"
+    place = "" if row.sequence is None else f" {short(row.sequence)}"
     if row.what in VIEW_CHANGES and row.view is not None:
-        place = f" to view {row.view}"
+        place = f" to view {short(row.view)}"
     letter = letters.get(row.digest)
     return place + (f" {letter}" if letter else "")
+
+
+def short(value: int) -> str:
+    """A number that fits into a picture: what liars make up may have twenty digits."""
+    return str(value) if value < 10_000_000 else f"{value:.1e}"
 
 
 def who(places: Sequence[str]) -> str:
@@ -46,7 +51,9 @@ def sentence(row: Row, letters: dict[str, str]) -> str:
     if not row.is_message:
         return f"{when}: {subject} {_event(row, letters)}"
     place = "" if row.sequence is None else f" for place {row.sequence}"
-    view = "" if row.view is None else f" in view {row.view}" if row.what not in VIEW_CHANGES else f" to view {row.view}"
+    view = (
+        "" if row.view is None else f" in view {row.view}" if row.what not in VIEW_CHANGES else f" to view {row.view}"
+    )
     letter = f", {_thing(row)} {letters[row.digest]}" if row.digest in letters else ""
     verb = "send" if len(row.sources) > 1 else "sends"
     to = f" to {who(row.to)}" if row.to else ""
@@ -73,7 +80,7 @@ def _event(row: Row, letters: dict[str, str]) -> str:
         case "partition":
             return f"is cut: {row.text}"
         case "heals":
-            return f"is whole again {row.text}".rstrip()
+            return f"is whole again: {row.text}".removesuffix(": ")
         case _:
             return f"{row.what} {row.text}".rstrip()
 
@@ -103,7 +110,7 @@ def _caption(row: Row, chosen: Chosen, *, has_lied: bool, is_twofold: bool) -> t
     if row.what == "REQUEST":
         return "request", f"{who(row.sources)} asks for something"
     if row.what == "VIEW-CHANGE":
-        return f"view {row.view}", f"Replicas give their primary up and ask for view {row.view}"
+        return f"view {row.view}", f"Replicas give their primary up and ask for view {short(row.view or 0)}"
     if row.what == "NEW-VIEW":
         return f"new view {row.view}", f"{who(row.sources).capitalize()} takes over as primary of view {row.view}"
     if row.what == "PRE-PREPARE":
@@ -142,8 +149,9 @@ def _caption_of_event(row: Row, *, has_lied: bool) -> tuple[str, str]:
         case what if what == WHOLE:
             return "", ""
         case what if what in DOWN:
-            return "down", f"{who(row.sources).capitalize()} {row.what}"
+            verb = PLURALS.get(row.what, row.what) if len(row.sources) > 1 else row.what
+            return "down", f"{who(row.sources).capitalize()} {verb}"
         case what if what in UP:
-            return "up", f"{who(row.sources).capitalize()} is back"
+            return "up", f"{who(row.sources).capitalize()} {'are' if len(row.sources) > 1 else 'is'} back"
         case _:
             return f"fault {row.what}", f"{who(row.sources).capitalize()} {row.what}"

@@ -1,13 +1,13 @@
 """Which of thousands of moments tell the story: where the lies were told, what came of them, and who noticed.
 
-Everything is ranked: 0 is what the page is about, 9 is left out. What is left over is folded into rows, and if those are
-still too many, the least important ones go.
+Everything is ranked: 0 is what the page is about, 9 is left out. What is left over is folded into rows, and if those
+are still too many, the least important ones go.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -50,7 +50,7 @@ class Focus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """`left_out`: how many messages of each kind are not in the picture. Digests have letters in the order they appear."""
+    """`left_out`: how many messages of each kind are not in the picture. Digests have letters, as they appear."""
 
     focus: Focus
     rows: tuple[Row, ...]
@@ -62,8 +62,10 @@ class Chosen:
     """Rows in which one sender says different things of one place."""
 
 
-def choose(moments: Sequence[Moment]) -> Chosen:
-    """The story of a run. The same moments give the same story."""
+def choose(moments: Sequence[Moment], faulty: Collection[int] = ()) -> Chosen:
+    """The story of a run. The same moments give the same story. What the `faulty` hold as proof is of no interest."""
+    liars = {f"replica {number}" for number in faulty}
+    moments = [moment for moment in moments if moment.what != PROVES or moment.source not in liars]
     ordered = _as_heard(sorted(moments, key=lambda moment: moment.at_ms))
     focus = _focus(ordered)
     ranked = list(_ranked(ordered, focus))
@@ -108,6 +110,9 @@ def _focus(moments: Sequence[Moment]) -> Focus:
     lies = [moment for moment in moments if moment.lie and moment.to]
     told = _place_of_break(moments) or _place_of_lies(moments, lies)
     starts = [moment.at_ms for moment in lies] or [moment.at_ms for moment in _faults(moments)]
+    if not starts:
+        # Nothing was done that could be seen: it shows when somebody loses patience.
+        starts = [moment.at_ms for moment in moments if moment.what == "VIEW-CHANGE"]
     start_ms = starts[0] if starts else 0.0
     if told is None:
         told = _place_at(moments, start_ms)
@@ -138,17 +143,20 @@ def _place_of_break(moments: Sequence[Moment]) -> tuple[int | None, int] | None:
     # The break is noticed where somebody executes what others did not.
     done: dict[int, str] = {}
     for moment in moments:
-        if moment.what == EXECUTES and moment.sequence is not None and moment.at_ms <= broken.at_ms:
-            if done.setdefault(moment.sequence, moment.digest) != moment.digest:
-                return None, moment.sequence
+        if moment.what != EXECUTES or moment.sequence is None or moment.at_ms > broken.at_ms:
+            continue
+        if done.setdefault(moment.sequence, moment.digest) != moment.digest:
+            return None, moment.sequence
     return None
 
 
 def _place_of_lies(moments: Sequence[Moment], lies: Sequence[Moment]) -> tuple[int | None, int] | None:
-    """The place that was proven to be lied about; else where one sender said most different things; else the first."""
+    """The place that was proven to be lied about; else where one sender said different things; else the first."""
     proof = _first(moments, lambda moment: moment.what == PROVES)
     if proof is not None and proof.sequence is not None:
         return proof.view, proof.sequence
+    real = {moment.sequence for moment in moments if moment.what in ORDERING | {EXECUTES} and not moment.lie}
+    lies = [lie for lie in lies if lie.sequence in real]
     said: defaultdict[tuple[str, str, int | None, int], set[str]] = defaultdict(set)
     lied = {(lie.source, lie.what, lie.view, lie.sequence) for lie in lies}
     for moment in moments:
@@ -173,11 +181,14 @@ def _is_twofold(said: dict[tuple[str, str, int | None, int], set[str]], lie: Mom
 
 
 def _place_at(moments: Sequence[Moment], at_ms: float) -> tuple[int | None, int] | None:
-    """What was being ordered then."""
+    """What was ordered then; else what was ordered last."""
+    last = None
     for moment in moments:
-        if moment.what in {*ORDERING, EXECUTES} and moment.sequence is not None and moment.at_ms >= at_ms:
-            return moment.view, moment.sequence
-    return None
+        if moment.what in {*ORDERING, EXECUTES} and moment.sequence is not None:
+            last = moment.view, moment.sequence
+            if moment.at_ms >= at_ms:
+                break
+    return last
 
 
 def _faults(moments: Sequence[Moment]) -> list[Moment]:
@@ -215,8 +226,12 @@ class _Ranks:
         self._proofs: dict[str, float] = {}
         """When each was found first."""
         self._leaders: dict[int | None, str] = {}
-        done = [moment.at_ms for moment in here if moment.what == EXECUTES]
-        self._done_ms = max(done, default=float("inf")) + AFTERMATH_MS
+        self._said: dict[tuple[object, ...], float] = {}
+        self._digests: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        done = [moment.at_ms for moment in here if moment.what == EXECUTES] or [float("inf")]
+        self._done_ms = min(done) + AFTERMATH_MS
+        self._all_done_ms = max(done) + AFTERMATH_MS
+        self._first_view = min((moment.view for moment in here if moment.view is not None), default=0)
         begins = here[0].at_ms if here else focus.since_ms
         accepted = [moment for moment in moments if moment.what == ACCEPTED and moment.at_ms >= begins]
         self._accepted = {id(moment) for moment in [*(m for m in here if m.what == ACCEPTED), *accepted[-1:]]}
@@ -248,9 +263,10 @@ class _Ranks:
         return OUT
 
     def _of_lie(self, moment: Moment) -> int:
-        if moment.sequence == self._focus.sequence is not None:
-            return 0
         kind = (moment.source, moment.what)
+        if moment.sequence == self._focus.sequence is not None:
+            self._digests[kind].add(moment.digest)
+            return 0 if len(self._digests[kind]) <= LIES_OF_A_KIND else OUT
         if kind in self._lies_here or (kind not in self._lies and len(self._lies) >= LIES_MAX):
             return OUT
         self._lies[kind] += 1
@@ -261,15 +277,26 @@ class _Ranks:
         if moment.what in VIEW_CHANGES and moment.view in focus.next_views and moment.at_ms >= focus.since_ms:
             if moment.what == "NEW-VIEW" and self._leaders.setdefault(moment.view, moment.source) != moment.source:
                 return OUT  # passed on by others
-            return 2
+            return self._unless_again(moment, 2)
         if moment.what == "REQUEST":
-            return 3 if (moment.source, moment.text) == self._asked else OUT
+            asked = (moment.source, moment.text) == self._asked and moment.at_ms <= self._done_ms
+            return self._unless_again(moment, 3) if asked else OUT
         if moment.sequence == focus.sequence is not None:
             if moment.what in ORDERING:
-                return 2 if moment.at_ms <= self._done_ms else OUT
+                later = moment.view is not None and moment.view > self._first_view
+                is_of_interest = moment.at_ms <= (self._all_done_ms if later else self._done_ms)
+                return self._unless_again(moment, 2) if is_of_interest else OUT
             if moment.what == "REPLY":
-                return 5
-        return 4 if moment.what == "EVIDENCE" else OUT
+                return self._unless_again(moment, 5)
+        return self._unless_again(moment, 4) if moment.what == "EVIDENCE" else OUT
+
+    def _unless_again(self, moment: Moment, rank: int) -> int:
+        """What is sent once more, long after, says nothing new; if it is lost once more, still less."""
+        about = (moment.source, moment.what, moment.view, moment.sequence, moment.digest, moment.text)
+        first_ms = self._said.setdefault(about, moment.at_ms)
+        if moment.at_ms <= first_ms + FOLD_MS:
+            return rank
+        return OUT if moment.lost else 6
 
 
 def _request_before(moments: Sequence[Moment], here: Sequence[Moment]) -> tuple[str, str] | None:
@@ -277,7 +304,9 @@ def _request_before(moments: Sequence[Moment], here: Sequence[Moment]) -> tuple[
     proposed = _first(here, lambda moment: moment.what in ORDERING)
     if proposed is None:
         return None
-    asked = [m for m in moments if m.what == "REQUEST" and m.source.startswith("client ") and m.at_ms <= proposed.at_ms]
+    asked = [
+        m for m in moments if m.what == "REQUEST" and m.source.startswith("client ") and m.at_ms <= proposed.at_ms
+    ]
     return (asked[-1].source, asked[-1].text) if asked else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from adversary.attacks.outcome import Outcome
-from adversary.reports.captions import about, sentence, who
+from adversary.reports.captions import about, sentence, short, who
 from adversary.reports.choosing import ACCEPTED, BREAKS, CUT, EXECUTES, PROVES, WHOLE, Chosen
 from adversary.reports.folding import Row
 from adversary.reports.html import Child, Html, el
@@ -19,6 +20,9 @@ NARROW: Final = 100.0
 """A column that has no room for the word replica."""
 CHAR: Final = 7.1
 """Width of a character of a label: they are set in a face whose characters are all equally wide."""
+
+
+_CULPRIT: Final = re.compile(r"replica (\d+)\b")
 
 
 def tint(letter: str) -> str:
@@ -179,14 +183,21 @@ class _Drawing:
         match row.what:
             case what if what == EXECUTES:
                 letter = self._chosen.letters.get(row.digest, "")
-                yield [_box(x, line.y, f"{row.sequence}", letter) for x in known]
+                yield [_box(x, line.y, short(row.sequence or 0), letter) for x in known]
             case what if what == PROVES:
-                yield [_seal(x, line.y, row.text) for x in known]
+                yield [_seal(x, line.y, self._proof(row.text)) for x in known]
             case what if what == ACCEPTED:
                 yield [_tick(x, line.y, f"{row.sequence}" if row.sequence is not None else "") for x in known]
             case _:
                 text = f"{row.what} {row.text}".strip()
                 yield [_note(x, line.y, _cut(text, self._layout.lane_width + 40)) for x in known]
+
+    def _proof(self, text: str) -> str:
+        """The code, and against whom if there is room."""
+        code = text.split(" ", 1)[0][:12]
+        culprit = _CULPRIT.search(text)
+        has_room = self._layout.lane_width >= NARROW
+        return f"{code} vs {culprit[1]}" if culprit is not None and has_room else code
 
     def _banner(self, line: Line) -> Html:
         row, wide = line.row, self._layout.width - GUTTER
@@ -204,7 +215,7 @@ def _of_all(row: Row) -> str:
         case what if what == CUT:
             return f"replicas {row.text}: nobody hears the other side"
         case what if what == WHOLE:
-            return f"the network is whole again {row.text}".rstrip()
+            return f"the network is whole again: {row.text}".removesuffix(": ")
         case _:
             return f"{who(row.sources)}: {row.what} {row.text}".strip()
 
@@ -238,8 +249,7 @@ def _box(x: float, y: float, place: str, letter: str) -> Html:
     )
 
 
-def _seal(x: float, y: float, text: str) -> Html:
-    code = text.split(" ", 1)[0][:12]
+def _seal(x: float, y: float, code: str) -> Html:
     wide = 36 + len(code) * CHAR
     return el(
         "g",

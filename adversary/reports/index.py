@@ -72,7 +72,10 @@ def _family(family: str, outcomes: Sequence[Outcome]) -> Html:
             "div",
             el(
                 "table",
-                el("thead", el("tr", [el("th", name, scope="col") for name in ("#", "Attack", "Faulty", "Ended", "Proof")])),
+                el(
+                    "thead",
+                    el("tr", [el("th", name, scope="col") for name in ("#", "Attack", "Faulty", "Ended", "Proof")]),
+                ),
                 el("tbody", [_row(outcome) for outcome in outcomes]),
             ),
             class_="scroll",
@@ -90,7 +93,12 @@ def _row(outcome: Outcome) -> Html:
     return el(
         "tr",
         el("td", outcome.attack.number or ""),
-        el("td", el("a", outcome.attack.title, href=report_name(outcome)), " ", el("span", outcome.world, class_="quiet")),
+        el(
+            "td",
+            el("a", outcome.attack.title, href=report_name(outcome)),
+            " ",
+            el("span", outcome.world, class_="quiet"),
+        ),
         el("td", f"{len(outcome.faulty)} of {outcome.replicas}", el("span", f" f = {f}", class_="quiet")),
         el("td", el("span", _ended(outcome), class_=f"pill {_kind(outcome)}"), why),
         el("td", codes or "\N{EN DASH}"),

@@ -1,9 +1,12 @@
-"""The page of one outcome: what was tried, how it ended, what happened in between, who is proven guilty, and how to do it again."""
+"""The page of one outcome: what was tried, how it ended, what happened, who is proven guilty, how to do it again."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
+from adversary.attacks.judging import OF_LIVENESS
 from adversary.attacks.model import Expect
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.reports.captions import captioned, sentence
@@ -12,12 +15,18 @@ from adversary.reports.diagram import diagram, tint
 from adversary.reports.document import document
 from adversary.reports.html import Child, Html, el
 from adversary.reports.words import LIVE, SAFE, SHORT, WORLDS, broken, explained, figure, listed
+from adversary.simulator.scenario import Damage, Partition, Route
 from pbft.core.group import REPLICAS_MIN
+
+SEEN_MAX: Final = 300
+TOO_MANY: Final = (
+    "More replicas were faulty than any group of this size can bear, and the break was noticed and reported."
+)
 
 
 def page(outcome: Outcome) -> Html:
     """The whole page. The same outcome gives the same bytes."""
-    chosen = choose(outcome.moments)
+    chosen = choose(outcome.moments, outcome.faulty)
     return document(
         f"{outcome.attack.title} \N{EN DASH} Quorate",
         [
@@ -68,12 +77,15 @@ def _verdict(outcome: Outcome) -> Html:
     if not outcome.as_expected:
         kind, said = "bad", "Not as expected"
         more = outcome.why_not or "The run differs from what this attack should show."
+    elif outcome.breaks:
+        kind, said, more = "warned", "The group broke, as it must", TOO_MANY
+        if outcome.breaks in OF_LIVENESS:
+            said = (
+                "People waited in vain, as they must" if not outcome.live else "People waited too long, as they must"
+            )
     elif held:
         kind, said = "good", "The group held"
         more = "As expected: the faulty did their worst, and the chat went on, safe and whole."
-    elif expect.breaks and outcome.breaks:
-        kind, said = "warned", "The group broke, as it must"
-        more = "More replicas were faulty than any group of this size can bear, and the break was noticed and reported."
     else:
         kind, said = "warned", "As expected"
         more = "The run ended as this attack should."
@@ -88,10 +100,14 @@ def _verdict(outcome: Outcome) -> Html:
 
 
 def _tiles(outcome: Outcome, expect: Expect) -> Iterator[Html]:
-    safe_expected = "broken on purpose" if expect.breaks else "safe"
-    yield _tile("Safe", outcome.safe, "yes" if outcome.safe else "no", SAFE[outcome.safe], safe_expected)
-    live_expected = "live" if expect.live else "not live"
-    yield _tile("Live", outcome.live, "yes" if outcome.live else "no", LIVE[outcome.live], live_expected)
+    kinds = {each.partition(":")[0] for each in expect.breaks}
+    is_halt = "progress" in kinds
+    yield _tile("Safe", outcome.safe, _yes(outcome.safe), SAFE[outcome.safe], "no" if kinds - OF_LIVENESS else "yes")
+    if outcome.safe:
+        live_expected = "no" if is_halt or not expect.live else "yes"
+        yield _tile("Live", outcome.live, _yes(outcome.live), LIVE[outcome.live], live_expected)
+    else:
+        yield _tile("Live", True, "not asked", "The run ended with the break.", "nothing")  # noqa: FBT003
     codes = sorted({proof.code for proof in outcome.proofs})
     wanted = _one_of(expect.evidence) if expect.evidence else "none needed"
     is_proven = not expect.evidence or bool(set(codes) & set(expect.evidence))
@@ -102,16 +118,24 @@ def _tiles(outcome: Outcome, expect: Expect) -> Iterator[Html]:
     )
     yield _tile("Evidence", is_proven, ", ".join(codes) or "none", told, wanted)
     if outcome.breaks or expect.breaks:
-        wanted = _one_of(expect.breaks) if expect.breaks else "none"
-        rule = f"What should hold: {broken(outcome.breaks)}." if outcome.breaks else "Nothing broke."
-        yield _tile("Break", outcome.breaks in expect.breaks, outcome.breaks or "none", rule, wanted)
+        said = f"{outcome.breaks}: {outcome.breaks_text}"
+        rule: Child = "Nothing broke."
+        if outcome.breaks:
+            seen = el("span", "Seen: ", outcome.breaks_text[:SEEN_MAX], class_="quiet")
+            rule = [f"What should hold: {broken(outcome.breaks)}. ", seen]
+        is_expected = any(said.startswith(each) for each in expect.breaks)
+        yield _tile("Break", is_expected, outcome.breaks or "none", rule, _one_of(expect.breaks) or "none")
 
 
 def _one_of(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+    return " or ".join(names)
 
 
-def _tile(name: str, is_good: bool, value: str, text: str, expected: str) -> Html:  # noqa: FBT001 - which of two
+def _yes(is_so: bool) -> str:  # noqa: FBT001 - a word for it
+    return "yes" if is_so else "no"
+
+
+def _tile(name: str, is_good: bool, value: str, text: Child, expected: str) -> Html:  # noqa: FBT001 - which of two
     return el(
         "div",
         el("p", name, class_="tile-name"),
@@ -133,10 +157,8 @@ def _culprits(outcome: Outcome) -> str:
 
 def _cast(outcome: Outcome) -> Html:
     f, faulty = faulty_max(outcome.replicas), len(outcome.faulty)
-    if faulty > f:
-        said = f"{faulty} of {outcome.replicas} are faulty. A group of {outcome.replicas} bears {f}: nothing is promised."
-    else:
-        said = f"{faulty} of {outcome.replicas} are faulty. A group of {outcome.replicas} bears {f}."
+    said = f"{faulty} of {outcome.replicas} are faulty. A group of {outcome.replicas} bears {f}"
+    said += ": nothing is promised." if faulty > f else "."
     roles = _roles(outcome)
     return el(
         "section",
@@ -161,11 +183,22 @@ def _cast(outcome: Outcome) -> Html:
 
 def _roles(outcome: Outcome) -> dict[int, list[str]]:
     attack = outcome.attack
-    cast = attack.above_f.cast if outcome.above_f and attack.above_f and attack.above_f.cast else attack.cast
+    plan = attack.above_f if outcome.above_f and attack.above_f is not None else attack
     roles: dict[int, list[str]] = {}
-    for liar in cast:
+    for liar in plan.cast:
         roles.setdefault(liar.replica, []).append(liar.strategy.replace("_", " "))
+    for fault in plan.happens:
+        if not isinstance(fault, Partition | Route):
+            said = roles.setdefault(fault.replica, [])
+            name = fault.what.replace("_", " ") if isinstance(fault, Damage) else _spoken(type(fault).__name__)
+            if name not in said:
+                said.append(name)
     return roles
+
+
+def _spoken(name: str) -> str:
+    """`DiskFull`: disk full."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 # -- picture
@@ -264,7 +297,9 @@ def _proofs(outcome: Outcome) -> Html:
         ]
     named = sorted(set(outcome.culprits))
     said = (
-        f"Named in the end: {listed([f'replica {each}' for each in named])}." if named else "Named in the end: nobody."
+        f"Named in the end: {listed([f'replica {each}' for each in named])}."
+        if named
+        else "Named in the end: nobody."
     )
     return el("section", el("h2", "The chain of proof"), items, el("p", said, class_="named"))
 

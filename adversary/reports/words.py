@@ -25,7 +25,7 @@ _VOTES = (
 EVIDENCE: Final[dict[str, Explained]] = {
     "E1": Explained(
         "Two proposals for one place",
-        "Two PRE-PREPAREs for the same view and sequence number, naming different batches, both signed by the primary.",
+        "Two PRE-PREPAREs for the same view and sequence number, with different batches, both signed by the primary.",
         "The primary chooses what comes next, once for each place. " + _VOTES,
     ),
     "E2": Explained(
@@ -54,7 +54,7 @@ EVIDENCE: Final[dict[str, Explained]] = {
     "E6": Explained(
         "Two stories about one view change",
         "Two different VIEW-CHANGEs for the same view, both signed by one replica.",
-        "A correct replica writes its VIEW-CHANGE down and sends those same bytes for as long as it asks for the view.",
+        "A correct replica writes its VIEW-CHANGE down and sends those bytes for as long as it asks for the view.",
     ),
     "E7": Explained(
         "A view change that is false in itself",
@@ -71,7 +71,7 @@ EVIDENCE: Final[dict[str, Explained]] = {
         "An answer that the group denies",
         "A signed REPLY, and f + 1 equal REPLYs of others to the same request, or a commit certificate, that say "
         "something else.",
-        "Among f + 1 replicas at least one is correct, and what a request gives is the same at every correct replica.",
+        "Among f + 1 replicas at least one is correct, and a request has the same result at every correct replica.",
     ),
     "CLIENT-EQUIVOCATION": Explained(
         "Two requests under one name",
@@ -123,7 +123,15 @@ def broken(invariant: str) -> str:
     return INVARIANTS.get(invariant, invariant)
 
 
-_UNITS: Final = {"ms": "ms", "s": "s", "us": "µs", "bytes": "bytes", "kib": "KiB", "mib": "MiB", "per_s": "per second"}
+_UNITS: Final = {
+    "ms": "ms",
+    "s": "s",
+    "us": "µs",
+    "bytes": "bytes",
+    "kib": "KiB",
+    "mib": "MiB",
+    "per_s": "per second",
+}
 
 
 def figure(name: str, value: float | str) -> tuple[str, str]:
@@ -146,7 +154,9 @@ def _grouped(value: float | str) -> str:
 
 def clock(at_ms: float) -> str:
     """A time of the run."""
-    return f"{at_ms:,.1f} ms" if at_ms < 60_000 else _minutes(at_ms)
+    if at_ms < 10_000:
+        return f"{at_ms:,.1f} ms"
+    return f"{at_ms / 1_000:.3f} s" if at_ms < 60_000 else _minutes(at_ms)
 
 
 def pause(ms: float) -> str:
