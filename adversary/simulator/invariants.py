@@ -102,6 +102,8 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
+        self.strangers: set[PublicKey] = set()
+        """Devices of people who do what they like: their frames need not open."""
         self._committed: dict[tuple[int, int], Digest] = {}
         """What correct replicas sent COMMITs for, by view and sequence number."""
         self._unproven: dict[Place, tuple[Name, bytes]] = {}
@@ -131,7 +133,7 @@ class Checker:
         if what == "flipped_state":
             self._rotten.add(host.number)
             self._rotted.add(host.me)
-        elif what in {"lost_state", "lost_disk"}:
+        elif what in {"lost_state", "lost_disk", "forgetful_disk"}:
             self._lose_state(host)
 
     def _lose_state(self, host: Host) -> None:
@@ -203,7 +205,7 @@ class Checker:
         self.later = self.later or broken
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
-        if isinstance(source, bytes) or source not in self._faulty:
+        if source not in self._faulty and source not in self.strangers:
             raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
 
     # -- steps
