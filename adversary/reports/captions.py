@@ -18,7 +18,7 @@ from adversary.reports.choosing import (
     Chosen,
 )
 from adversary.reports.folding import Row
-from adversary.reports.words import clock, listed
+from adversary.reports.words import clock, happening, listed
 
 PLURALS: Final = {"crashes": "crash", "stops": "stop", "pauses": "pause"}
 
@@ -42,7 +42,7 @@ def who(places: Sequence[str]) -> str:
     replicas = [place.removeprefix("replica ") for place in places if place.startswith("replica ")]
     others = [place.removeprefix("client ") for place in places if not place.startswith("replica ")]
     said = [] if not replicas else [f"replica{'s' * (len(replicas) > 1)} {listed(replicas)}"]
-    return listed([*others, *said])
+    return listed([other for other in (*others, *said) if other]) or "the network"
 
 
 def sentence(row: Row, letters: dict[str, str]) -> str:
@@ -82,7 +82,7 @@ def _event(row: Row, letters: dict[str, str]) -> str:
         case "heals":
             return f"is whole again: {row.text}".removesuffix(": ")
         case _:
-            return f"{row.what} {row.text}".rstrip()
+            return f"{happening(row.what)} {row.text}".rstrip()
 
 
 def captioned(chosen: Chosen) -> Iterator[tuple[str, Row]]:
@@ -103,7 +103,7 @@ def _caption(row: Row, chosen: Chosen, *, has_lied: bool, is_twofold: bool) -> t
     """The kind of heading that fits, and its words."""
     if row.what == BREAKS:
         return "break", "The break: what must never happen did"
-    if row.lie:
+    if row.lie or is_twofold:
         return _caption_of_lie(row, chosen, is_twofold=is_twofold)
     if not row.is_message:
         return _caption_of_event(row, has_lied=has_lied)
@@ -154,4 +154,4 @@ def _caption_of_event(row: Row, *, has_lied: bool) -> tuple[str, str]:
         case what if what in UP:
             return "up", f"{who(row.sources).capitalize()} {'are' if len(row.sources) > 1 else 'is'} back"
         case _:
-            return f"fault {row.what}", f"{who(row.sources).capitalize()} {row.what}"
+            return f"fault {row.what}", f"{who(row.sources).capitalize()}: {happening(row.what)}"

@@ -30,8 +30,9 @@ AFTERMATH_MS: Final = 300.0
 BREAKS, PROVES, EXECUTES, ACCEPTED = "breaks", "proves", "executes", "accepted"
 ORDERING: Final = frozenset({"PRE-PREPARE", "PREPARE", "COMMIT", "COMMIT-CERTIFICATE"})
 VIEW_CHANGES: Final = frozenset({"VIEW-CHANGE", "NEW-VIEW"})
-DOWN: Final = frozenset({"crashes", "stops", "pauses", "power loss", "gone", "seized"})
-UP: Final = frozenset({"starts", "restarts", "resumes"})
+ENDS: Final = frozenset({"crashes", "stops"})
+DOWN: Final = ENDS | {"pauses"}
+UP: Final = frozenset({"starts", "resumes"})
 CUT, WHOLE = "partition", "heals"
 
 OUT: Final = 9
@@ -64,7 +65,7 @@ class Chosen:
 
 def choose(moments: Sequence[Moment], faulty: Collection[int] = ()) -> Chosen:
     """The story of a run. The same moments give the same story. What the `faulty` hold as proof is of no interest."""
-    liars = {f"replica {number}" for number in faulty}
+    liars = {f"replica {number}{copy}" for number in faulty for copy in ("", " (copy)")}
     moments = [moment for moment in moments if moment.what != PROVES or moment.source not in liars]
     ordered = _as_heard(sorted(moments, key=lambda moment: moment.at_ms))
     focus = _focus(ordered)
@@ -91,11 +92,11 @@ def choose(moments: Sequence[Moment], faulty: Collection[int] = ()) -> Chosen:
 
 
 def _as_heard(moments: Sequence[Moment]) -> list[Moment]:
-    """What reaches somebody who does not run is lost."""
+    """What reaches somebody who does not run is lost; whoever pauses hears it later."""
     down: set[str] = set()
     out = []
     for moment in moments:
-        if not moment.to and moment.what in DOWN:
+        if not moment.to and moment.what in ENDS:
             down.add(moment.source)
         elif not moment.to and moment.what in UP:
             down.discard(moment.source)
@@ -351,6 +352,7 @@ def _contradiction(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def lanes_of(rows: Sequence[Row], replicas: int) -> tuple[str, ...]:
-    """People who appear, and all replicas."""
-    people = {place for row in rows for place in (*row.sources, *row.to, *row.lost_to) if place.startswith("client ")}
-    return (*sorted(people, key=place_key), *(f"replica {number}" for number in range(replicas)))
+    """All replicas, and whoever else appears: people, and twins of replicas."""
+    seen = {place for row in rows for place in (*row.sources, *row.to, *row.lost_to)}
+    seen = {place for place in seen if place_key(place)[0] < 2}
+    return tuple(sorted(seen | {f"replica {number}" for number in range(replicas)}, key=place_key))

@@ -12,7 +12,7 @@ from adversary.reports.choosing import ACCEPTED, BREAKS, CUT, EXECUTES, PROVES, 
 from adversary.reports.folding import Row
 from adversary.reports.html import Child, Html, el
 from adversary.reports.layout import GUTTER, Layout, Line, Span, lay_out
-from adversary.reports.words import clock, pause
+from adversary.reports.words import clock, happening, pause
 
 TINTS: Final = 6
 HEAD_TOP: Final = 10
@@ -50,7 +50,7 @@ class _Drawing:
         self._outcome = outcome
         self._chosen = chosen
         self._layout = layout
-        self._faulty = {f"replica {number}" for number in outcome.faulty}
+        self._faulty = {f"replica {number}{copy}" for number in outcome.faulty for copy in ("", " (copy)")}
 
     def everything(self) -> Iterator[Child]:
         yield el("title", f"What happened, {len(self._chosen.rows)} steps", id="diagram-title")
@@ -189,7 +189,7 @@ class _Drawing:
             case what if what == ACCEPTED:
                 yield [_tick(x, line.y, f"{row.sequence}" if row.sequence is not None else "") for x in known]
             case _:
-                text = f"{row.what} {row.text}".strip()
+                text = f"{happening(row.what)} {row.text}".strip()
                 yield [_note(x, line.y, _cut(text, self._layout.lane_width + 40)) for x in known]
 
     def _proof(self, text: str) -> str:
@@ -217,7 +217,7 @@ def _of_all(row: Row) -> str:
         case what if what == WHOLE:
             return f"the network is whole again: {row.text}".removesuffix(": ")
         case _:
-            return f"{who(row.sources)}: {row.what} {row.text}".strip()
+            return f"{who(row.sources)}: {happening(row.what)} {row.text}".strip()
 
 
 def about_without_letter(row: Row, letters: dict[str, str]) -> str:

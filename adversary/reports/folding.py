@@ -49,12 +49,13 @@ class Row:
 
 
 def place_key(place: str) -> tuple[int, int, str]:
-    """People first, then replicas by number, then anything else."""
+    """People first, then replicas by number, a twin (`replica 2 (copy)`) behind the first, then anything else."""
     kind, _, name = place.partition(" ")
     if kind == "client":
         return (0, 0, name)
-    if kind == "replica" and name.isdecimal():
-        return (1, int(name), "")
+    number, _, copy = name.partition(" ")
+    if kind == "replica" and number.isdecimal():
+        return (1, int(number), copy)
     return (2, 0, place)
 
 

@@ -114,6 +114,25 @@ LIVE: Final = {
 }
 
 
+_HAPPENINGS: Final[dict[str, str]] = {
+    "clockstep": "clock jumps",
+    "clockstep ends": "clock is right again",
+    "diskfull": "disk is full",
+    "diskfull ends": "disk has room again",
+    "syncfails": "fsync fails",
+    "syncfails ends": "fsync works again",
+    "slow": "gets slow",
+    "slow ends": "is fast again",
+    "route": "a link loses messages",
+    "route ends": "the link is sound again",
+}
+
+
+def happening(what: str) -> str:
+    """What becomes of somebody, in words."""
+    return _HAPPENINGS.get(what, what)
+
+
 def explained(code: str) -> Explained:
     return EVIDENCE.get(code, UNKNOWN)
 
