@@ -8,7 +8,17 @@ from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
-from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
+from pbft.client.quorums import (
+    Accepted,
+    Answered,
+    ClientCore,
+    Outcome,
+    QueryId,
+    QueryOutcome,
+    Rejected,
+    Settings,
+    Ticket,
+)
 from pbft.core.messages import SignedRequest
 from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
 
@@ -83,6 +93,12 @@ class SimulatedClient:
             self._core.on_heard(self._now(), [message])
             self._flush()
 
+    def on_outcome(self, ticket: Ticket, outcome: Outcome) -> None:
+        """For those who want to know."""
+
+    def on_answer(self, number: QueryId, answer: QueryOutcome) -> None:
+        """For those who want to know."""
+
     def wake(self) -> None:
         self._woken_at = -1
         self._core.on_time(self._now())
@@ -112,6 +128,7 @@ class SimulatedClient:
                 around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
             else:
                 around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
+            self.on_outcome(ticket, outcome)
             if ticket == self._registering:
                 self._registering, self._is_registered = None, True
                 held_back, self._held_back = self._held_back, []
@@ -123,6 +140,7 @@ class SimulatedClient:
                 around.checker.on_answered(self.name, answer.sequence, seen)
                 self.answered += 1
                 around.marks.reach("query answered")
+            self.on_answer(number, answer)
         for contradiction in out.contradictions:
             around.checker.on_contradiction(contradiction.replica)
         next_at = self._core.next_at

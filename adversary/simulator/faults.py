@@ -68,10 +68,14 @@ class Faults:
                 host.resume()
             elif host.mode in {"down", "stopped"}:
                 run.start(host)
-        self._reconnect()
+        self.reconnect()
 
     def _lies(self, host: Host) -> bool:
         return any(liar.replica == host.me for liar in self._run.scenario.liars)
+
+    def inflict(self, fault: Fault) -> None:
+        """Something that no scenario foresaw."""
+        self._begin(fault)
 
     def _begin(self, fault: Fault) -> None:
         run = self._run
@@ -109,7 +113,7 @@ class Faults:
             case Partition() | Route():
                 run.links.end(fault)
                 run.marks.reach("partition healed")
-                self._reconnect()
+                self.reconnect()
             case Pause():
                 run.hosts[fault.replica].resume()
             case Slow():
@@ -149,7 +153,7 @@ class Faults:
         host.note_damage(fault.what)
         host.disk.damage(fault.what, fault.amount, before, self._images.get(fault.id))
 
-    def _reconnect(self) -> None:
+    def reconnect(self) -> None:
         run = self._run
         for host in run.hosts:
             for other in run.hosts:
