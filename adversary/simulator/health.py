@@ -35,6 +35,9 @@ class Standing:
 def kind_of_stop(run: Simulation) -> str:
     """What to call it, in a few words, when a run has not come to its good end."""
     now, then = Standing.of(run), run.at_heal
+    core = _core(run)
+    if core and all(run.checker.is_rotten(host) for host in core):
+        return "lost, every copy is damaged"
     if all(client.is_idle for client in run.clients):
         return "laggards stuck"
     passed_by = run.patience.passed_by()
@@ -51,6 +54,9 @@ def is_settled(run: Simulation) -> bool:
         return False
     core = _core(run)
     if len(core) < len(run.scenario.core):
+        return False
+    unproven = run.checker.beyond.first_unproven
+    if unproven is not None and any(host.executed < unproven[0] for host in core):
         return False
     if len({host.executed for host in core}) != 1 or any(len(host.replica.pool) for host in core):
         return False
@@ -118,7 +124,7 @@ def final_checks(run: Simulation) -> None:
     level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
     for host in level[:1]:
         _compare_with_model(run, host)
-    broken = run.checker.deceived()
+    broken = run.checker.beyond.in_the_end()
     if broken is not None:
         raise broken
     waited, allowed = run.patience.longest_wait_ms(run.now_us // 1000), run.scenario.wait_ms

@@ -119,7 +119,9 @@ class Simulation:
         self.streams = Streams(scenario.seed)
         self.links = Links(scenario.network, self.streams, self.marks)
         self.frames = FrameCache(Opener(self.group, self.members.verifier))
-        self.checker = Checker(self.group, scenario.untrusted, self.marks)
+        self.checker = Checker(
+            self.group, scenario.untrusted, self.marks, more_than_f=len(scenario.faulty) > self.group.faulty_max
+        )
         self.steps = 0
         self.deliveries = 0
         self.transfers = 0
@@ -248,7 +250,7 @@ class Simulation:
         while self._heap:
             if self._heap[0][0] > end or self.steps > STEPS_MAX:
                 if scenario.progress:
-                    raise self.checker.deceived() or Broken("progress", why_no_progress(self))
+                    raise self.checker.beyond.later or Broken("progress", why_no_progress(self))
                 break
             kind = self.step()
             if kind == CHECK and self.now_us > last_action and is_settled(self):
@@ -268,11 +270,15 @@ class Simulation:
             if other.me != host.me:
                 self.connect(host, other)
                 self.connect(other, host)
+        self.meet_again(host)
+
+    def meet_again(self, host: Host) -> None:
+        """Clients come back to a host that they could not reach."""
         for client in self.clients:
             self._connect_client(host, client)
 
     def _connect_client(self, host: Host, client: SimulatedClient) -> None:
-        if self.layout.meets_client(host, client):
+        if self.layout.meets_client(host, client) and not self.links.is_shut(host.number, client.address):
             self.at(self.now_us + CONNECT_US, LINK, client.address, lambda: client.on_link(host.me, up=host.is_up))
 
     def join(self, client: SimulatedClient) -> None:
