@@ -15,7 +15,7 @@ from adversary.reports.diagram import diagram, tint
 from adversary.reports.document import document
 from adversary.reports.html import Child, Html, el
 from adversary.reports.words import LIVE, SAFE, SHORT, WORLDS, broken, explained, figure, listed
-from adversary.simulator.scenario import Damage, Partition, Route
+from adversary.simulator.scenario import Damage, Fault, Partition, Route
 from pbft.core.group import REPLICAS_MIN
 
 SEEN_MAX: Final = 300
@@ -185,15 +185,24 @@ def _roles(outcome: Outcome) -> dict[int, list[str]]:
     attack = outcome.attack
     plan = attack.above_f if outcome.above_f and attack.above_f is not None else attack
     roles: dict[int, list[str]] = {}
+    faulty = set(outcome.faulty)
     for liar in plan.cast:
         roles.setdefault(liar.replica, []).append(liar.strategy.replace("_", " "))
     for fault in plan.happens:
-        if not isinstance(fault, Partition | Route):
-            said = roles.setdefault(fault.replica, [])
-            name = fault.what.replace("_", " ") if isinstance(fault, Damage) else _spoken(type(fault).__name__)
+        if isinstance(fault, Partition | Route):
+            continue
+        name = fault.what.replace("_", " ") if isinstance(fault, Damage) else _spoken(type(fault).__name__)
+        for replica in sorted(faulty & _concerned(fault)):
+            said = roles.setdefault(replica, [])
             if name not in said:
                 said.append(name)
     return roles
+
+
+def _concerned(fault: Fault) -> set[int]:
+    """Replicas that a fault is about; one that chooses its victims as it goes names none."""
+    named = getattr(fault, "replicas", None)
+    return set(named) if named else {getattr(fault, "replica", -1)}
 
 
 def _spoken(name: str) -> str:
