@@ -88,10 +88,13 @@ def _event(row: Row, letters: dict[str, str]) -> str:
 def captioned(chosen: Chosen) -> Iterator[tuple[str, Row]]:
     """Each row with the heading that begins at it, or an empty one. Every heading is said once."""
     said: set[str] = set()
+    versions = {row.digest for row in chosen.rows if row.what == EXECUTES}
     twofold = set(map(id, chosen.contradiction))
     has_lied = False
     for row in chosen.rows:
         kind, text = _caption(row, chosen, has_lied=has_lied, is_twofold=id(row) in twofold)
+        if kind == "executes" and len(versions) > 1:
+            text = f"Place {short(row.sequence or 0)} is executed, and not alike"
         has_lied = has_lied or row.lie
         if kind in said:
             kind, text = "", ""

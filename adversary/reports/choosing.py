@@ -193,15 +193,15 @@ def _place_at(moments: Sequence[Moment], at_ms: float) -> tuple[int | None, int]
 
 
 def _faults(moments: Sequence[Moment]) -> list[Moment]:
-    """What befalls places, beside the first start of each."""
-    started: set[str] = set()
+    """What befalls places: not that they start at first."""
+    down: set[str] = set()
     out = []
     for moment in moments:
         if moment.to or moment.what in {EXECUTES, ACCEPTED, PROVES, BREAKS, WHOLE}:
             continue
-        if moment.what in UP and moment.source not in started:
-            started.add(moment.source)
+        if moment.what in UP and moment.source not in down:
             continue
+        (down.add if moment.what in DOWN else down.discard)(moment.source)
         out.append(moment)
     return out
 

@@ -77,7 +77,7 @@ class _Drawing:
         is_faulty, is_person = lane in self._faulty, not lane.startswith("replica ")
         kind = "head faulty" if is_faulty else "head person" if is_person else "head"
         name = lane.removeprefix("client ")
-        if self._layout.lane_width < NARROW:
+        if self._layout.lane_width < NARROW or "(" in lane:
             name = lane.removeprefix("replica ")
         small = "faulty" if is_faulty else "client" if is_person else "correct"
         return el(
@@ -126,7 +126,7 @@ class _Drawing:
             return None
         y, wide = line.caption_y, self._layout.width
         text = line.caption[:1].upper() + line.caption[1:]
-        kind = "caption lie" if line.row.lie or line.row.what == BREAKS else "caption"
+        kind = "caption lie" if line.caption.startswith(("The lie", "The break")) else "caption"
         return el(
             "g",
             el("rect", x=4, y=y - 13, width=wide - 8, height=27, rx=7),
@@ -213,7 +213,7 @@ class _Drawing:
 def _of_all(row: Row) -> str:
     match row.what:
         case what if what == CUT:
-            return f"replicas {row.text}: nobody hears the other side"
+            return f"{row.text}: those who share no side do not hear each other"
         case what if what == WHOLE:
             return f"the network is whole again: {row.text}".removesuffix(": ")
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -62,14 +63,14 @@ def place_key(place: str) -> tuple[int, int, str]:
 def fold(ranked: Iterable[tuple[int, Moment]]) -> list[Row]:
     """Rows in the order of time. `ranked`: how much each moment matters, in the order of time."""
     rows: list[Row] = []
-    open_rows: dict[tuple[object, ...], int] = {}
+    alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for rank, moment in ranked:
         key = _key(moment)
-        known = open_rows.get(key)
-        if known is not None and _joins(rows[known], moment):
+        known = next((index for index in reversed(alike[key]) if _joins(rows[index], moment)), None)
+        if known is not None:
             rows[known] = _joined(rows[known], moment, rank)
         else:
-            open_rows[key] = len(rows)
+            alike[key].append(len(rows))
             rows.append(_row(moment, rank))
     return rows
 

@@ -31,7 +31,7 @@ def shown(text: str) -> str:
     """The text with its invisible characters made visible, and no longer than a page can bear."""
     cut = text[:TEXT_MAX]
     plain = "".join(
-        f"\N{LEFT ANGLE BRACKET}U+{ord(char):04X}\N{RIGHT ANGLE BRACKET}"
+        f"\N{MATHEMATICAL LEFT ANGLE BRACKET}U+{ord(char):04X}\N{MATHEMATICAL RIGHT ANGLE BRACKET}"
         if unicodedata.category(char) in _HIDDEN and char not in _KEPT
         else char
         for char in cut

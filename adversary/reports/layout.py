@@ -110,7 +110,13 @@ def _spans(lines: list[Line], bottom: float) -> Iterator[Span]:
                 if place in down:
                     yield Span(place, "down", down.pop(place), line.y)
         elif row.what == CUT:
-            sides = [(lane, line.y, number) for number, side in enumerate(_sides(row.text)) for lane in side]
+            parts = _sides(row.text)
+            sides = [
+                (lane, line.y, number)
+                for number, side in enumerate(parts)
+                for lane in side
+                if sum(lane in part for part in parts) == 1
+            ]
         elif row.what == WHOLE:
             yield from (Span(lane, f"side {number}", top, line.y) for lane, top, number in sides)
             sides = []
