@@ -104,19 +104,19 @@ class SimulatedGroup:
     @property
     def view(self) -> int:
         """The highest view that a correct replica is in."""
-        return max((int(h.replica.log.view) for h in self._up() if self._run.checker.is_correct(h)), default=0)
+        return max((int(host.replica.log.view) for host in self._reliable()), default=0)
 
     @property
     def primary(self) -> int:
         return self.view % self.replicas
 
     def executed(self) -> dict[int, int]:
-        """How far each running replica has executed."""
-        return {int(host.me): host.executed for host in self._up()}
+        """How far each running replica that can be relied on has executed."""
+        return {int(host.me): host.executed for host in self._reliable()}
 
     def roots(self) -> dict[int, str]:
-        """The state root of each running replica, in hexadecimal. Equal roots, equal states."""
-        return {int(host.me): host.disk.executor.state_root().hex() for host in self._up()}
+        """The state root of each running replica that can be relied on, in hexadecimal. Equal roots, equal states."""
+        return {int(host.me): host.disk.executor.state_root().hex() for host in self._reliable()}
 
     # -- who talks, and what goes wrong
 
@@ -236,8 +236,9 @@ class SimulatedGroup:
             raise ValueError(msg)
         return [host for host in self._run.hosts if host.me == replica]
 
-    def _up(self) -> list[Host]:
-        return [host for host in self._run.hosts if host.is_up]
+    def _reliable(self) -> list[Host]:
+        """Those that run, are played by nobody, and whose rows are what was written."""
+        return [host for host in self._run.hosts if host.is_up and self._run.checker.is_correct(host)]
 
     def _next_fault(self) -> int:
         self._faults += 1
@@ -276,6 +277,7 @@ class SimulatedGroup:
     async def _run_to(self, end_us: int, is_so: Callable[[], bool]) -> bool:
         """Step by step to a time, or until something is so. Other tasks get their turn in between."""
         run, steps = self._run, 0
+        await _breathe()
         while not is_so():
             if run.next_us is None or run.next_us > end_us:
                 run.now_us = max(run.now_us, end_us)
@@ -284,14 +286,13 @@ class SimulatedGroup:
             steps += 1
             if steps % STEPS_BETWEEN_BREATHS == 0:
                 await _breathe()
-        await _breathe()
         return True
 
     def _is_settled(self) -> bool:
         run = self._run
         if not all(client.is_idle for client in run.clients):
             return False
-        hosts = [host for host in self._up() if run.checker.is_correct(host)]
+        hosts = self._reliable()
         if any(len(host.replica.pool) or not host.replica.state_repair.is_whole for host in hosts):
             return False
         return len({host.executed for host in hosts}) <= 1

@@ -11,7 +11,7 @@ from adversary.simulator.scenario import Liar
 
 
 def attack(**changes: Any) -> Attack:
-    given = {
+    given: dict[str, Any] = {
         "number": 1,
         "name": "split_primary",
         "family": "primary",
@@ -25,7 +25,7 @@ def attack(**changes: Any) -> Attack:
 
 
 def outcome(*moments: Moment, **changes: Any) -> Outcome:
-    given = {
+    given: dict[str, Any] = {
         "attack": attack(),
         "world": "simulator",
         "seed": 7,
