@@ -84,3 +84,4 @@ def _add_attack(app: App, add: Callable[..., None]) -> None:
         ("replay", "replay", "Do an outcome, a scenario or an attack file again."),
     ):
         add(attack, f"adversary.attack_commands:{function}", name=name, help=text)
+    add(attack, "adversary.fuzz.commands:fuzz", name="fuzz", help="Try lies that nobody named, drawn from seeds.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HISTORY_ROWS = 200
 HISTORY_BYTES_MAX = 2 * 1024 * 1024
 LIVELOCK_VIEWS = 3
-"""So many views that came to nothing are no halt any more."""
+"""So many views, and more than there were operations, are no halt any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ def kind_of_stop(run: Simulation) -> str:
     core = _core(run)
     if core and all(run.checker.is_rotten(host) for host in core):
         return "lost, every copy is damaged"
+    if now.view - then.view >= max(LIVELOCK_VIEWS, now.accepted - then.accepted):
+        return "livelock"
     if all(client.is_idle for client in run.clients):
         return "laggards stuck"
     passed_by = run.patience.passed_by()
     if passed_by is not None:
         return f"censored, {passed_by} waits while others are served"
-    if now.accepted > then.accepted:
-        return "stall"
-    return "livelock" if now.view >= then.view + LIVELOCK_VIEWS else "halt"
+    return "stall" if now.accepted > then.accepted else "halt"
 
 
 def is_settled(run: Simulation) -> bool:

@@ -139,6 +139,7 @@ class Simulation:
         self.layout = Layout(self, directory)
         self.hosts = self.layout.hosts
         self.of_replica = self.layout.of_replica
+        self.links.copies = {host.number: host.me for host in self.hosts if host.number >= self.group.size}
         self.clients = [
             make_client(
                 self,

@@ -14,6 +14,7 @@ from chatsvc.application.queries import ReadHistory, encode_query
 from chatsvc.application.results import ErrorCode, Posted, Rejected, decode_result
 from crypto.signing import Signer
 from pbft.client.quorums import Accepted, Answered, Outcome, QueryId, QueryOutcome, Ticket
+from pbft.client.quorums.model import Output
 
 TIMEOUT_S: Final = 60.0
 """Of virtual time: a timeout that doubled several times has passed by then."""
@@ -59,11 +60,13 @@ class Device(SimulatedClient):
         self._flush()
         return number
 
-    def on_outcome(self, ticket: Ticket, outcome: Outcome) -> None:
+    def _on_outcome(self, ticket: Ticket, outcome: Outcome) -> None:
+        super()._on_outcome(ticket, outcome)
         self._outcomes[ticket] = outcome
 
-    def on_answer(self, number: QueryId, answer: QueryOutcome) -> None:
-        self._answers[number] = answer
+    def _learn(self, out: Output) -> None:
+        super()._learn(out)
+        self._answers.update(out.answers)
 
     def outcome(self, ticket: Ticket) -> Outcome | None:
         return self._outcomes.get(ticket)
