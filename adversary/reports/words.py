@@ -71,7 +71,8 @@ EVIDENCE: Final[dict[str, Explained]] = {
         "An answer that the group denies",
         "A signed REPLY, and f + 1 equal REPLYs of others to the same request, or a commit certificate, that say "
         "something else.",
-        "Among f + 1 replicas at least one is correct, and a request has the same result at every correct replica.",
+        "Among f + 1 replicas at least one is correct, and a request has the same result at every correct replica. "
+        "It shows a false answer, not an intent: a replica whose disk rotted gives one, too.",
     ),
     "CLIENT-EQUIVOCATION": Explained(
         "Two requests under one name",
