@@ -220,7 +220,7 @@ class _Ranks:
         self._focus = focus
         faults = _faults(moments)[:FAULTS_MAX]
         self._faults = {id(moment) for moment in faults}
-        self._has_faults = bool(faults)
+        self._was_cut = any(moment.what == CUT for moment in faults)
         here = [moment for moment in moments if moment.sequence == focus.sequence is not None]
         self._lies_here = {(moment.source, moment.what) for moment in here if moment.lie}
         self._lies: Counter[tuple[str, str]] = Counter()
@@ -259,7 +259,7 @@ class _Ranks:
             return 1 if moment.sequence == self._focus.sequence is not None else OUT
         if moment.what == ACCEPTED:
             return 3 if id(moment) in self._accepted else OUT
-        if id(moment) in self._faults or (moment.what == WHOLE and self._has_faults):
+        if id(moment) in self._faults or (moment.what == WHOLE and self._was_cut):
             return 2
         return OUT
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from adversary.behaviours.base import Behaviour, Means
-from adversary.describe import Describe
 from adversary.keys import Members, make_group
 from adversary.simulator.bad_clients import ReplayingClient, make_client
 from adversary.simulator.broken import Broken
@@ -30,15 +29,15 @@ from adversary.simulator.health import (
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
 from adversary.simulator.layout import Layout
+from adversary.simulator.lines import Lines
 from adversary.simulator.marks import Marks
-from adversary.simulator.network import REPLICA_ADDRESSES, Links
+from adversary.simulator.network import Links
 from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Record, Timer
-from pbft.core.errors import ProtocolViolation
 from pbft.core.messages import ToClient
 from pbft.core.types import Milliseconds, ReplicaId
 
@@ -133,7 +132,7 @@ class Simulation:
         self._extra = 0
         self._trace = trace
         self._digest = sha256()
-        self._describe = Describe(self.members)
+        self._lines = Lines(self.members, self.frames)
         self._heap: list[tuple[int, int, int, int, Callable[[], None]]] = []
         self._count = 0
         self.layout = Layout(self, directory)
@@ -392,24 +391,7 @@ class Simulation:
         if self.watch is not None:
             self.watch.noted(self.now_us, what, source, to, frame)
         if self._trace is not None:
-            self._trace(f"{self.now_us / 1000:10.3f} {what} {self._way(source, to)}{self._text(what, frame)}")
-
-    @staticmethod
-    def _way(source: int, to: int) -> str:
-        names = [f"client {a - REPLICA_ADDRESSES}" if a >= REPLICA_ADDRESSES else str(a) for a in (source, to)]
-        return "" if source < 0 else names[0] if to < 0 else f"{names[0]}->{names[1]}"
-
-    def _text(self, what: str, frame: bytes) -> str:
-        if not frame:
-            return ""
-        try:
-            if what == "reply":
-                return ": " + self._describe.message(self.frames.from_replica(frame))
-            if what == "client":
-                return ": " + self._describe.message(self.frames.from_client(frame))
-            return ": " + self._describe.message(self.frames.from_peer(frame))
-        except ProtocolViolation as error:
-            return f": {error}"
+            self._trace(self._lines.line(self.now_us, what, source, to, frame))
 
 
 def simulate(
