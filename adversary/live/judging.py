@@ -1,0 +1,128 @@
+"""The verdict on a live attack: what must hold of a real group afterwards, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adversary.attacks.outcome import Outcome, Proof
+from crypto.canonical import decode, expect_list, expect_text
+from crypto.errors import MalformedEncoding
+from pbft.client.quorums import Contradiction
+
+if TYPE_CHECKING:
+    from adversary.live.group import LiveGroup
+    from adversary.live.stage import Stage
+
+EVIDENCE_BYTES_MAX = 64 * 1024 * 1024
+CODE_BYTES_MAX = 64
+LIES_OF_CLIENTS = "E9"
+"""A reply that f+1 others deny, which clients notice."""
+
+
+def proofs_of(group: LiveGroup) -> tuple[list[Proof], list[str]]:
+    """Everything in the replicas' evidence directories, and what of it is none."""
+    holders: dict[tuple[str, int | str], set[str]] = {}
+    wrong: list[str] = []
+    for seat in group.seats:
+        for path in sorted((seat.home / "evidence").glob("*.cbor")):
+            try:
+                code, culprit = _read(path)
+            except (MalformedEncoding, ValueError, OSError) as error:
+                wrong.append(f"{path.name} of replica {seat.replica} proves nothing: {error}")
+                continue
+            holders.setdefault((code, culprit), set()).add(f"replica {seat.replica}")
+    return [
+        Proof(code=code, culprit=culprit, held_by=tuple(sorted(who)))
+        for (code, culprit), who in sorted(holders.items(), key=str)
+    ], wrong
+
+
+def _read(path: Path) -> tuple[str, int | str]:
+    fields = expect_list(decode(path.read_bytes(), bytes_max=EVIDENCE_BYTES_MAX))
+    if len(fields) != 3:
+        msg = "not a code, a culprit and statements"
+        raise ValueError(msg)
+    culprit = fields[1]
+    if isinstance(culprit, int):
+        return expect_text(fields[0], bytes_max=CODE_BYTES_MAX), culprit
+    if isinstance(culprit, bytes):
+        return expect_text(fields[0], bytes_max=CODE_BYTES_MAX), culprit.hex()
+    msg = "it names nobody"
+    raise ValueError(msg)
+
+
+def proofs_of_clients(contradictions: Iterable[tuple[str, Contradiction]]) -> list[Proof]:
+    """Of each replica that contradicted what f+1 signed to somebody, who holds the frames that show it."""
+    holders: dict[int, set[str]] = {}
+    for who, contradiction in contradictions:
+        if contradiction.message_type == "REPLY" and contradiction.accepted:
+            holders.setdefault(int(contradiction.replica), set()).add(f"client {who}")
+    return [
+        Proof(code=LIES_OF_CLIENTS, culprit=culprit, held_by=tuple(sorted(who)))
+        for culprit, who in sorted(holders.items())
+    ]
+
+
+def merged(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
+    holders: dict[tuple[str, int | str], set[str]] = {}
+    for proof in proofs:
+        holders.setdefault((proof.code, proof.culprit), set()).update(proof.held_by)
+    return tuple(
+        Proof(code=code, culprit=culprit, held_by=tuple(sorted(who)))
+        for (code, culprit), who in sorted(holders.items(), key=str)
+    )
+
+
+def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
+    """Somebody that evidence names and who did nothing, in words."""
+    for proof in proofs:
+        if isinstance(proof.culprit, int) and proof.culprit not in stage.untrusted:
+            return f"{proof.code} accuses replica {proof.culprit}, which is honest, held by {', '.join(proof.held_by)}"
+        if isinstance(proof.culprit, str) and proof.culprit in stage.devices:
+            return f"{proof.code} accuses the device of {stage.devices[proof.culprit]}, who is honest"
+    return None
+
+
+def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: str, replay: str) -> Outcome:
+    """`is_live`: whether everything was accepted and all stood level within the bound."""
+    expect = stage.attack.expect
+    accused = falsely_accused(stage, proofs)
+    if accused is not None:
+        stage.breaks.append(("honest evidence", accused))
+    safe = not stage.breaks
+    breaks, text = stage.breaks[0] if stage.breaks else ("", "") if is_live else ("progress", why_dead)
+    culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
+    why_not = list(stage.problems)
+    if not safe and breaks not in expect.breaks:
+        why_not.append(f"{breaks}: {text}")
+    if safe and expect.breaks and "progress" not in expect.breaks:
+        why_not.append(f"nothing broke, where {' or '.join(expect.breaks)} should have")
+    if is_live != expect.live:
+        why_not.append(why_dead or "everything was accepted, which was not expected")
+    held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}
+    if expect.evidence and not held & set(expect.evidence):
+        found = ", ".join(sorted(held)) or "none"
+        why_not.append(f"evidence {' or '.join(expect.evidence)} was expected, and {found} found")
+    if len(set(culprits) & stage.untrusted) < expect.culprits:
+        why_not.append(f"{expect.culprits} culprits should be named, not {len(culprits)}")
+    return Outcome(
+        attack=stage.attack,
+        world="live",
+        seed=stage.seed,
+        replicas=stage.group.file.group.size,
+        above_f=False,
+        faulty=tuple(sorted(stage.faulty)),
+        safe=safe,
+        live=is_live,
+        breaks=breaks,
+        breaks_text=text,
+        proofs=proofs,
+        culprits=culprits,
+        as_expected=not why_not,
+        why_not="; ".join(why_not),
+        figures=stage.figures,
+        moments=tuple(sorted(stage.moments, key=lambda moment: moment.at_ms)),
+        replay=replay,
+    )

@@ -1,0 +1,163 @@
+"""One replica of a live attack: played by behaviours, or honest on a machine whose clock is wrong.
+
+python -m adversary.live.node DIR --replica I [--behaviour NAME[=OPTIONS]]... [--clock FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from adversary.behaviours.base import Behaviour, Means, Puppet
+from adversary.behaviours.catalogue import UnknownBehaviour, make_behaviour
+from adversary.craft import Craft
+from adversary.keys import Members
+from adversary.node import ByzantineReplica
+from chatsvc.founding import SIGNING_KEY_NAME
+from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
+from chatsvc.process import MakeMachine, NodeError, configure_logs, run_node
+from crypto.errors import CryptoError
+from crypto.keyfiles import read_key_file
+from crypto.signing import Ed25519Signer, Ed25519Verifier, Signer
+from pbft.core.effects import Effects, Input
+from pbft.core.messages import PeerMessage
+from pbft.core.replica import Replica
+from pbft.core.state_messages import StateAnswer
+from pbft.core.types import Milliseconds, Now, ReplicaId
+from pbft.node.node import Machine
+
+LIES_TOLD: Final = "lies told: "
+"""Before their number, on the last line of its log."""
+Cast = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+class Counted(Behaviour):
+    """Behaves as another does, and counts how often that made a difference."""
+
+    def __init__(self, inner: Behaviour) -> None:
+        self._inner = inner
+        self.lies = 0
+
+    def hear(self, puppet: Puppet, given: Input) -> Input:
+        heard = self._inner.hear(puppet, given)
+        self.lies += heard is not given and heard != given
+        return heard
+
+    def rewrite(self, puppet: Puppet, given: Input, effects: Effects) -> Effects:
+        twisted = self._inner.rewrite(puppet, given, effects)
+        same = twisted is effects or (twisted.send, twisted.reply) == (effects.send, effects.reply)
+        self.lies += not same
+        return twisted
+
+    def answer(self, puppet: Puppet, answer: StateAnswer) -> StateAnswer | None:
+        said = self._inner.answer(puppet, answer)
+        self.lies += said is not answer and said != answer
+        return said
+
+
+class CountedReplica(ByzantineReplica):
+    """What is said beside the effects of a step is no honest word either."""
+
+    def __init__(self, inner: Replica, behaviour: Counted) -> None:
+        super().__init__(inner, behaviour)
+        self._counted = behaviour
+
+    def say(self, to: ReplicaId, frame: bytes) -> None:
+        self._counted.lies += 1
+        super().say(to, frame)
+
+
+class ClockedMachine:
+    """Everything that a machine is told the time by, it is told wrongly: its wall clock is off by what a file says.
+
+    The file holds milliseconds, and how many millionths it goes wrong further from then on: `MS [PPM]`.
+    """
+
+    def __init__(self, inner: Machine, path: Path) -> None:
+        self._inner = inner
+        self._path = path
+        self._stamp = -1
+        self._since = 0
+        self._step_ms, self._ppm = 0, 0
+
+    def step(self, given: Input) -> Effects:
+        return self._inner.step(replace(given, now=self._wrong(given.now)))
+
+    def is_useless(self, message: PeerMessage) -> bool:
+        return self._inner.is_useless(message)
+
+    def describe(self) -> dict[str, Any]:
+        return self._inner.describe()
+
+    def _wrong(self, now: Now) -> Now:
+        stamp = self._path.stat().st_mtime_ns
+        if stamp != self._stamp:
+            self._stamp, self._since = stamp, now.steady
+            step_ms, _, ppm = self._path.read_text().partition(" ")
+            self._step_ms, self._ppm = int(step_ms), int(ppm or 0)
+        off_ms = self._step_ms + (now.steady - self._since) * self._ppm // 1_000_000
+        return replace(now, wall=Milliseconds(max(0, now.wall + off_ms)))
+
+
+def machine_of(
+    file: GroupFile, cast: Cast, clock: Path | None, *, accomplices: Sequence[int], seed: int, counted: list[Counted]
+) -> MakeMachine:
+    """Raises UnknownBehaviour when the node starts. What was counted is put into `counted`."""
+
+    def make_machine(inner: Replica, signer: Ed25519Signer) -> Machine:
+        machine: Machine = inner
+        if cast:
+            keys: dict[int, Signer] = {each: _key_of(file, each) for each in accomplices} | {inner.me: signer}
+            craft = Craft(Members(group=file.group, signers=keys, verifier=Ed25519Verifier()))
+            random = Random(f"{seed} {inner.me}")  # noqa: S311 - what a liar does, not a secret
+            behaviour = make_behaviour(cast, Means(me=inner.me, craft=craft, random=random))
+            counted.append(Counted(behaviour or Behaviour()))
+            machine = CountedReplica(inner, counted[-1])
+        return machine if clock is None else ClockedMachine(machine, clock)
+
+    return make_machine
+
+
+def _key_of(file: GroupFile, replica: int) -> Ed25519Signer:
+    path = file.replica_directory(ReplicaId(replica)) / SIGNING_KEY_NAME
+    return read_key_file(path, kind="replica", passphrase=None)[0]
+
+
+def _cast(text: str) -> tuple[str, dict[str, Any]]:
+    name, _, options = text.partition("=")
+    return name, json.loads(options or "{}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m adversary.live.node", description=__doc__)
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--replica", type=int, required=True)
+    parser.add_argument("--behaviour", type=_cast, action="append", default=[], metavar="NAME[=OPTIONS]")
+    parser.add_argument("--accomplice", type=int, action="append", default=[], metavar="J")
+    parser.add_argument("--clock", type=Path, metavar="FILE", help="how wrong its clock is: MS [PPM]")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    configure_logs()
+    counted: list[Counted] = []
+    try:
+        file = read_group_file(given.directory)
+        make_machine = machine_of(
+            file, given.behaviour, given.clock, accomplices=given.accomplice, seed=given.seed, counted=counted
+        )
+        run_node(file, ReplicaId(given.replica), make_machine, until_stdin_closes=True)
+    except (GroupFileError, NodeError, CryptoError, UnknownBehaviour) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        sys.stderr.write(f"{LIES_TOLD}{sum(each.lies for each in counted)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""One attack against real processes: founded, started, attacked, healed, read back and judged."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from adversary.attacks.model import Attack
+from adversary.attacks.outcome import Outcome, Proof
+from adversary.behaviours.catalogue import TWIN
+from adversary.live.faults import NETWORK_FAULTS, Faults
+from adversary.live.group import LiveError, LiveGroup, live_group
+from adversary.live.judging import judge, merged, proofs_of, proofs_of_clients
+from adversary.live.people import Person, client_of, what_is_wrong
+from adversary.live.scripts import SCRIPTS, Script
+from adversary.live.stage import Stage
+from adversary.simulator.scenario import ClockStep, Network
+from pbft.client.errors import ClientError
+from pbft.client.inspection import Report
+from pbft.client.quorums import Contradiction
+
+PARAMETERS = {"checkpoint_interval": 16}
+BOUND_SECONDS_MAX = 60.0
+"""However long an attack's own bound is: nothing here may take for ever."""
+ATTACK_SECONDS_MAX = 60.0
+Tell = Callable[[str], None]
+
+
+def run_live(
+    attack: Attack,
+    *,
+    seed: int = 0,
+    replicas: int | None = None,
+    directory: Path | None = None,
+    tell: Tell = lambda _text: None,
+) -> Outcome:
+    """Carry out an attack on real processes, and judge what became of the group.
+
+    The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
+    what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
+    """
+    attack = attack if replicas is None else _resized(attack, replicas)
+    return trio.run(partial(attacked, attack, seed=seed, directory=directory, tell=tell))
+
+
+def _resized(attack: Attack, replicas: int) -> Attack:
+    from msgspec.structs import replace as changed  # noqa: PLC0415 - one use
+
+    return changed(attack, replicas=replicas)
+
+
+async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: Tell) -> Outcome:
+    """The same for programs that run trio already."""
+    async with AsyncExitStack() as stack:
+        if directory is None:
+            made = await trio.to_thread.run_sync(partial(tempfile.TemporaryDirectory, prefix="quorate-"))
+            directory = Path(stack.enter_context(made))
+        group = await stack.enter_async_context(
+            live_group(
+                directory,
+                replicas=attack.replicas,
+                parameters=PARAMETERS | attack.parameters,
+                networked=_needs_network(attack),
+                seed=seed,
+            )
+        )
+        return await _Run(attack, group, seed, tell).run()
+
+
+def _needs_network(attack: Attack) -> bool:
+    script = SCRIPTS.get(attack.name)
+    wanted = script is not None and script.networked
+    return wanted or attack.network != Network() or any(isinstance(fault, NETWORK_FAULTS) for fault in attack.happens)
+
+
+class _Run:
+    def __init__(self, attack: Attack, group: LiveGroup, seed: int, tell: Tell) -> None:
+        self._stage = Stage(attack=attack, group=group, seed=seed, tell=tell)
+        self._group = group
+        self._attack = attack
+        self._script = SCRIPTS.get(attack.name, Script())
+        self._contradictions: list[tuple[str, list[Contradiction]]] = []
+        self._why_dead = ""
+
+    async def run(self) -> Outcome:
+        stage, group = self._stage, self._group
+        is_live = False
+        try:
+            self._cast()
+            await self._script.prepare(stage)
+            with trio.fail_after(ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX):
+                await group.start_all()
+                is_live = await self._attack_and_heal()
+        except* (LiveError, ClientError) as failed:
+            self._why_dead = str(_first(failed))
+        except* trio.TooSlowError:
+            self._why_dead = f"it did not end within {ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX:g} s"
+        self._note_exits()
+        await group.close()
+        self._count()
+        return judge(
+            stage,
+            await self._proofs(),
+            is_live=is_live,
+            why_dead=self._why_dead,
+            replay=f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
+            + (f" --replicas {self._attack.replicas}"),
+        )
+
+    def _cast(self) -> None:
+        """Who is played, and whose clock can be wrong."""
+        group, attack = self._group, self._attack
+        if attack.cast and not all(0 <= liar.replica < attack.replicas for liar in attack.cast):
+            msg = f"the attack casts a replica that a group of {attack.replicas} does not have"
+            raise LiveError(msg)
+        liars = tuple(sorted({liar.replica for liar in attack.cast}))
+        for liar in attack.cast:
+            seat = group.seats[liar.replica]
+            seat.cast = (*seat.cast, (liar.strategy, liar.options))
+            seat.accomplices = tuple(other for other in liars if other != liar.replica)
+        for replica in sorted({liar.replica for liar in attack.cast if liar.strategy == TWIN}):
+            seat = group.seats[replica]
+            seat.cast = tuple(part for part in seat.cast if part[0] != TWIN)
+            group.add_twin(replica).cast = seat.cast
+            self._stage.took_place += 1
+        for fault in attack.happens:
+            if isinstance(fault, ClockStep):
+                seat = group.seats[fault.replica]
+                seat.clock = group.path / f"clock-{fault.replica}"
+                seat.set_clock(0)
+
+    # -- the attack
+
+    async def _attack_and_heal(self) -> bool:
+        """Whether everything was accepted in the end, everywhere."""
+        stage, attack = self._stage, self._attack
+        faults = Faults(stage)
+        async with self._people() as people, trio.open_nursery() as watching:
+            stage.restart_clock()
+            stage.narrow()
+            watching.start_soon(stage.watch)
+            bound_s = min(attack.bound_ms / 1000, BOUND_SECONDS_MAX)
+            talked = trio.Event()
+            async with trio.open_nursery() as nursery:
+                attacking = trio.CancelScope()
+                nursery.start_soon(self._talk, people, talked)
+                with trio.move_on_after(ATTACK_SECONDS_MAX):
+                    await self._until_over(faults, attacking)
+                await self._script.recover(stage)
+                await faults.heal()
+                stage.moment("everybody", "is healed")
+                with trio.move_on_after(bound_s):
+                    await talked.wait()
+                nursery.cancel_scope.cancel()
+            is_live = talked.is_set() and await self._afterwards(people, bound_s)
+            if not talked.is_set():
+                waiting = ", ".join(name for name, count in stage.journal.waiting.items() if count)
+                self._why_dead = f"{bound_s:g} s after everything was healed, {waiting} had not been answered"
+            watching.cancel_scope.cancel()
+        return is_live
+
+    async def _until_over(self, faults: Faults, attacking: trio.CancelScope) -> None:
+        """Faults at their times and attackers all the while, until the attack ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._attackers, attacking)
+            nursery.start_soon(faults.run)
+            await trio.sleep(self._attack.until_ms / 1000)
+            attacking.cancel()
+
+    async def _attackers(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._script.attack(self._stage)
+
+    async def _talk(self, people: list[Person], talked: trio.Event) -> None:
+        """What everybody has to say, and at the end of it once more: a group that was healed must go on."""
+        talk = self._attack.talk
+        async with trio.open_nursery() as nursery:
+            for person in people:
+                nursery.start_soon(person.talk, talk.messages, talk.for_ms / 1000)
+            for client in self._attack.clients:
+                if not client.equivocates and not getattr(client, "behaviour", ""):
+                    nursery.start_soon(self._scripted, client.name)
+        talked.set()
+
+    async def _scripted(self, name: str) -> None:
+        client = next(each for each in self._attack.clients if each.name == name)
+        began = trio.current_time()
+        async with self._person(name, 100) as person:
+            for action in client.actions:
+                await trio.sleep_until(began + action.at_ms / 1000)
+                await person.act(action.kind, action.room, action.text)
+
+    async def _afterwards(self, people: list[Person], bound_s: float) -> bool:
+        """Everybody says one more thing, all stand level, and the room holds what it should."""
+        stage = self._stage
+        with trio.move_on_after(bound_s) as scope:
+            async with trio.open_nursery() as nursery:
+                for person in people:
+                    nursery.start_soon(person.post, f"{person.name} is still here")
+        if scope.cancelled_caught:
+            self._why_dead = f"nothing that was said after everything was healed was accepted within {bound_s:g} s"
+            return False
+        level = await self._group.until(stage.honest(), _are_level, within_s=bound_s)
+        if level is None:
+            self._why_dead = f"within {bound_s:g} s not all stood level: {await self._standing()}"
+            return False
+        self._look_at(level)
+        messages = await people[-1].history()
+        wrong = what_is_wrong(stage.journal, messages)
+        if wrong is not None:
+            stage.breaks.append(wrong)
+        stage.figures["messages_read_back"] = len(messages)
+        return True
+
+    async def _standing(self) -> str:
+        reports = await self._group.reports(self._stage.honest())
+        return ", ".join(
+            f"replica {number} {report['role']} at {report['last_executed']} with {report['state_root'][:8]}"
+            for number, report in sorted(reports.items())
+        )
+
+    def _look_at(self, reports: dict[int, Report]) -> None:
+        stage = self._stage
+        for number, report in sorted(reports.items()):
+            if report["alarms"] and number not in stage.faulty:
+                stage.breaks.append(("equal roots", f"replica {number} raised an alarm: {report['alarms'][0]}"))
+        stage.figures["last_executed"] = max(report["last_executed"] for report in reports.values())
+        stage.figures["view_changes"] = max(report["view"] for report in reports.values())
+
+    # -- people
+
+    @asynccontextmanager
+    async def _people(self) -> AsyncIterator[list[Person]]:
+        async with AsyncExitStack() as stack:
+            people = [
+                await stack.enter_async_context(self._person(f"person{number}", number))
+                for number in range(self._attack.talk.people)
+            ]
+            async with trio.open_nursery() as nursery:
+                for person in people:
+                    nursery.start_soon(person.arrive)
+            yield people
+
+    @asynccontextmanager
+    async def _person(self, name: str, number: int) -> AsyncIterator[Person]:
+        contradictions: list[Contradiction] = []
+        self._contradictions.append((name, contradictions))
+        opened, device = client_of(self._group.directory_for(number), contradictions)
+        async with opened as client:
+            self._stage.devices[device.hex()] = name
+            yield Person(name, number, client, self._stage.journal)
+
+    # -- in the end
+
+    def _note_exits(self) -> None:
+        """An honest process ends when it is ended, and never by itself."""
+        for seat in self._group.seats:
+            if seat.process is not None and seat.process.returncode is not None:
+                what = f"replica {seat.replica} ended by itself: {self._group.log_tail(seat)}"
+                if seat.cast or seat.replica in self._stage.played:
+                    self._stage.problems.append(what)
+                else:
+                    self._stage.breaks.append(("internal", what))
+
+    def _count(self) -> None:
+        stage = self._stage
+        stage.figures |= {
+            "operations_accepted": len(stage.journal.accepted),
+            "longest_gap_ms": round(stage.journal.longest_gap_s() * 1000),
+            "longest_wait_ms": round(stage.journal.longest_wait_s() * 1000),
+            "lies_told": self._group.lies(),
+        }
+        if not self._group.lies() and not stage.took_place:
+            stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
+
+    async def _proofs(self) -> tuple[Proof, ...]:
+        found, wrong = await trio.to_thread.run_sync(proofs_of, self._group)
+        for text in wrong:
+            self._stage.breaks.append(("honest evidence", text))
+        lies = [(who, each) for who, each_of in self._contradictions for each in each_of]
+        for who, each in lies:
+            if each.replica not in self._stage.untrusted:
+                text = f"client {who} heard a {each.message_type} of replica {each.replica} that others deny"
+                self._stage.breaks.append(("replies", text))
+        proofs = merged([*found, *proofs_of_clients(lies)])
+        for proof in proofs:
+            text = f"{proof.code} against {proof.culprit}"
+            self._stage.moment(", ".join(proof.held_by), "proves", text, told=False)
+        return proofs
+
+
+def _are_level(reports: dict[int, Report]) -> bool:
+    return len({(report["last_executed"], report["state_root"]) for report in reports.values()}) == 1
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
