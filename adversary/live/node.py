@@ -102,7 +102,7 @@ class ClockedMachine:
             step_ms, _, ppm = self._path.read_text().partition(" ")
             self._step_ms, self._ppm = int(step_ms), int(ppm or 0)
         off_ms = self._step_ms + (now.steady - self._since) * self._ppm // 1_000_000
-        return replace(now, wall=Milliseconds(max(0, now.wall + off_ms)))
+        return Now(steady=now.steady, wall=Milliseconds(max(0, now.wall + off_ms)))
 
 
 def machine_of(
