@@ -65,3 +65,22 @@ def add_commands(app: App, add: Callable[..., None]) -> None:
         name="shrink",
         help="Make a failing scenario as small as it gets.",
     )
+    _add_attack(app, add)
+
+
+def _add_attack(app: App, add: Callable[..., None]) -> None:
+    attack = App(
+        name="attack",
+        group=ATTACKING,
+        help="Attack a group in a way that has a name, and see whether it fares as it must.",
+        help_epilogue="Example: quorate attack run split_primary",
+    )
+    app.command(attack)
+    for function, name, text in (
+        ("list_attacks", "list", "Name all attacks."),
+        ("show", "show", "Tell what an attack does, and what is expected."),
+        ("run", "run", "Run one attack, in virtual time or against real processes."),
+        ("run_all", "all", "Run all attacks, at f and above."),
+        ("replay", "replay", "Do an outcome, a scenario or an attack file again."),
+    ):
+        add(attack, f"adversary.attack_commands:{function}", name=name, help=text)

@@ -1,1 +1,52 @@
-"""Named attacks: what they are, and what is expected of a group that suffers one."""
+"""Named attacks: what they are, and what is expected of a group that suffers one.
+
+from adversary.attacks import Attack, Expect, Liar, run
+"""
+
+from adversary.attacks.catalogue import all_attacks, attack_named
+from adversary.attacks.model import AboveF, Attack, AttackError, Expect, Talk, read_attack
+from adversary.attacks.outcome import Moment, Outcome, Proof
+from adversary.attacks.running import run
+from adversary.simulator.scenario import (
+    Action,
+    Client,
+    ClockStep,
+    Crash,
+    Damage,
+    DiskFull,
+    Liar,
+    Network,
+    Partition,
+    Pause,
+    Route,
+    Slow,
+    SyncFails,
+)
+
+__all__ = [
+    "AboveF",
+    "Action",
+    "Attack",
+    "AttackError",
+    "Client",
+    "ClockStep",
+    "Crash",
+    "Damage",
+    "DiskFull",
+    "Expect",
+    "Liar",
+    "Moment",
+    "Network",
+    "Outcome",
+    "Partition",
+    "Pause",
+    "Proof",
+    "Route",
+    "Slow",
+    "SyncFails",
+    "Talk",
+    "all_attacks",
+    "attack_named",
+    "read_attack",
+    "run",
+]

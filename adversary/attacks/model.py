@@ -5,16 +5,21 @@ The same file runs in the simulator and, where `live` says so, against real proc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from adversary.simulator.broken import INVARIANTS
+from adversary.simulator.marks import MARKS
 from adversary.simulator.scenario import Client, Fault, Liar, Network
 from pbft.core.group import REPLICAS_MIN
 
 FORMAT = 1
 
-FAMILIES = ("primary", "votes", "view change", "replies", "transfer", "clients", "wire", "host")
+FAMILIES = ("primary", "votes", "view change", "replies", "transfer", "clients", "wire", "host", "own")
+"""`own`: what somebody wrote for themselves."""
 
 
 class AttackError(Exception):
@@ -38,7 +43,7 @@ class Expect(_Frozen, frozen=True, kw_only=True):
 
     `evidence`: codes of which at least one must be held in the end against one of the faulty; empty asks for none,
     and others may never be accused. `breaks`: invariants of which one must be reported broken; empty allows none.
-    `culprits`: how many of the faulty evidence and forensics must name.
+    `progress: halt` asks for the text as well. `culprits`: how many of the faulty evidence and forensics must name.
     """
 
     live: bool = True
@@ -47,30 +52,49 @@ class Expect(_Frozen, frozen=True, kw_only=True):
     culprits: int = 0
     marks: tuple[str, ...] = ()
     """Rare states of the simulator that the run must come by: that the attack took place at all."""
+    wait_ms: int = 0
+    """How long anybody may wait for an operation, also while the attack lasts: more is a broken `floor`. 0: as long
+    as it takes."""
 
 
 class AboveF(_Frozen, frozen=True, kw_only=True):
-    """The same with more than f faulty replicas: the break that follows must be reported."""
+    """The same with more than f faulty replicas: the break that follows must be reported.
+
+    What is not given is as at f; `cast` and `happens` always are.
+    """
 
     cast: tuple[Liar, ...] = ()
     happens: tuple[Fault, ...] = ()
     expect: Expect
     story: str = ""
+    replicas: int = 0
+    parameters: dict[str, int] | None = None
+    network: Network | None = None
+    talk: Talk | None = None
+    clients: tuple[Client, ...] | None = None
+    until_ms: int = 0
+    bound_ms: int = 0
 
 
 class Attack(_Frozen, frozen=True, kw_only=True):
-    """`cast`: who is played by the adversary. `happens`: faults with their times. `until_ms`: when the faults end."""
+    """`cast`: who is played by the adversary. `happens`: faults with their times. `until_ms`: when the faults end.
+
+    `parameters`: fields of pbft.core.group.Parameters, beside those of `running.PARAMETERS`. `seeds`: so many in a
+    row are tried until the attack has taken place and shown what it must; none may break what must hold.
+    """
 
     format: int = FORMAT
     number: int = 0
     name: str
-    family: str
-    title: str
-    story: str
+    family: str = "own"
+    title: str = ""
+    story: str = ""
     live: bool = False
     replicas: int = 4
     parameters: dict[str, int] = {}
     retained_sequences: int = 1024
+    service_us: int = 500
+    drift_ppm: tuple[int, ...] = ()
     network: Network = Network()
     talk: Talk = Talk()
     clients: tuple[Client, ...] = ()
@@ -79,17 +103,26 @@ class Attack(_Frozen, frozen=True, kw_only=True):
     happens: tuple[Fault, ...] = ()
     until_ms: int = 4_000
     bound_ms: int = 60_000
+    seeds: int = 1
     expect: Expect = Expect()
     above_f: AboveF | None = None
 
-
-_DECODER = msgspec.json.Decoder(Attack)
+    def expected(self, *, above_f: bool) -> Expect:
+        """Raises AttackError if nothing is said of more than f."""
+        if not above_f:
+            return self.expect
+        if self.above_f is None:
+            raise AttackError(f"{self.name} says nothing of more than f faulty replicas")
+        return self.above_f.expect
 
 
 def attack_from_json(data: bytes) -> Attack:
-    """Raises AttackError."""
+    """What happens, and what people do, need not be numbered. Raises AttackError."""
     try:
-        attack = _DECODER.decode(data)
+        fields = msgspec.json.decode(data)
+        if isinstance(fields, dict):
+            _number(fields)
+        attack = msgspec.convert(fields, Attack)
     except msgspec.MsgspecError as error:
         raise AttackError(str(error)) from error
     problem = _problem(attack)
@@ -108,6 +141,29 @@ def read_attack(path: Path) -> Attack:
         raise AttackError(f"{path}: {error}") from error
 
 
+def _number(fields: dict[str, Any]) -> None:
+    """Everything that happens has an id, by which its dice are named; where it matters to nobody it is left out."""
+    for part in (fields, fields.get("above_f")):
+        if isinstance(part, dict):
+            _count(part.get("happens"), 1)
+            clients = part.get("clients")
+            for number, client in enumerate(clients if isinstance(clients, list) else ()):
+                if isinstance(client, dict):
+                    _count(client.get("actions"), 1_000 * (number + 1))
+
+
+def _count(items: Any, first: int) -> None:
+    for number, item in enumerate(items if isinstance(items, list) else (), start=first):
+        if isinstance(item, dict):
+            item.setdefault("id", number)
+
+
+def _expectations(attack: Attack) -> Iterator[Expect]:
+    yield attack.expect
+    if attack.above_f is not None:
+        yield attack.above_f.expect
+
+
 def _problem(attack: Attack) -> str | None:
     if attack.format != FORMAT:
         return f"format {attack.format}: this version reads {FORMAT}"
@@ -115,4 +171,15 @@ def _problem(attack: Attack) -> str | None:
         return f"family {attack.family!r}: one of {', '.join(FAMILIES)}"
     if attack.replicas < REPLICAS_MIN:
         return f"replicas: at least {REPLICAS_MIN}, not {attack.replicas}"
+    if not attack.name.replace("_", "").isalnum():
+        return f"name {attack.name!r}: letters, digits and underscores"
+    if attack.seeds < 1:
+        return f"seeds: at least 1, not {attack.seeds}"
+    for expect in _expectations(attack):
+        for text in expect.breaks:
+            if text.partition(":")[0] not in INVARIANTS:
+                return f"expect.breaks: no invariant {text!r}; there are {', '.join(INVARIANTS)}"
+        for mark in expect.marks:
+            if mark not in MARKS:
+                return f"expect.marks: no mark {mark!r}; they are listed in adversary/simulator/marks.py"
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from adversary.behaviours.base import Behaviour, Means, Puppet
 from crypto.digest import digest_of
@@ -10,11 +12,32 @@ from pbft.core.effects import Effects, Input, ReplyTo
 from pbft.core.messages import Answer, Events, OperationResult, Reply
 from pbft.core.voting_rules import VotingRules
 
+LIES: Final = ("results", "answers", "events")
+
+
+def _among_lies(what: Sequence[str]) -> frozenset[str]:
+    """Raises TypeError, as for an option that there is not."""
+    unknown = sorted({*what} - {*LIES})
+    if unknown:
+        raise TypeError(f"what: of {', '.join(LIES)}, not {unknown[0]!r}")
+    return frozenset(what or LIES)
+
+
+def _kind_of(item: ReplyTo) -> str:
+    match item.message.message:
+        case Reply():
+            return "results"
+        case Answer():
+            return "answers"
+        case _:
+            return "events"
+
 
 class ReplyLie(Behaviour):
-    """Signs false results, answers and events, each a valid statement of this replica."""
+    """Signs false results, answers and events, each a valid statement of this replica. `what`: which of them."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, *, what: Sequence[str] = ()) -> None:
+        self._what = _among_lies(what)
         # Statements for clients are no votes: fresh rules sign any of them.
         self._rules = VotingRules(means.group, means.me, means.craft.members.signers[means.me])
 
@@ -22,6 +45,8 @@ class ReplyLie(Behaviour):
         return replace(effects, reply=tuple(self._lie(item) for item in effects.reply))
 
     def _lie(self, item: ReplyTo) -> ReplyTo:
+        if _kind_of(item) not in self._what:
+            return item
         message = item.message.message
         match message:
             case Reply():
@@ -34,6 +59,16 @@ class ReplyLie(Behaviour):
             case Events():
                 items = tuple(_garbled(event) if message.bodies else digest_of(event) for event in message.items)
                 return replace(item, message=self._rules.sign_events(replace(message, items=items)))
+
+
+class ReplyWithhold(Behaviour):
+    """Orders and executes, and does not tell its clients. `what`: results, answers, events; by default all."""
+
+    def __init__(self, _means: Means, *, what: Sequence[str] = ()) -> None:
+        self._what = _among_lies(what)
+
+    def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
+        return replace(effects, reply=tuple(item for item in effects.reply if _kind_of(item) not in self._what))
 
 
 def _false_result(result: OperationResult) -> OperationResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from adversary.behaviours.base import Behaviour, Means, Puppet
+from adversary.behaviours.base import Behaviour, Means, Puppet, Twist
 from crypto.digest import Digest, digest_of
 from pbft.core import bodies
 from pbft.core.effects import Effects, Input, Send
@@ -13,7 +13,7 @@ from pbft.core.frames import NULL_BATCH, encode_signed, make_prepared_certificat
 from pbft.core.messages import NewView, PreparedCertificate, Proposal, Signed, ViewChange
 from pbft.core.types import View
 
-STORM_PER_STEP = 0.2
+STORM_RATE = 200
 
 
 class ViewChangeLie(Behaviour):
@@ -68,16 +68,17 @@ class ViewChangeLie(Behaviour):
 
 
 class ViewStorm(Behaviour):
-    """Asks for ever higher views, and for far ones."""
+    """Asks for ever higher views, and for far ones. `rate`: how often, in thousandths of its steps."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, *, rate: int = STORM_RATE) -> None:
+        self._rate = rate
         self._craft = means.craft
         self._me = means.me
         self._random = means.random
         self._top = 0
 
     def rewrite(self, puppet: Puppet, _given: Input, effects: Effects) -> Effects:
-        if self._random.random() >= STORM_PER_STEP:
+        if self._random.random() * 1000 >= self._rate:
             return effects
         self._top = max(self._top, puppet.replica.log.view) + self._random.choice((1, 1, 1, 3, 1000))
         stable = puppet.replica.checkpoints.stable
@@ -128,3 +129,36 @@ class NewViewLie(Behaviour):
         rest = tuple(peer for peer in item.to if peer not in deceived)
         if rest:
             yield Send(to=rest, message=item.message)
+
+
+class TwoNewViews(Twist):
+    """As new primary, begins the view twice, each time with another quorum of VIEW-CHANGEs.
+
+    `both`: all hear both; else each half hears one.
+    """
+
+    def __init__(self, means: Means, *, both: int = 0) -> None:
+        super().__init__(means)
+        self._both = both
+
+    def twist(self, puppet: Puppet, item: Send) -> Iterator[Send]:
+        message = item.message
+        if not (isinstance(message, Signed) and isinstance(message.message, NewView) and message.signer == self._me):
+            yield item
+            return
+        second = self._craft.new_view(message.message.view, self._others(puppet, message.message), signer=self._me)
+        cut = len(item.to) if self._both else (len(item.to) + 1) // 2
+        yield Send(to=item.to[:cut], message=message)
+        yield Send(to=item.to if self._both else item.to[cut:], message=second)
+
+    def _others(self, puppet: Puppet, new_view: NewView) -> list[Signed[ViewChange]]:
+        """Another quorum if it has one; else it shows nothing of what it had prepared itself."""
+        used = {change.signer: change for change in new_view.view_changes}
+        spare = [change for change in puppet.replica.votes.to(new_view.view) if change.signer not in used]
+        if spare:
+            del used[max(used)]
+            used[spare[0].signer] = spare[0]
+        elif self._me in used:
+            stable = used[self._me].message.checkpoint
+            used[self._me] = self._craft.view_change(self._me, new_view.view, checkpoint=stable)
+        return [change for _, change in sorted(used.items())]

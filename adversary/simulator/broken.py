@@ -24,6 +24,9 @@ INVARIANTS: Final = {
     "internal": "no correct replica contradicts itself",
     "storage": "no correct replica finds its stores damaged that nobody damaged",
     "progress": "after faults are over, every operation is accepted and all replicas of the core agree",
+    "accepted kept": "what a client saw accepted stays where it was executed",
+    "stable state": "a checkpoint that a quorum vouches for is the state that correct replicas had",
+    "floor": "nobody waits longer for an operation than the scenario allows",
 }
 
 

@@ -67,6 +67,7 @@ class SimulatedClient:
             repeatable = action.kind in {"read", "register"} or not self._is_registered
             (ticket,) = self._core.submit(now, [_operation(action)], repeatable=repeatable)
             self._sent_after[ticket] = (self._around.checker.now_latest(), repeatable)
+            self._around.patience.on_asked(self.name, ticket, now)
             if action.kind == "register":
                 self._registering = ticket
         self._flush()
@@ -95,6 +96,7 @@ class SimulatedClient:
                 around.transmit_from_client(self, replica, send.wire)
         for ticket, outcome in out.outcomes:
             sent_after, repeatable = self._sent_after.pop(ticket)
+            around.patience.on_outcome(self.name, ticket, self._now())
             if isinstance(outcome, Accepted):
                 self.accepted += 1
                 self._seen = max(self._seen, outcome.sequence)

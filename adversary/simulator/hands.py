@@ -132,7 +132,7 @@ class Hands:
                 around.marks.reach("archive served")
                 around.transmit(self._host, serve.to, "archive", frame)
         for question in effects.serve_state:
-            answer = self._host.answer(self._host.disk.executor.serve_state(question.fetch))
+            answer = self._host.answer(question.to, self._host.disk.executor.serve_state(question.fetch))
             if answer is not None:
                 around.transmit(self._host, question.to, "StateAnswer", wire_of(around.group.epoch, answer))
 

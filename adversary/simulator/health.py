@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adversary.simulator.broken import Broken
@@ -14,6 +15,34 @@ if TYPE_CHECKING:
 
 HISTORY_ROWS = 200
 HISTORY_BYTES_MAX = 2 * 1024 * 1024
+LIVELOCK_VIEWS = 3
+"""So many views that came to nothing are no halt any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is, to tell later what became of it."""
+
+    accepted: int
+    view: int
+
+    @classmethod
+    def of(cls, run: Simulation) -> Standing:
+        views = [host.replica.log.view for host in run.hosts if host.is_up and run.checker.is_correct(host)]
+        return cls(accepted=run.patience.accepted, view=max(views, default=0))
+
+
+def kind_of_stop(run: Simulation) -> str:
+    """What to call it, in a few words, when a run has not come to its good end."""
+    now, then = Standing.of(run), run.at_heal
+    if all(client.is_idle for client in run.clients):
+        return "laggards stuck"
+    passed_by = run.patience.passed_by()
+    if passed_by is not None:
+        return f"censored, {passed_by} waits while others are served"
+    if now.accepted > then.accepted:
+        return "stall"
+    return "livelock" if now.view >= then.view + LIVELOCK_VIEWS else "halt"
 
 
 def is_settled(run: Simulation) -> bool:
@@ -66,7 +95,9 @@ def why_no_progress(run: Simulation) -> str:
     could = "could" if is_recoverable(run) else "could not"
     faulty, core = len(run.scenario.faulty), len(run.scenario.core)
     said = f"waiting: {', '.join(waiting) or 'nobody'}; {'; '.join(stands)}"
-    return f"{said}. With {faulty} faulty replicas and {core} in the core the group {could} recover"
+    return (
+        f"{kind_of_stop(run)}: {said}. With {faulty} faulty replicas and {core} in the core the group {could} recover"
+    )
 
 
 def is_recoverable(run: Simulation) -> bool:
@@ -87,6 +118,9 @@ def final_checks(run: Simulation) -> None:
     level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
     for host in level[:1]:
         _compare_with_model(run, host)
+    waited, allowed = run.patience.longest_wait_ms(run.now_us // 1000), run.scenario.wait_ms
+    if allowed and waited > allowed:
+        raise Broken("floor", f"somebody waited {waited} ms for an operation, and {allowed} are allowed")
 
 
 def _core(run: Simulation) -> list[Host]:

@@ -90,6 +90,8 @@ class Host:
         """Whether its last run ended so."""
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
+        self.lies = 0
+        """Steps and answers in which it did something else than an honest replica."""
         self._is_transferring = False
         self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired | StateDamaged] = []
         self._messages: list[FromPeer | FromClient] = []
@@ -146,9 +148,13 @@ class Host:
         self.planted.add(what)
         self._around.checker.on_damage(self, what)
 
-    def answer(self, answer: StateAnswer) -> StateAnswer | None:
+    def answer(self, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
         """What it says of its state when a peer asks."""
-        return answer if self.behaviour is None else self.behaviour.answer(self, answer)
+        if self.behaviour is None:
+            return answer
+        said = self.behaviour.answer(self, to, answer)
+        self.lies += said != answer
+        return said
 
     def _refuse(self, error: Exception) -> None:
         """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
@@ -353,8 +359,11 @@ class Host:
     def _step(self, given: Input) -> Effects:
         if self.behaviour is None:
             return self.replica.step(given)
-        given = self.behaviour.hear(self, given)
-        return self.behaviour.rewrite(self, given, self.replica.step(given))
+        heard = self.behaviour.hear(self, given)
+        honest = self.replica.step(heard)
+        twisted = self.behaviour.rewrite(self, heard, honest)
+        self.lies += heard is not given or twisted.send != honest.send or twisted.reply != honest.reply
+        return twisted
 
     def _follow_transfer(self) -> None:
         is_transferring = self.replica.state_repair.is_transferring
@@ -369,6 +378,7 @@ class Host:
 
     def say(self, to: ReplicaId, frame: bytes) -> None:
         """For behaviours: send something that the core knows nothing of."""
+        self.lies += 1
         self._around.transmit(self, to, "said", frame)
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:

@@ -71,6 +71,8 @@ class Checker:
     def __init__(self, group: Group, faulty: frozenset[int], marks: Marks) -> None:
         self._group = group
         self._faulty = faulty
+        self._beyond = len(faulty) > group.faulty_max
+        """Whether more are faulty than the protocol bears: then something breaks among the correct ones."""
         self._marks = marks
         self._witnesses = Witnesses(faulty)
         self.model = ChatModel()
@@ -96,6 +98,10 @@ class Checker:
         self._rotted: set[int] = set()
         """Replicas that were so at some time."""
         self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
+        self._accepted: dict[int, Name] = {}
+        """An operation that a client saw accepted, by the sequence number of its batch."""
+        self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
+        """What correct replicas and clients can prove, by code and culprit, and who of them can."""
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -279,10 +285,22 @@ class Checker:
             if not self.is_correct(host):
                 return  # a correct replica will have to say first
             self._first(done)
-        elif agreed != done.batch.digest and host.number not in self._rotten:
-            raise Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
+        elif agreed != done.batch.digest and host.number not in self._rotten and self._counts(host):
+            raise self._forked(host, done)
         if self.is_correct(host):
             self._same_results(host, done)
+
+    def _counts(self, host: Host) -> bool:
+        """Whether its order has to be that of the others: with at most f liars no honest core of theirs strays."""
+        return self.is_correct(host) or not self._beyond
+
+    def _forked(self, host: Host, done: BatchExecuted) -> Broken:
+        name = self._accepted.get(done.sequence)
+        ran = {(r.device, int(r.session), int(each.client_sequence)) for r in done.results for each in r.results}
+        if name is not None and name not in ran:
+            text = f"{host.me} executes another batch at {done.sequence} than the one that a client saw accepted"
+            return Broken("accepted kept", text)
+        return Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
 
     def _note_marks(self, host: Host, done: BatchExecuted) -> None:
         if len(done.batch.requests) > 1:
@@ -360,6 +378,8 @@ class Checker:
         honest = culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._faulty
         if honest:
             raise Broken("honest evidence", f"{host.me} has {evidence.code} against {culprit!r}")
+        _, holders = self.proofs.setdefault((evidence.code, culprit), (evidence, set()))
+        holders.add(f"replica {host.me}")
         if evidence.code in PROVEN:
             self._marks.reach(PROVEN[evidence.code])
 
@@ -387,6 +407,7 @@ class Checker:
         if place <= sent_after and not repeatable:
             raise Broken("real time", f"an operation sent after {sent_after} was accepted stands at {place}")
         self._latest = max(self._latest, place)
+        self._accepted.setdefault(place[0], name)
 
     def on_answered(self, client: str, sequence: int, seen: int) -> None:
         """A query asked after the client had seen `seen` was answered out of the state after `sequence`."""

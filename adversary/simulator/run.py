@@ -21,11 +21,19 @@ from adversary.simulator.clock import HostClock
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
-from adversary.simulator.health import final_checks, is_recoverable, is_settled, rot_remains, why_no_progress
+from adversary.simulator.health import (
+    Standing,
+    final_checks,
+    is_recoverable,
+    is_settled,
+    rot_remains,
+    why_no_progress,
+)
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.network import REPLICA_ADDRESSES, Links
+from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.storage import Disk
 from crypto.signing import PublicKey
@@ -101,6 +109,7 @@ class Simulation:
         self.group = self.members.group
         self.now_us = 0
         self.marks = Marks()
+        self.patience = Patience()
         self.streams = Streams(scenario.seed)
         self.links = Links(scenario.network, self.streams, self.marks)
         self.frames = FrameCache(Opener(self.group, self.members.verifier))
@@ -109,6 +118,8 @@ class Simulation:
         self.deliveries = 0
         self.transfers = 0
         self.healed = False
+        self.settled = False
+        """Whether the run came to its good end."""
         self._extra = 0
         self._trace = trace
         self._digest = sha256()
@@ -205,6 +216,7 @@ class Simulation:
     def _heal(self) -> None:
         self.note("healed")
         self.healed = True
+        self.at_heal = Standing.of(self)
         self.links.calm(self.scenario.calm)
         self.faults.heal()
         self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
@@ -233,6 +245,7 @@ class Simulation:
             self.steps += 1
             what()
             if kind == CHECK and self.now_us > last_action and is_settled(self):
+                self.settled = True
                 break
         final_checks(self)
 

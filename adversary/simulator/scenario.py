@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from adversary.behaviours.catalogue import BEHAVIOURS, TWIN
+from adversary.behaviours.catalogue import UnknownBehaviour, check_behaviour
 from pbft.core.group import REPLICAS_MIN, Parameters
 
 FORMAT = 1
@@ -168,12 +168,16 @@ DAMAGES_OF_VOTES = frozenset({"lost_ledger", "torn_ledger", "flipped_ledger", "l
 """After which a replica begins its ledger again, and is mute."""
 
 
+Option: TypeAlias = int | str | tuple[int | str | tuple[int, ...], ...]
+"""Of a behaviour: a number, a word, or a list of them, or of lists of replicas."""
+
+
 class Liar(_Frozen, frozen=True):
     """A replica that behaves so from the start: its behaviours add up. See `adversary.behaviours`."""
 
     replica: int
     strategy: str
-    options: dict[str, int | str] = {}
+    options: dict[str, Option] = {}
 
 
 class Scenario(_Frozen, frozen=True, kw_only=True):
@@ -202,6 +206,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     progress: bool = True
     rejoins: bool = False
     bound_ms: int = 60_000
+    wait_ms: int = 0
+    """How long anybody may wait for an operation, also while faults last. 0: as long as it takes."""
 
     @property
     def faulty(self) -> frozenset[int]:
@@ -273,8 +279,10 @@ def _problem_of_parts(scenario: Scenario) -> str | None:
     if len(set(scenario.core)) != len(scenario.core):
         return "core: names a replica twice"
     for liar in scenario.liars:
-        if liar.strategy not in BEHAVIOURS and liar.strategy != TWIN:
-            return f"liars: no strategy {liar.strategy!r}; there are {', '.join(sorted((*BEHAVIOURS, TWIN)))}"
+        try:
+            check_behaviour(liar.strategy, liar.options)
+        except UnknownBehaviour as error:
+            return f"liars: {error}"
     for fault in scenario.faults:
         if isinstance(fault, Damage) and fault.what not in DAMAGES:
             return f"faults: no damage {fault.what!r}; there are {', '.join(DAMAGES)}"

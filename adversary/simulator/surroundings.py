@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from adversary.simulator.frames import FrameCache
 from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
+from adversary.simulator.patience import Patience
 from crypto.signing import PublicKey
 from pbft.core.effects import Timer
 from pbft.core.group import Group
@@ -27,6 +28,7 @@ class Surroundings(Protocol):
     frames: FrameCache
     checker: Checker
     marks: Marks
+    patience: Patience
     transfers: int
 
     def wake(self, host: Host, delay_us: int) -> None: ...

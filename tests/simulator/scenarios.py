@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adversary.simulator.scenario import Action, Client, Fault, Liar, Scenario
@@ -16,9 +16,13 @@ def story(
     seed: int = 1,
     without: Sequence[int] = (),
     liars: Sequence[tuple[int, str]] = (),
+    options: Mapping[int, dict[str, Any]] | None = None,
     **others: Any,
 ) -> Scenario:
-    """Alice registers, creates a room and posts at the times given. `without`: replicas outside the core."""
+    """Alice registers, creates a room and posts at the times given. `without`: replicas outside the core.
+
+    `options`: of the behaviour of each liar.
+    """
     actions = [
         Action(id=0, at_ms=100, kind="register", text="alice"),
         Action(id=1, at_ms=300, kind="create", room="main"),
@@ -30,7 +34,10 @@ def story(
         parameters={"checkpoint_interval": 4, "pipeline_depth": 2, "client_window": 32},
         clients=(Client(name="alice", actions=tuple(actions)),),
         faults=faults,
-        liars=tuple(Liar(replica=replica, strategy=strategy) for replica, strategy in liars),
+        liars=tuple(
+            Liar(replica=replica, strategy=strategy, options=(options or {}).get(replica, {}))
+            for replica, strategy in liars
+        ),
         heal_ms=heal_ms,
         core=tuple(replica for replica in range(replicas) if replica not in without),
         **others,

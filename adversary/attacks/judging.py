@@ -1,0 +1,117 @@
+"""What a run showed, against what the attack says it must show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from adversary.attacks.model import Attack, Expect
+from adversary.attacks.outcome import Outcome, Proof
+from adversary.behaviours.catalogue import TWIN
+from adversary.simulator.run import Failure, Result, Simulation
+
+OF_LIVENESS: Final = frozenset({"progress", "floor"})
+"""Invariants that say when something happens; all others say that something never does."""
+
+
+def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, faulty: tuple[int, ...]) -> Outcome:
+    """The outcome of a simulated run that is over."""
+    expect, failure = attack.expected(above_f=above_f), result.failure
+    proofs = proofs_of(run)
+    culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
+    safe = failure is None or failure.invariant in OF_LIVENESS
+    problems = [
+        *_of_breaks(expect, failure),
+        *_of_liveness(expect, run, failure),
+        *_of_proofs(expect, proofs, culprits, faulty),
+        *_of_taking_place(expect, run, result),
+    ]
+    seed = run.scenario.seed
+    return Outcome(
+        attack=attack,
+        world="simulator",
+        seed=seed,
+        replicas=run.scenario.replicas,
+        above_f=above_f,
+        faulty=faulty,
+        safe=safe,
+        live=run.settled,
+        breaks="" if failure is None else failure.invariant,
+        breaks_text="" if failure is None else failure.text,
+        proofs=proofs,
+        culprits=culprits,
+        as_expected=not problems,
+        why_not="; ".join(problems),
+        figures=figures_of(run, result),
+        replay=f"quorate attack run {attack.name} --seed {seed}" + (" --above-f" if above_f else ""),
+    )
+
+
+def proofs_of(run: Simulation) -> tuple[Proof, ...]:
+    """What correct replicas and clients can prove in the end."""
+    return tuple(
+        Proof(code=code, culprit=culprit.hex() if isinstance(culprit, bytes) else culprit, held_by=tuple(sorted(who)))
+        for (code, culprit), (_, who) in sorted(
+            run.checker.proofs.items(), key=lambda item: (item[0][0], str(item[0]))
+        )
+    )
+
+
+def figures_of(run: Simulation, result: Result) -> dict[str, int | float | str]:
+    return {
+        "operations_asked": run.patience.asked,
+        "operations_accepted": result.accepted,
+        "longest_wait_ms": run.patience.longest_wait_ms(result.virtual_ms),
+        "longest_gap_ms": run.patience.longest_gap_ms(result.virtual_ms),
+        "view_changes": result.view_changes,
+        "state_transfers": result.transfers,
+        "lies": lies_of(run),
+        "messages_delivered": result.deliveries,
+        "virtual_ms": result.virtual_ms,
+    }
+
+
+def lies_of(run: Simulation) -> int:
+    """Steps in which somebody did what no honest replica would; a twin does so by being there."""
+    twins = sum(liar.strategy == TWIN for liar in run.scenario.liars)
+    return twins + sum(host.lies for host in run.hosts)
+
+
+def _of_breaks(expect: Expect, failure: Failure | None) -> Iterator[str]:
+    if failure is None:
+        if expect.breaks:
+            yield f"{' or '.join(expect.breaks)} should have broken, and nothing did"
+        return
+    said = f"{failure.invariant}: {failure.text}"
+    if not any(said.startswith(text) for text in expect.breaks):
+        wanted = f"; expected was {' or '.join(expect.breaks)}" if expect.breaks else ""
+        yield f"{failure.invariant} broke{wanted}: {failure.text}"
+
+
+def _of_liveness(expect: Expect, run: Simulation, failure: Failure | None) -> Iterator[str]:
+    """A run that ended with a broken invariant says nothing more, unless it was only late."""
+    came_to_an_end = failure is None or failure.invariant == "floor"
+    if came_to_an_end and expect.live and not run.settled:
+        yield "not everything was accepted in the end"
+
+
+def _of_proofs(
+    expect: Expect, proofs: tuple[Proof, ...], culprits: tuple[int, ...], faulty: tuple[int, ...]
+) -> Iterator[str]:
+    honest = set(culprits) - set(faulty)
+    if honest:
+        yield f"replica {min(honest)} is accused, and did nothing"
+    if expect.evidence and not any(proof.code in expect.evidence for proof in proofs):
+        found = ", ".join(sorted({proof.code for proof in proofs})) or "none"
+        yield f"{' or '.join(expect.evidence)} should be proven, and found was {found}"
+    if len(culprits) < expect.culprits:
+        yield f"{expect.culprits} culprits should be named, not {len(culprits)}"
+
+
+def _of_taking_place(expect: Expect, run: Simulation, result: Result) -> Iterator[str]:
+    """An attack that nobody carried out was not survived."""
+    missing = [mark for mark in expect.marks if mark not in result.marks]
+    if missing:
+        yield f"it did not come to: {', '.join(missing)}"
+    if run.scenario.liars and not lies_of(run):
+        yield "nobody lied"

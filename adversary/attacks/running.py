@@ -1,0 +1,127 @@
+"""An attack and a seed make a scenario; the simulator runs it; what came of it is held against what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from adversary.attacks.judging import judged
+from adversary.attacks.model import Attack, AttackError
+from adversary.attacks.outcome import Outcome
+from adversary.attacks.talking import people
+from adversary.simulator.dice import Streams
+from adversary.simulator.run import Simulation
+from adversary.simulator.scenario import Partition, Route, Scenario, ScenarioError, from_json, to_json
+from adversary.simulator.storage import workspace
+
+SEED: Final = 7
+"""Where nobody asks for another."""
+PARAMETERS: Final = {
+    "checkpoint_interval": 8,
+    "pipeline_depth": 2,
+    "batch_operations_max": 16,
+    "client_window": 32,
+    "view_change_timeout_ms": 400,
+}
+"""A group that has seen several checkpoints after a few seconds of talk. An attack may say otherwise."""
+
+
+def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None, above_f: bool = False) -> Scenario:
+    """All that a run depends on. Raises AttackError if the attack does not fit the group."""
+    attack = played_above_f(attack) if above_f else attack
+    size = replicas or attack.replicas
+    cast = {liar.replica for liar in attack.cast}
+    scenario = Scenario(
+        seed=seed,
+        replicas=size,
+        parameters=PARAMETERS | attack.parameters,
+        retained_sequences=attack.retained_sequences,
+        service_us=attack.service_us,
+        network=attack.network,
+        drift_ppm=attack.drift_ppm,
+        liars=attack.cast,
+        clients=(*people(attack.talk, Streams(seed).random("talk")), *attack.clients),
+        faults=attack.happens,
+        heal_ms=attack.until_ms,
+        core=tuple(replica for replica in range(size) if replica not in cast),
+        bound_ms=attack.bound_ms,
+        wait_ms=attack.expect.wait_ms,
+    )
+    try:
+        from_json(to_json(scenario))
+    except ScenarioError as error:
+        raise AttackError(f"{attack.name}: {error}") from error
+    most = (size - 1) // 3
+    if above_f and len(faulty_of(scenario)) <= most:
+        raise AttackError(f"{attack.name}: of {size} replicas {most} may be faulty, and above f no more of them are")
+    return scenario
+
+
+def played_above_f(attack: Attack) -> Attack:
+    """The attack as it is with more than f faulty replicas. Raises AttackError if nothing is said of that."""
+    expect, more = attack.expected(above_f=True), attack.above_f
+    assert more is not None  # noqa: S101 - expected() has looked
+    given = {
+        "story": more.story,
+        "replicas": more.replicas,
+        "parameters": more.parameters,
+        "network": more.network,
+        "talk": more.talk,
+        "clients": more.clients,
+        "until_ms": more.until_ms,
+        "bound_ms": more.bound_ms,
+    }
+    changes = {name: value for name, value in given.items() if value not in (None, "", 0)}
+    return replace(attack, cast=more.cast, happens=more.happens, expect=expect, above_f=None, **changes)
+
+
+def faulty_of(scenario: Scenario) -> tuple[int, ...]:
+    """Liars, and those whose process, disk or clock fails."""
+    failing = {fault.replica for fault in scenario.faults if not isinstance(fault, Partition | Route)}
+    return tuple(sorted(failing | scenario.faulty))
+
+
+def run(
+    attack: Attack,
+    *,
+    seed: int = SEED,
+    replicas: int | None = None,
+    above_f: bool = False,
+    keep: Path | None = None,
+    record: bool = False,
+) -> Outcome:
+    """Run an attack in the simulator. Raises AttackError.
+
+    `keep`: a directory for the scenario as JSON. `record`: whether the outcome has its moments, for a report.
+
+    The same seed gives the same outcome, always. An attack that takes several seeds ends with the first that shows
+    what is expected, or breaks what must hold.
+    """
+    for number in range(seed, seed + attack.seeds):
+        outcome = _run_once(attack, number, replicas=replicas, above_f=above_f, keep=keep, record=record)
+        surprise = outcome.breaks and not attack.expected(above_f=above_f).breaks
+        if outcome.as_expected or surprise:
+            break
+    return outcome
+
+
+def _run_once(
+    attack: Attack,
+    seed: int,
+    *,
+    replicas: int | None,
+    above_f: bool,
+    keep: Path | None,
+    record: bool,  # noqa: ARG001
+) -> Outcome:
+    scenario = scenario_of(attack, seed=seed, replicas=replicas, above_f=above_f)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        where = "above-f" if above_f else "at-f"
+        (keep / f"{attack.name}-{where}-{seed}.json").write_bytes(to_json(scenario))
+    with workspace() as directory:
+        simulation = Simulation(scenario, Path(directory))
+        result = simulation.run()
+    return judged(attack, simulation, result, above_f=above_f, faulty=faulty_of(scenario))
