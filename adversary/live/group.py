@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ class Seat:
     cast: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     accomplices: tuple[int, ...] = ()
     clock: Path | None = None
+    retained_sequences: int | None = None
     process: trio.Process | None = None
     is_paused: bool = False
     exits: list[int] = field(default_factory=list)
@@ -125,9 +126,9 @@ class LiveGroup:
 
     # -- who sees whom
 
-    def add_twin(self, replica: int) -> Seat:
-        """A second process with the same key and a copy of the files. The replicas with even numbers, and the people
-        with even numbers, know the first one only, the others the second; the twins never meet.
+    def add_twin(self, replica: int, seen_by_first: Collection[int]) -> Seat:
+        """A second process with the same key and a copy of the files. These other replicas, and the people with even
+        numbers, know the first one only, the others the second; the twins never meet.
         """
         home = self.path / f"twin-{replica}"
         home.mkdir()
@@ -143,14 +144,14 @@ class LiveGroup:
             if peer == replica:
                 continue
             nowhere = replace(members[peer], replica_endpoint=Endpoint(HOST, NOWHERE_PORT + peer))
-            (first_seen if peer % 2 else second_seen)[peer] = nowhere
+            (second_seen if peer in seen_by_first else first_seen)[peer] = nowhere
         self._write_view(twin.view, second_seen)
         self.seats[replica].view = self._write_view(self.path / f"group-for-first-{replica}.toml", first_seen)
         for seat in self.seats:
-            if seat.replica != replica and seat.number % 2:
+            if seat.replica != replica and seat.replica not in seen_by_first:
                 seen = list(read_group_file(seat.view).members)
                 seen[replica] = replace(seen[replica], replica_endpoint=ports[0])
-                seat.view = self._write_view(self.path / f"group-for-seat-{seat.number}.toml", seen)
+                seat.view = self._write_view(seat.view.with_name(f"group-for-seat-{seat.number}.toml"), seen)
         self.seats.append(twin)
         return twin
 
@@ -172,12 +173,13 @@ class LiveGroup:
 
     def _command(self, seat: Seat) -> list[str]:
         who = [str(seat.view), "--replica", str(seat.replica)]
-        if not seat.cast and seat.clock is None:
+        if not seat.cast and seat.clock is None and seat.retained_sequences is None:
             return ["chatsvc", "node", *who, "--until-stdin-closes"]
         cast = [f"{name}={msgspec.json.encode(options).decode()}" for name, options in seat.cast]
         more = [part for each in cast for part in ("--behaviour", each)]
         more += [part for each in seat.accomplices for part in ("--accomplice", str(each))]
         more += [] if seat.clock is None else ["--clock", str(seat.clock)]
+        more += [] if seat.retained_sequences is None else ["--retained", str(seat.retained_sequences)]
         return ["adversary.live.node", *who, *more, "--seed", str(self.seed)]
 
     async def start_all(self) -> None:

@@ -3,54 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adversary.attacks.outcome import Outcome, Proof
-from crypto.canonical import decode, expect_list, expect_text
-from crypto.errors import MalformedEncoding
+from crypto.signing import Ed25519Verifier
 from pbft.client.quorums import Contradiction
+from pbft.core.codec import Opener
+from pbft.core.errors import ProtocolViolation
+from pbft.core.evidence import decode_evidence, verify_evidence
 
 if TYPE_CHECKING:
     from adversary.live.group import LiveGroup
     from adversary.live.stage import Stage
 
-EVIDENCE_BYTES_MAX = 64 * 1024 * 1024
-CODE_BYTES_MAX = 64
+PATIENCE_FACTOR = 3
+"""How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time."""
 LIES_OF_CLIENTS = "E9"
 """A reply that f+1 others deny, which clients notice."""
 
 
 def proofs_of(group: LiveGroup) -> tuple[list[Proof], list[str]]:
     """Everything in the replicas' evidence directories, and what of it is none."""
+    opener = Opener(group.file.group, Ed25519Verifier())
     holders: dict[tuple[str, int | str], set[str]] = {}
     wrong: list[str] = []
     for seat in group.seats:
         for path in sorted((seat.home / "evidence").glob("*.cbor")):
             try:
-                code, culprit = _read(path)
-            except (MalformedEncoding, ValueError, OSError) as error:
+                evidence = decode_evidence(group.file.group, path.read_bytes())
+                verify_evidence(opener, evidence)
+            except (ProtocolViolation, OSError) as error:
                 wrong.append(f"{path.name} of replica {seat.replica} proves nothing: {error}")
                 continue
-            holders.setdefault((code, culprit), set()).add(f"replica {seat.replica}")
+            culprit = evidence.culprit.hex() if isinstance(evidence.culprit, bytes) else int(evidence.culprit)
+            holders.setdefault((evidence.code, culprit), set()).add(f"replica {seat.replica}")
     return [
         Proof(code=code, culprit=culprit, held_by=tuple(sorted(who)))
         for (code, culprit), who in sorted(holders.items(), key=str)
     ], wrong
-
-
-def _read(path: Path) -> tuple[str, int | str]:
-    fields = expect_list(decode(path.read_bytes(), bytes_max=EVIDENCE_BYTES_MAX))
-    if len(fields) != 3:
-        msg = "not a code, a culprit and statements"
-        raise ValueError(msg)
-    culprit = fields[1]
-    if isinstance(culprit, int):
-        return expect_text(fields[0], bytes_max=CODE_BYTES_MAX), culprit
-    if isinstance(culprit, bytes):
-        return expect_text(fields[0], bytes_max=CODE_BYTES_MAX), culprit.hex()
-    msg = "it names nobody"
-    raise ValueError(msg)
 
 
 def proofs_of_clients(contradictions: Iterable[tuple[str, Contradiction]]) -> list[Proof]:
@@ -85,6 +75,14 @@ def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
     return None
 
 
+def note_floor(stage: Stage) -> None:
+    """Whether somebody waited longer than the attack allows, in real time."""
+    allowed_ms = stage.attack.expect.wait_ms * PATIENCE_FACTOR
+    waited_ms = stage.journal.longest_wait_s() * 1000
+    if allowed_ms and waited_ms > allowed_ms:
+        stage.late = f"somebody waited {waited_ms:.0f} ms for an operation, where {allowed_ms} are allowed"
+
+
 def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: str, replay: str) -> Outcome:
     """`is_live`: whether everything was accepted and all stood level within the bound."""
     expect = stage.attack.expect
@@ -102,6 +100,8 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
     if is_live != expect.live:
         why_not.append(why_dead or "everything was accepted, which was not expected")
     held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}
+    if stage.late and "floor" not in expect.breaks:
+        why_not.append(f"floor: {stage.late}")
     if expect.evidence and not held & set(expect.evidence):
         found = ", ".join(sorted(held)) or "none"
         why_not.append(f"evidence {' or '.join(expect.evidence)} was expected, and {found} found")

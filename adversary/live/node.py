@@ -1,6 +1,6 @@
 """One replica of a live attack: played by behaviours, or honest on a machine whose clock is wrong.
 
-python -m adversary.live.node DIR --replica I [--behaviour NAME[=OPTIONS]]... [--clock FILE]
+python -m adversary.live.node DIR --replica I [--behaviour NAME[=OPTIONS]]... [--clock FILE] [--retained N]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -30,11 +30,23 @@ from pbft.core.messages import PeerMessage
 from pbft.core.replica import Replica
 from pbft.core.state_messages import StateAnswer
 from pbft.core.types import Milliseconds, Now, ReplicaId
+from pbft.node.config import NodeConfig
 from pbft.node.node import Machine
 
 LIES_TOLD: Final = "lies told: "
 """Before their number, on the last line of its log."""
 Cast = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgetting(GroupFile):
+    """Its nodes keep other numbers of old batches than usual for peers that fell behind."""
+
+    retained_sequences: int
+
+    def node_config(self, replica: ReplicaId) -> NodeConfig:
+        usual = GroupFile(path=self.path, group=self.group, members=self.members).node_config(replica)
+        return replace(usual, retained_sequences=self.retained_sequences)
 
 
 class Counted(Behaviour):
@@ -55,8 +67,8 @@ class Counted(Behaviour):
         self.lies += not same
         return twisted
 
-    def answer(self, puppet: Puppet, answer: StateAnswer) -> StateAnswer | None:
-        said = self._inner.answer(puppet, answer)
+    def answer(self, puppet: Puppet, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
+        said = self._inner.answer(puppet, to, answer)
         self.lies += said is not answer and said != answer
         return said
 
@@ -141,12 +153,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--behaviour", type=_cast, action="append", default=[], metavar="NAME[=OPTIONS]")
     parser.add_argument("--accomplice", type=int, action="append", default=[], metavar="J")
     parser.add_argument("--clock", type=Path, metavar="FILE", help="how wrong its clock is: MS [PPM]")
+    parser.add_argument("--retained", type=int, help="sequence numbers for which batches are kept for peers")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     configure_logs()
     counted: list[Counted] = []
     try:
         file = read_group_file(given.directory)
+        if given.retained is not None:
+            file = Forgetting(
+                path=file.path, group=file.group, members=file.members, retained_sequences=given.retained
+            )
         make_machine = machine_of(
             file, given.behaviour, given.clock, accomplices=given.accomplice, seed=given.seed, counted=counted
         )

@@ -32,6 +32,8 @@ class Stage:
     """Why the attack did not take place as it should have."""
     breaks: list[tuple[str, str]] = field(default_factory=list)
     """Invariants that parts of the attack found broken, by name, and how."""
+    late: str = ""
+    """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
     took_place: int = 0
     """Faults carried out, and things that attackers did, each of which makes the attack one."""
