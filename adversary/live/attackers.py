@@ -205,9 +205,7 @@ async def slowloris(all_: Attackers) -> None:
     async with trio.open_nursery() as nursery:
         for replica in all_.file.group.replicas:
             for number in range(SLOW_CONNECTIONS):
-                nursery.start_soon(
-                    all_.again, "slow", lambda replica=replica, number=number: drip(replica, number)
-                )
+                nursery.start_soon(all_.again, "slow", lambda replica=replica, number=number: drip(replica, number))
 
 
 async def _drip(all_: Attackers, stream: trio.abc.SendStream) -> None:

@@ -56,6 +56,8 @@ DEADLY: Final[dict[str, bytes]] = {
     "read nothing": encode(["read", b""]),
     "search in the dark": encode(["read", encode_query(SearchMessages(text="-" * 400))]),
     "search for everything": encode(["read", encode_query(SearchMessages(text='"' * 301 + " ( OR NOT * : ^ )"))]),
-    "search for signs": encode(["read", encode_query(SearchMessages(text="from:\x00 in:\ud7ff after:99999999999999"))]),
+    "search for signs": encode(
+        ["read", encode_query(SearchMessages(text="from:\x00 in:\ud7ff after:99999999999999"))]
+    ),
 }
 """Operations, by what they are: whoever executes them must give an error, the same everywhere, and go on."""

@@ -68,7 +68,9 @@ async def lose_links(stage: Stage) -> None:
                     network.cut(peer, seat.replica)
                     network.cut(seat.replica, peer)
         stage.took_place += 1
-        stage.moment(f"replica {seat.replica}", "certificate lapses", "its links are cut, and it cannot make new ones")
+        stage.moment(
+            f"replica {seat.replica}", "certificate lapses", "its links are cut, and it cannot make new ones"
+        )
     await trio.sleep_forever()
 
 

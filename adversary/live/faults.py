@@ -167,7 +167,9 @@ class Faults:
             while process is not None and process.returncode is None:
                 await process.wait()
         if process is None or process.returncode is None:
-            stage.problems.append(f"replica {fault.replica} wrote nothing, so it did not notice that its disk is full")
+            stage.problems.append(
+                f"replica {fault.replica} wrote nothing, so it did not notice that its disk is full"
+            )
             limit_file_size(seat.pid, None)
             return
         code = await self._group.until_ended(seat, within_s=0)

@@ -249,7 +249,7 @@ class LiveGroup:
         return self.path / f"{name}.log"
 
     def lies(self) -> int:
-        """How often played replicas differed from what an honest one would have done, as those say that were ended."""
+        """How often played replicas did what an honest one would not have done, as those say that were ended."""
         lines = [line for seat in self.seats for line in _lines(self.log_of(seat)) if line.startswith(LIES_TOLD)]
         return sum(int(line.removeprefix(LIES_TOLD)) for line in lines)
 

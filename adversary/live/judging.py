@@ -69,7 +69,9 @@ def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
     """Somebody that evidence names and who did nothing, in words."""
     for proof in proofs:
         if isinstance(proof.culprit, int) and proof.culprit not in stage.untrusted:
-            return f"{proof.code} accuses replica {proof.culprit}, which is honest, held by {', '.join(proof.held_by)}"
+            return (
+                f"{proof.code} accuses replica {proof.culprit}, which is honest, held by {', '.join(proof.held_by)}"
+            )
         if isinstance(proof.culprit, str) and proof.culprit in stage.devices:
             return f"{proof.code} accuses the device of {stage.devices[proof.culprit]}, who is honest"
     return None

@@ -125,7 +125,7 @@ def machine_of(
     def make_machine(inner: Replica, signer: Ed25519Signer) -> Machine:
         machine: Machine = inner
         if cast:
-            keys: dict[int, Signer] = {each: _key_of(file, each) for each in accomplices} | {inner.me: signer}
+            keys: dict[int, Signer] = {**{each: _key_of(file, each) for each in accomplices}, inner.me: signer}
             craft = Craft(Members(group=file.group, signers=keys, verifier=Ed25519Verifier()))
             random = Random(f"{seed} {inner.me}")  # noqa: S311 - what a liar does, not a secret
             behaviour = make_behaviour(cast, Means(me=inner.me, craft=craft, random=random))

@@ -1,4 +1,4 @@
-"""Those who mean well, and those who know who leads: restarts of too many at once, crashes that follow the primary."""
+"""Restarts of too many at once, by somebody who means well, and crashes that follow whoever leads."""
 
 from __future__ import annotations
 

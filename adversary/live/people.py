@@ -186,9 +186,7 @@ def ordered_read(query: bytes) -> bytes:
     return encode_operation(Read(query))
 
 
-def client_of(
-    directory: GroupDirectory, contradictions: list[Contradiction]
-) -> tuple[ReplicaClient, PublicKey]:
+def client_of(directory: GroupDirectory, contradictions: list[Contradiction]) -> tuple[ReplicaClient, PublicKey]:
     """A new device's, and its key. Raises CertificateError."""
     signer = Ed25519Signer.generate()
     client = open_client(

@@ -113,8 +113,7 @@ class _Run:
             await self._proofs(),
             is_live=is_live,
             why_dead=self._why_dead,
-            replay=f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
-            + (f" --replicas {self._attack.replicas}"),
+            replay=f"quorate attack run {self._attack.name} --live --seed {stage.seed} --replicas {self._attack.replicas}",
         )
 
     def _cast(self) -> None:

@@ -1,5 +1,5 @@
-"""What some attacks do beside the faults and liars that their data names: attackers that are no replica, operators, and
-certificates."""
+"""What some attacks do beside the faults and liars that their data names: by attackers that are no replica, by
+operators, and to certificates."""
 
 from __future__ import annotations
 

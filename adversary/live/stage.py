@@ -12,6 +12,7 @@ from adversary.attacks.model import Attack
 from adversary.attacks.outcome import Moment
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
+from adversary.network.route import Place
 
 MOMENTS_MAX = 20_000
 WATCH_SECONDS = 0.4
@@ -46,7 +47,7 @@ class Stage:
     devices: dict[str, str] = field(default_factory=dict)
     """Honest people's keys in hexadecimal, and whose they are."""
     views: dict[int, int] = field(default_factory=dict)
-    cuts: dict[int, dict[tuple[int, int], str]] = field(default_factory=dict)
+    cuts: dict[int, dict[tuple[Place, Place], str]] = field(default_factory=dict)
     """By fault: the routes that it takes away, and how: `refused` or `held`."""
 
     def __post_init__(self) -> None:
@@ -105,12 +106,12 @@ class Stage:
         network = self.group.network
         if network is None:
             return
-        how: dict[tuple[int, int], set[str]] = {}
+        how: dict[tuple[Place, Place], set[str]] = {}
         for cut in self.cuts.values():
             for pair, kind in cut.items():
                 how.setdefault(pair, set()).add(kind)
         for pair in network.routes:
-            kinds = how.get(pair, set())  # type: ignore[arg-type]
+            kinds = how.get(pair, set())
             rule = network.route(*pair).rule
             wanted = ("refused" in kinds, "held" in kinds)
             if (rule.refused, rule.held) != wanted:
