@@ -74,6 +74,7 @@ class AboveF(_Frozen, frozen=True, kw_only=True):
     clients: tuple[Client, ...] | None = None
     until_ms: int = 0
     bound_ms: int = 0
+    seeds: int = 0
 
 
 class Attack(_Frozen, frozen=True, kw_only=True):

@@ -72,6 +72,7 @@ def played_above_f(attack: Attack) -> Attack:
         "clients": more.clients,
         "until_ms": more.until_ms,
         "bound_ms": more.bound_ms,
+        "seeds": more.seeds,
     }
     changes = {name: value for name, value in given.items() if value not in (None, "", 0)}
     return replace(attack, cast=more.cast, happens=more.happens, expect=expect, above_f=None, **changes)
@@ -99,7 +100,8 @@ def run(
     The same seed gives the same outcome, always. An attack that takes several seeds ends with the first that shows
     what is expected, or breaks what must hold.
     """
-    for number in range(seed, seed + attack.seeds):
+    tries = (played_above_f(attack) if above_f else attack).seeds
+    for number in range(seed, seed + tries):
         outcome = _run_once(attack, number, replicas=replicas, above_f=above_f, keep=keep, record=record)
         surprise = outcome.breaks and not attack.expected(above_f=above_f).breaks
         if outcome.as_expected or surprise:

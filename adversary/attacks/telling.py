@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from textwrap import fill
 
 from adversary.attacks.model import Attack, Expect
@@ -32,7 +32,7 @@ def attack_in_words(attack: Attack) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _options(options: dict[str, int | str]) -> str:
+def _options(options: Mapping[str, object]) -> str:
     return "".join(f" {name}={value}" for name, value in options.items())
 
 

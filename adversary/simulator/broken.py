@@ -24,6 +24,7 @@ INVARIANTS: Final = {
     "internal": "no correct replica contradicts itself",
     "storage": "no correct replica finds its stores damaged that nobody damaged",
     "progress": "after faults are over, every operation is accepted and all replicas of the core agree",
+    "one prepared": "no two correct replicas hold prepared certificates for different batches in one view and slot",
     "accepted kept": "what a client saw accepted stays where it was executed",
     "stable state": "a checkpoint that a quorum vouches for is the state that correct replicas had",
     "floor": "nobody waits longer for an operation than the scenario allows",

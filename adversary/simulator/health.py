@@ -118,6 +118,9 @@ def final_checks(run: Simulation) -> None:
     level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
     for host in level[:1]:
         _compare_with_model(run, host)
+    broken = run.checker.deceived()
+    if broken is not None:
+        raise broken
     waited, allowed = run.patience.longest_wait_ms(run.now_us // 1000), run.scenario.wait_ms
     if allowed and waited > allowed:
         raise Broken("floor", f"somebody waited {waited} ms for an operation, and {allowed} are allowed")

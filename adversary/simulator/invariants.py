@@ -102,6 +102,12 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
+        self._committed: dict[tuple[int, int], Digest] = {}
+        """What correct replicas sent COMMITs for, by view and sequence number."""
+        self._unproven: dict[Place, tuple[Name, bytes]] = {}
+        """What clients accepted before any correct replica executed it: only with more than f faulty."""
+        self.later: Broken | None = None
+        """What broke and hurts nobody yet: told when the run is over, unless something worse comes of it."""
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -188,7 +194,13 @@ class Checker:
         if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
             raise Broken("honest evidence", f"{host.me}: {text}")
         if not harmless and host.me not in self._faulty | self._rotted:
-            raise Broken("equal roots", f"{host.me}: {text}")
+            self._break_or_wait(Broken("equal roots", f"{host.me}: {text}"))
+
+    def _break_or_wait(self, broken: Broken) -> None:
+        """A correct replica notices that something is wrong. With more than f faulty that comes before the harm."""
+        if not self._beyond:
+            raise broken
+        self.later = self.later or broken
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
         if isinstance(source, bytes) or source not in self._faulty:
@@ -201,6 +213,7 @@ class Checker:
         if host.me in self._faulty:
             return
         seen_in(host, inputs, effects, self._marks)
+        self._stable_is_true(host)
         stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
         received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
         for item in received:
@@ -209,9 +222,18 @@ class Checker:
             self._note_view(item.message)
         for send in effects.send:
             self._note_view(send.message)
-        missed = self._witnesses.missed(host, received, effects)
+        missed = self._witnesses.missed(host, inputs, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
+
+    def _stable_is_true(self, host: Host) -> None:
+        stable = host.replica.checkpoints.stable
+        if stable is None or not self.is_correct(host):
+            return
+        root = self.roots.get(stable.checkpoint.sequence, stable.checkpoint.state_root)
+        if root != stable.checkpoint.state_root:
+            text = f"{host.me} holds a certificate for another state at {stable.checkpoint.sequence} than there was"
+            raise Broken("stable state", text)
 
     def _note_view(self, message: object) -> None:
         if isinstance(message, Signed) and isinstance(message.message, ViewChange | NewView):
@@ -266,8 +288,17 @@ class Checker:
         vote = statement.message
         if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
             raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
+        if isinstance(vote, Commit):
+            self._one_prepared(host, vote)
         if isinstance(vote, Checkpoint) and self._vouchable.get(host.number, 0) < vote.sequence:
             raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
+
+    def _one_prepared(self, host: Host, vote: Commit) -> None:
+        """Whoever sends a COMMIT holds a prepared certificate."""
+        first = self._committed.setdefault((vote.view, vote.sequence), vote.batch_digest)
+        if first != vote.batch_digest and self.later is None:
+            text = f"{host.me} prepared another batch in view {vote.view} at {vote.sequence} than others"
+            self.later = Broken("one prepared", text)
 
     # -- execution
 
@@ -301,6 +332,12 @@ class Checker:
             text = f"{host.me} executes another batch at {done.sequence} than the one that a client saw accepted"
             return Broken("accepted kept", text)
         return Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
+
+    def deceived(self) -> Broken | None:
+        """What is left of that when the run is over."""
+        if not self._unproven:
+            return self.later
+        return Broken("replies", f"a client accepted at {min(self._unproven)} what no correct replica ever executed")
 
     def _note_marks(self, host: Host, done: BatchExecuted) -> None:
         if len(done.batch.requests) > 1:
@@ -339,6 +376,8 @@ class Checker:
                 name = (request.device, int(request.session), int(result.client_sequence))
                 place = (int(done.sequence), result.index)
                 self.results[place] = (name, result)
+                if self._unproven.pop(place, (name, result.result)) != (name, result.result):
+                    raise Broken("replies", f"a client accepted at {place} what was not executed there")
                 if not result.refused:
                     self._ran_once(name, place, operations[name], result)
 
@@ -400,7 +439,9 @@ class Checker:
     def on_accepted(self, name: Name, accepted: Accepted, sent_after: Place, *, repeatable: bool) -> None:
         place = (int(accepted.sequence), accepted.index)
         known = self.results.get(place)
-        if known is None or known[0] != name or known[1].refused or known[1].result != accepted.result:
+        if known is None and self._beyond:
+            self._unproven[place] = (name, accepted.result)
+        elif known is None or known[0] != name or known[1].refused or known[1].result != accepted.result:
             raise Broken(
                 "replies", f"a client accepts {accepted.result!r} at {place}, which is not what was executed"
             )

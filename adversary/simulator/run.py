@@ -239,7 +239,7 @@ class Simulation:
             time, kind, _, _, what = heappop(self._heap)
             if time > end or self.steps > STEPS_MAX:
                 if scenario.progress:
-                    raise Broken("progress", why_no_progress(self))
+                    raise self.checker.deceived() or Broken("progress", why_no_progress(self))
                 break
             self.now_us = time
             self.steps += 1

@@ -83,6 +83,7 @@ class Opener:
             bodies.NEW_VIEW: self._new_view,
             bodies.STATUS: self._link_with(bodies.decode_status),
             bodies.FETCH: self._link_with(bodies.decode_fetch),
+            bodies.EVIDENCE: self._link_with(bodies.decode_shared_evidence),
             FETCH_STATE: self._link_with(decode_fetch_state),
             STATE: self._link_with(partial(decode_state, bytes_max=self.frame_bytes_max)),
         }

@@ -9,13 +9,26 @@ import trio
 
 from pbft.core.claims import Claim, Unverified, check_claims
 from pbft.core.codec import Opener
-from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, StateDamaged, TimerExpired
+from pbft.core.effects import (
+    ClientGone,
+    Evidence,
+    FrameRefused,
+    FromClient,
+    FromPeer,
+    LinkUp,
+    StateDamaged,
+    TimerExpired,
+)
 from pbft.core.errors import ProtocolViolation
+from pbft.core.refused import proof_in
 
 SLICE_CLAIMS = 32
 """Signature checks between two looks at the other connections: about a millisecond."""
 THREAD_CLAIMS_MIN = 16
 """Fewer are checked where they are: a thread costs more than it saves."""
+
+THREAD_FRAME_BYTES_MIN = 4096
+"""The same, where it is not known how many there are."""
 
 T = TypeVar("T")
 
@@ -41,14 +54,15 @@ class Intake:
                 parsed.append(parse(frame))
             except ProtocolViolation as error:
                 violation = error
+                violation.frame = frame
                 break
         opened: list[T] = []
-        waiting: list[Unverified[T]] = []
+        waiting: list[tuple[bytes, Unverified[T]]] = []
         count = 0
-        for item in parsed:
+        for frame, item in zip(frames, parsed, strict=False):
             if is_useless(item.value):
                 continue
-            waiting.append(item)
+            waiting.append((frame, item))
             count += len(item.claims)
             if count >= SLICE_CLAIMS:
                 failure = await self._check(waiting, opened)
@@ -59,14 +73,25 @@ class Intake:
         failure = await self._check(waiting, opened)
         return opened, failure or violation
 
-    async def _check(self, waiting: Sequence[Unverified[T]], opened: list[T]) -> ProtocolViolation | None:
-        for item in waiting:
+    async def _check(
+        self, waiting: Sequence[tuple[bytes, Unverified[T]]], opened: list[T]
+    ) -> ProtocolViolation | None:
+        for frame, item in waiting:
             try:
                 await self._check_claims(item.claims)
             except ProtocolViolation as error:
+                error.frame = frame
                 return error
             opened.append(self._opener.accept(item))
         return None
+
+    async def proof_in(self, violation: ProtocolViolation) -> Evidence | None:
+        """What the frame that did not open proves of its signer, if anything."""
+        # Memory of one's own: it may be used in a thread, and what was checked before must not count.
+        opener = Opener(self._opener.group, self._opener.verifier)
+        if self._limiter is not None and len(violation.frame) >= THREAD_FRAME_BYTES_MIN:
+            return await trio.to_thread.run_sync(proof_in, opener, violation.frame, limiter=self._limiter)
+        return proof_in(opener, violation.frame)
 
     async def _check_claims(self, claims: Sequence[Claim]) -> None:
         verifier = self._opener.verifier
@@ -79,7 +104,7 @@ class Intake:
             check_claims(verifier, claims[start : start + SLICE_CLAIMS])
 
 
-Notice = LinkUp | ClientGone | TimerExpired | StateDamaged
+Notice = LinkUp | ClientGone | TimerExpired | StateDamaged | FrameRefused
 
 
 Messages = tuple[FromPeer | FromClient, ...]

@@ -24,7 +24,9 @@ from pbft.core.effects import (
     ClientGone,
     Effects,
     EventsDone,
+    Evidence,
     Execute,
+    FrameRefused,
     Input,
     InstallPages,
     InstallState,
@@ -100,7 +102,7 @@ class Node:
         self._executor = executor
         self._ledger = ledger
         self._clock = Clock()
-        self._evidence = EvidenceStore(config.directory)
+        self._evidence = EvidenceStore(config.directory, config.group)
         self._inbox = Inbox()
         intake = Intake(opener, threads=config.verify_threads)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
@@ -111,6 +113,7 @@ class Node:
             inbox=self._inbox,
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
+            on_proof=self._on_proof,
         )
         self._clients = Clients(
             config,
@@ -213,6 +216,9 @@ class Node:
     def _on_link_up(self, peer: ReplicaId) -> None:
         self._inbox.post(LinkUp(now=self._clock.now(), peer=peer))
 
+    def _on_proof(self, evidence: Evidence) -> None:
+        self._inbox.post(FrameRefused(now=self._clock.now(), evidence=evidence))
+
     def _on_client_gone(self, device: PublicKey) -> None:
         self._inbox.post(ClientGone(now=self._clock.now(), device=device))
 
@@ -288,6 +294,7 @@ class Node:
             last_executed=position.last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
             is_whole=position.is_whole,
+            evidence=self._evidence.to_share(),
         )
 
     def _perform(self, inputs: Sequence[Input]) -> None:
@@ -300,6 +307,8 @@ class Node:
         self._archive.extend(effects.archive)
         if effects.persist:
             self._store(effects.persist)
+        for evidence in effects.evidence:
+            self._evidence.add(evidence)
         for send in effects.send:
             data = framed(wire_of(self._epoch, send.message))
             for peer in send.to:
@@ -312,8 +321,6 @@ class Node:
         self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
-        for evidence in effects.evidence:
-            self._evidence.add(evidence)
         for alarm in effects.alarms:
             self._alarm(alarm.text)
         for ignored in effects.ignored:
@@ -392,6 +399,7 @@ class Node:
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,
+            "proven": self._evidence.proven(),
             "alarms": list(self._alarms),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cpu_s": round(time.process_time(), 4),

@@ -15,7 +15,7 @@ import trio
 from crypto.errors import CertificateError
 from crypto.tls import check_pinned, fingerprint, peer_certificate, replica_dial_context, replica_listener_context
 from pbft.core.codec import Opener
-from pbft.core.effects import FromPeer
+from pbft.core.effects import Evidence, FromPeer
 from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
     ReplicaHello,
@@ -143,7 +143,8 @@ class OutgoingLink:
 
 
 class PeerListener:
-    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated."""
+    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated,
+    and `on_proof` of frames that prove their signer a liar by not opening."""
 
     def __init__(
         self,
@@ -154,6 +155,7 @@ class PeerListener:
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
         on_linked: Callable[[ReplicaId], None],
+        on_proof: Callable[[Evidence], None],
     ) -> None:
         self._config = config
         self._opener = opener
@@ -161,6 +163,7 @@ class PeerListener:
         self._inbox = inbox
         self._is_useless = is_useless
         self._on_linked = on_linked
+        self._on_proof = on_proof
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -213,4 +216,7 @@ class PeerListener:
             if messages:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
+                evidence = await self._intake.proof_in(violation)
+                if evidence is not None:
+                    self._on_proof(evidence)
                 raise violation

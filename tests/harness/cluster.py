@@ -128,6 +128,7 @@ class Cluster:
             last_executed=node.executor.state.last_executed,
             checkpoint=node.executor.state.checkpoint,
             is_whole=node.executor.state.is_whole,
+            evidence=tuple(node.evidence),
         )
         self.step(node.me, recovered)
         if link_up:

@@ -38,6 +38,7 @@ from pbft.node.ledger import LedgerDamaged
 from pbft.node.node import Machine, Node
 from pbft.state.errors import StateError, StorageFailure
 from tests.harness.craft import digest
+from tests.harness.keys import make_group
 from tests.node.attacks import STATUS, craft_of
 from tests.node.ledgers import open_ledger
 from tests.node.logs import Logs
@@ -214,23 +215,26 @@ async def test_a_client_is_gone_after_what_it_said(group_file: GroupFile) -> Non
 # -- evidence and archive
 
 
+GROUP = make_group(4).group
+
+
 def proof(number: int) -> Evidence:
     return Evidence(code="E2", culprit=ReplicaId(1), statements=(b"one", b"two %d" % number))
 
 
 def test_evidence_is_kept_once_and_found_again(tmp_path: Path) -> None:
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     for number in (1, 2, 1):
         store.add(proof(number))
     assert len(store) == len(list((tmp_path / "evidence").iterdir())) == 2
-    again = EvidenceStore(tmp_path)
+    again = EvidenceStore(tmp_path, GROUP)
     again.add(proof(1))
     assert len(again) == 2
 
 
 def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_module, "EVIDENCE_FILES_MAX", 3)
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     for number in range(5):
         store.add(proof(number))
     assert (len(store), store.dropped) == (3, 2)
@@ -239,7 +243,7 @@ def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_evidence_that_cannot_be_written_is_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     monkeypatch.setattr(evidence_module, "atomic_write", failing(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(StorageFailure, match=r"E2-.*\.cbor: No space left on device; free the disk"):
         store.add(proof(1))
