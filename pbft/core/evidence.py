@@ -211,11 +211,10 @@ def _verify_invalid_or_two_new_views(opener: Opener, evidence: Evidence) -> None
 def why_invalid(opener: Opener, frame: bytes) -> str | None:
     """What is wrong with a VIEW-CHANGE or NEW-VIEW in itself; None if nothing is."""
     try:
-        opened = opener.parse_peer(frame)
-        check_claims(opener.verifier, opened.claims)
+        opened = opener.open_peer(frame)
     except ProtocolViolation as error:
         return str(error)
-    match opened.value:
+    match opened:
         case Signed(message=NewView() as new_view) if not proposes_what_it_must(new_view):
             return f"the NEW-VIEW of view {new_view.view} does not propose what its VIEW-CHANGEs ask for"
         case _:

@@ -161,6 +161,7 @@ class Node:
             finally:
                 if self._fatal:
                     raise self._fatal[0]
+                self._store(())  # whoever breaks the agreement is named by its last certificates too
 
     async def _guarded(self, body: Callable[[], Awaitable[None]]) -> None:
         try:
