@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from adversary.live.bombs import BOMBS
-from adversary.live.wire import CLOSED, Wire, connected, dial
+from adversary.live.wire import CLOSED, connected, dial
 from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file

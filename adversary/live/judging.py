@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from adversary.attacks.outcome import Outcome, Proof
@@ -22,12 +22,14 @@ LIES_OF_CLIENTS = "E9"
 """A reply that f+1 others deny, which clients notice."""
 
 
-def proofs_of(group: LiveGroup) -> tuple[list[Proof], list[str]]:
-    """Everything in the replicas' evidence directories, and what of it is none."""
+def proofs_of(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
+    """Everything in the evidence directories of replicas that are not played, and what of it is none."""
     opener = Opener(group.file.group, Ed25519Verifier())
     holders: dict[tuple[str, int | str], set[str]] = {}
     wrong: list[str] = []
     for seat in group.seats:
+        if seat.replica in played:
+            continue
         for path in sorted((seat.home / "evidence").glob("*.cbor")):
             try:
                 evidence = decode_evidence(group.file.group, path.read_bytes())

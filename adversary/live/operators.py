@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from adversary.live.stage import Stage
 
 SEEN_SECONDS = 10.0
+HIDE_AFTER_SHARE = 0.4
 UNDER_A_LEADER_S = 0.3
 """How long a new primary leads before it is hit."""
 
@@ -64,6 +65,22 @@ async def follow_the_primary(stage: Stage) -> None:
 
 def _all_at(reports: dict[int, dict[str, int]], least: int) -> bool:
     return min(report["last_executed"] for report in reports.values()) >= least
+
+
+async def hide_a_twin(stage: Stage) -> None:
+    """The second of two leading twins is away for a while: the others choose a new leader, and show each other what the
+    twin had told them.
+    """
+    group = stage.group
+    await trio.sleep(stage.attack.until_ms / 1000 * HIDE_AFTER_SHARE)
+    for twin in group.twins:
+        group.pause(twin)
+        stage.moment(f"replica {twin.replica}", "hides", "its second copy", view=0)
+    try:
+        await trio.sleep_forever()
+    finally:
+        for twin in group.twins:
+            group.resume(twin)
 
 
 async def restart_too_many(stage: Stage) -> None:

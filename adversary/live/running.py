@@ -108,13 +108,9 @@ class _Run:
         self._note_exits()
         await group.close()
         self._count()
-        return judge(
-            stage,
-            await self._proofs(),
-            is_live=is_live,
-            why_dead=self._why_dead,
-            replay=f"quorate attack run {self._attack.name} --live --seed {stage.seed} --replicas {self._attack.replicas}",
-        )
+        replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
+        proofs = await self._proofs()
+        return judge(stage, proofs, is_live=is_live, why_dead=self._why_dead, replay=replay)
 
     def _cast(self) -> None:
         """Who is played, and whose clock can be wrong."""
@@ -294,7 +290,7 @@ class _Run:
             stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
 
     async def _proofs(self) -> tuple[Proof, ...]:
-        found, wrong = await trio.to_thread.run_sync(proofs_of, self._group)
+        found, wrong = await trio.to_thread.run_sync(proofs_of, self._group, self._stage.played)
         for text in wrong:
             self._stage.breaks.append(("honest evidence", text))
         lies = [(who, each) for who, each_of in self._contradictions for each in each_of]

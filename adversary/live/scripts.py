@@ -15,7 +15,7 @@ import trio
 
 from adversary.live.certificates import let_lapse, lose_links, renew
 from adversary.live.customers import kill_with_words, replay
-from adversary.live.operators import follow_the_primary, restart_too_many
+from adversary.live.operators import follow_the_primary, hide_a_twin, restart_too_many
 
 if TYPE_CHECKING:
     from adversary.live.stage import Stage
@@ -84,6 +84,7 @@ async def _by(names: tuple[str, ...], stage: Stage) -> None:
 
 
 SCRIPTS: Final[Mapping[str, Script]] = {
+    "twins_lead": Script(attack=hide_a_twin),
     "replay": Script(attack=replay),
     "query_of_death": Script(attack=kill_with_words),
     "flood": by("flood"),

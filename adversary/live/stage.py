@@ -59,6 +59,11 @@ class Stage:
     def now_ms(self) -> float:
         return round((time.monotonic() - self.began) * 1000, 1)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the attack has had its time."""
+        return self.now_ms() >= self.attack.until_ms
+
     def moment(self, source: str, what: str, text: str = "", *, view: int | None = None, told: bool = True) -> None:
         if len(self.moments) < MOMENTS_MAX:
             self.moments.append(Moment(at_ms=self.now_ms(), source=source, what=what, text=text, view=view))
