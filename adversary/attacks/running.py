@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from adversary.attacks.judging import judged
 from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome
+from adversary.attacks.recording import Recorder
 from adversary.attacks.talking import people
 from adversary.simulator.dice import Streams
 from adversary.simulator.run import Simulation
@@ -116,7 +118,7 @@ def _run_once(
     replicas: int | None,
     above_f: bool,
     keep: Path | None,
-    record: bool,  # noqa: ARG001
+    record: bool,
 ) -> Outcome:
     scenario = scenario_of(attack, seed=seed, replicas=replicas, above_f=above_f)
     if keep is not None:
@@ -124,6 +126,10 @@ def _run_once(
         where = "above-f" if above_f else "at-f"
         (keep / f"{attack.name}-{where}-{seed}.json").write_bytes(to_json(scenario))
     with workspace() as directory:
-        simulation = Simulation(scenario, Path(directory))
+        recorder = Recorder(scenario) if record else None
+        simulation = Simulation(scenario, Path(directory), watch=recorder)
+        if recorder is not None:
+            recorder.attach(simulation)
         result = simulation.run()
-    return judged(attack, simulation, result, above_f=above_f, faulty=faulty_of(scenario))
+    outcome = judged(attack, simulation, result, above_f=above_f, faulty=faulty_of(scenario))
+    return outcome if recorder is None else replaced(outcome, moments=recorder.moments)

@@ -86,7 +86,7 @@ TWIN: Final = "twin"
 PEEKABOO_TWIN: Final = "peekaboo_twin"
 """The same, each of them online while the other is not: what one is made of, is the behaviour `peekaboo`."""
 LAYOUTS: Final[dict[str, Callable[..., None]]] = {
-    TWIN: lambda *, sides=(): None,  # noqa: ARG005 - only its options are of interest
+    TWIN: lambda *, sides=(): None,  # noqa: ARG005 - only the options are of interest
     PEEKABOO_TWIN: lambda *, period_ms=0: None,  # noqa: ARG005
 }
 """What a host is made twice for, with the options that there are."""

@@ -131,16 +131,15 @@ class SeqJump(_OfProposals):
 
     def __init__(self, means: Means) -> None:
         super().__init__(means)
-        self._next: tuple[View, SequenceNumber] = (View(0), SequenceNumber(0))
+        self._last: tuple[View, SequenceNumber] | None = None
 
     def instead(self, puppet: Puppet, proposal: Proposal, item: Send) -> Iterable[Send]:
-        vote, high = proposal.pre_prepare.message, puppet.replica.log.high_watermark
-        view, last = self._next
-        sequence = high if view != vote.view or last >= high else SequenceNumber(last + 1)
-        if (view, last) == (vote.view, high):
+        """Nothing more, until the window moves."""
+        view, high = proposal.pre_prepare.message.view, puppet.replica.log.high_watermark
+        if self._last == (view, high):
             return ()
-        self._next = (vote.view, sequence)
-        return (Send(to=item.to, message=self._craft.proposal(self._me, sequence, proposal.batch, view=vote.view)),)
+        self._last = (view, high)
+        return (Send(to=item.to, message=self._craft.proposal(self._me, high, proposal.batch, view=view)),)
 
 
 class PartialCast(Twist):

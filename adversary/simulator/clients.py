@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from adversary.simulator.invariants import Place
 from adversary.simulator.scenario import Action
 from adversary.simulator.surroundings import Surroundings
@@ -11,9 +9,8 @@ from chatsvc.application.operations import Create, Join, Leave, Operation, Post,
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
 from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
-from pbft.core.frames import sign_request
-from pbft.core.messages import Request, SignedRequest
-from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
+from pbft.core.messages import SignedRequest
+from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
 
 FOR_EVER_MS = 24 * 3600 * 1000
 SETTINGS = Settings(
@@ -25,6 +22,8 @@ HISTORY_ROWS = 50
 
 class SimulatedClient:
     """One device. Everything it accepts is checked against what the replicas did."""
+
+    is_honest = True
 
     def __init__(self, around: Surroundings, *, address: int, name: str, signer: Signer) -> None:
         self._around = around
@@ -64,13 +63,18 @@ class SimulatedClient:
             if self._registering is not None:
                 self._held_back.append(action)
                 return
-            repeatable = action.kind in {"read", "register"} or not self._is_registered
-            (ticket,) = self._core.submit(now, [_operation(action)], repeatable=repeatable)
-            self._sent_after[ticket] = (self._around.checker.now_latest(), repeatable)
-            self._around.patience.on_asked(self.name, ticket, now)
+            ticket = self._submit(operation_of(action), is_read=action.kind in {"read", "register"})
             if action.kind == "register":
                 self._registering = ticket
         self._flush()
+
+    def _submit(self, operation: bytes, *, is_read: bool = False) -> Ticket:
+        """`is_read`: it may run twice; and so may whatever strangers ask."""
+        now, repeatable = self._now(), is_read or not self._is_registered
+        (ticket,) = self._core.submit(now, [operation], repeatable=repeatable)
+        self._sent_after[ticket] = (self._around.checker.now_latest(), repeatable)
+        self._around.patience.on_asked(self.name, ticket, now)
+        return ticket
 
     def receive(self, frame: bytes) -> None:
         """A frame of a replica; forged ones end the connection, and here are only counted."""
@@ -101,6 +105,10 @@ class SimulatedClient:
                 self.accepted += 1
                 self._seen = max(self._seen, outcome.sequence)
                 name = (self.device, int(SESSION), int(outcome.client_sequence))
+                if around.watch is not None:
+                    around.watch.accepted(
+                        around.now_us, self.address, int(outcome.sequence), f"operation {outcome.client_sequence}"
+                    )
                 around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
             else:
                 around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
@@ -132,32 +140,7 @@ class SimulatedClient:
             self._around.marks.reach("client asked all replicas")
 
 
-class EquivocatingClient(SimulatedClient):
-    """Signs two operations under each name, and sends each of them to a part of the replicas first."""
-
-    _next = 0
-
-    def act(self, action: Action) -> None:
-        around = self._around
-        for twist in (0, 1):
-            operation = _operation(msgspec.structs.replace(action, text=action.text + "x" * twist))
-            request = Request(
-                session=SESSION,
-                first_client_sequence=ClientSequence(self._next),
-                ack_below=ClientSequence(0),
-                operations=(operation,),
-            )
-            wire = sign_request(around.group, self._signer, request).wire
-            for replica in around.group.replicas:
-                if replica % 2 == twist or action.id % 2:
-                    around.transmit_from_client(self, replica, wire)
-        self._next += 1
-
-    def receive(self, _frame: bytes) -> None:
-        """It knows what it did."""
-
-
-def _operation(action: Action) -> bytes:
+def operation_of(action: Action) -> bytes:
     operation: Operation
     match action.kind:
         case "register":

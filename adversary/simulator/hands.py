@@ -156,6 +156,8 @@ class Hands:
 
     def _prove(self, evidence: Evidence) -> None:
         self._around.note(f"evidence {evidence.code}", self._host.number)
+        if self._around.watch is not None:
+            self._around.watch.proven(self._around.now_us, self._host.number, evidence.code, evidence.culprit)
         self._around.checker.on_evidence(self._host, evidence)
         self._host.disk.keep(evidence)
 

@@ -17,6 +17,7 @@ from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
+from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey, Signer
 from pbft.core.effects import (
     Effects,
@@ -34,6 +35,7 @@ from pbft.core.effects import (
     merge_effects,
 )
 from pbft.core.errors import InvariantViolation, ProtocolViolation
+from pbft.core.frames import wire_of
 from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica
 from pbft.core.state_messages import StateAnswer
@@ -370,7 +372,18 @@ class Host:
         honest = self.replica.step(heard)
         twisted = self.behaviour.rewrite(self, heard, honest)
         self.lies += heard is not given or twisted.send != honest.send or twisted.reply != honest.reply
+        if self._around.watch is not None:
+            self._show_lies(self._around.watch, honest, twisted)
         return twisted
+
+    def _show_lies(self, watch: Watch, honest: Effects, twisted: Effects) -> None:
+        meant = {id(send.message) for send in honest.send} | {id(reply.message) for reply in honest.reply}
+        for send in twisted.send:
+            if id(send.message) not in meant:
+                watch.lied(self.number, wire_of(self._around.group.epoch, send.message))
+        for reply in twisted.reply:
+            if id(reply.message) not in meant:
+                watch.lied(self.number, reply.message.wire)
 
     def _follow_transfer(self) -> None:
         is_transferring = self.replica.state_repair.is_transferring
@@ -386,6 +399,8 @@ class Host:
     def say(self, to: ReplicaId, frame: bytes) -> None:
         """For behaviours: send something that the core knows nothing of."""
         self.lies += 1
+        if self._around.watch is not None:
+            self._around.watch.lied(self.number, frame)
         self._around.transmit(self, to, "said", frame)
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:

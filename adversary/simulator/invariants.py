@@ -102,12 +102,17 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
+<<<<<<< HEAD
+        self.strangers: set[PublicKey] = set()
+        """Devices of people who do what they like: their frames need not open."""
+=======
         self._committed: dict[tuple[int, int], Digest] = {}
         """What correct replicas sent COMMITs for, by view and sequence number."""
         self._unproven: dict[Place, tuple[Name, bytes]] = {}
         """What clients accepted before any correct replica executed it: only with more than f faulty."""
         self.later: Broken | None = None
         """What broke and hurts nobody yet: told when the run is over, unless something worse comes of it."""
+>>>>>>> attacks
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -131,7 +136,7 @@ class Checker:
         if what == "flipped_state":
             self._rotten.add(host.number)
             self._rotted.add(host.me)
-        elif what in {"lost_state", "lost_disk"}:
+        elif what in {"lost_state", "lost_disk", "forgetful_disk"}:
             self._lose_state(host)
 
     def _lose_state(self, host: Host) -> None:
@@ -203,7 +208,7 @@ class Checker:
         self.later = self.later or broken
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
-        if isinstance(source, bytes) or source not in self._faulty:
+        if source not in self._faulty and source not in self.strangers:
             raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
 
     # -- steps

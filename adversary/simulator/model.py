@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, assert_never
 
 from chatsvc.application.operations import Create, Join, Leave, Post, Read, Register, decode_operation
@@ -31,6 +32,8 @@ class ChatModel:
         name = self.devices.get(device)
         if isinstance(decoded, Read):
             return None
+        if is_bad(decoded):
+            return ["error"]
         if isinstance(decoded, Register):
             return self._register(device, name, decoded.name)
         return ["error", "NOT_REGISTERED"] if name is None else self._in_rooms(name, decoded)
@@ -69,9 +72,31 @@ class ChatModel:
         return ["ok", "registered", wanted]
 
 
+BODY_BYTES_MAX = 4096
+_PLAIN = re.compile(r"[a-z0-9]{1,32}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def is_bad(operation: Register | Create | Join | Leave | Post) -> bool:
+    """Whether it must be refused, for one reason or another: a name that is not plain, a text that is none."""
+    match operation:
+        case Register(name):
+            return _PLAIN.fullmatch(name) is None
+        case Create(room, topic) if _CONTROL.search(topic) or len(topic.encode()) > BODY_BYTES_MAX // 16:
+            return True
+        case Post(body=body, reply_to=reply_to) if (
+            not body or _CONTROL.search(body) or len(body.encode()) > BODY_BYTES_MAX or reply_to is not None
+        ):
+            return True
+        case Create(room) | Join(room) | Leave(room) | Post(room=room):
+            return _PLAIN.fullmatch(room) is None
+
+
 def same_result(expected: list[Any] | None, result: bytes) -> bool:
     """Whether a result is the expected one, whatever it says in words about an error."""
     if expected is None:
         return True
     found = decode(result, bytes_max=ANSWER_BYTES_MAX)
+    if expected == ["error"]:
+        return isinstance(found, list) and found[:1] == expected
     return isinstance(found, list) and found[: len(expected)] == expected and len(found) - len(expected) in (0, 1)

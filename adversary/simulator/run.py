@@ -10,14 +10,11 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from adversary.behaviours.base import Behaviour, Means
-from adversary.behaviours.catalogue import TWIN, make_behaviour
-from adversary.craft import Craft
 from adversary.describe import Describe
 from adversary.keys import Members, make_group
+from adversary.simulator.bad_clients import ReplayingClient, make_client
 from adversary.simulator.broken import Broken
-from adversary.simulator.clients import EquivocatingClient, SimulatedClient
-from adversary.simulator.clock import HostClock
+from adversary.simulator.clients import SimulatedClient
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
@@ -31,11 +28,12 @@ from adversary.simulator.health import (
 )
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
+from adversary.simulator.layout import Layout
 from adversary.simulator.marks import Marks
 from adversary.simulator.network import REPLICA_ADDRESSES, Links
 from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
-from adversary.simulator.storage import Disk
+from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Timer
@@ -101,7 +99,9 @@ class Simulation:
         directory: Path,
         *,
         trace: Trace | None = None,
+        watch: Watch | None = None,
     ) -> None:
+        self.watch = watch
         self.scenario = scenario
         self._directory = f"{directory}/"
         parameters = tuple(sorted(scenario.parameters.items()))
@@ -126,45 +126,22 @@ class Simulation:
         self._describe = Describe(self.members)
         self._heap: list[tuple[int, int, int, int, Callable[[], None]]] = []
         self._count = 0
-        self.hosts = self._make_hosts(directory)
-        self.of_replica = {me: [host for host in self.hosts if host.me == me] for me in self.group.replicas}
+        self.layout = Layout(self, directory)
+        self.hosts = self.layout.hosts
+        self.of_replica = self.layout.of_replica
         self.clients = [
-            (EquivocatingClient if client.equivocates else SimulatedClient)(
-                self, address=REPLICA_ADDRESSES + number, name=client.name, signer=self.members.device(client.name)
+            make_client(
+                self,
+                client,
+                number=number,
+                signer=self.members.device(client.name),
+                random=self.streams.random("client", client.name),
             )
             for number, client in enumerate(scenario.clients)
         ]
+        self._eavesdroppers = [client for client in self.clients if isinstance(client, ReplayingClient)]
         self._client_of = {client.device: client for client in self.clients}
         self.faults = Faults(self)
-
-    def _make_hosts(self, directory: Path) -> list[Host]:
-        scenario = self.scenario
-        twins = [ReplicaId(liar.replica) for liar in scenario.liars if liar.strategy == TWIN]
-        hosts = []
-        for number, me in enumerate((*self.group.replicas, *twins)):
-            signer = self.members.signers[me]
-            identity = signer.public_key  # the same in all groups, so that empty ledgers are made once
-            drift = scenario.drift_ppm[number] if number < len(scenario.drift_ppm) else 0
-            hosts.append(
-                Host(
-                    self,
-                    number=number,
-                    me=me,
-                    signer=signer,
-                    disk=Disk(directory / str(number), self.group, identity, scenario.retained_sequences),
-                    clock=HostClock(drift),
-                    behaviour=self._behaviour(me),
-                    service_us=scenario.service_us,
-                )
-            )
-        return hosts
-
-    def _behaviour(self, me: ReplicaId) -> Behaviour | None:
-        """Those who lie hold each other's keys, and no others."""
-        liars = self.scenario.liars
-        wanted = [(liar.strategy, liar.options) for liar in liars if liar.replica == me]
-        craft = Craft(self.members.held_by(liar.replica for liar in liars))
-        return make_behaviour(wanted, Means(me=me, craft=craft, random=self.streams.random("strategy", me)))
 
     # -- the heap
 
@@ -224,7 +201,7 @@ class Simulation:
     def _check(self) -> None:
         """Rot in rows that changed since the last checkpoint shows at the next: something is ordered till then."""
         self.at(self.now_us + SETTLED_CHECK_US, CHECK, 0, self._check)
-        client = next((client for client in self.clients if not isinstance(client, EquivocatingClient)), None)
+        client = next((client for client in self.clients if client.is_honest), None)
         if client is not None and client.is_idle and rot_remains(self):
             self._extra -= 1
             client.act(Action(id=self._extra, at_ms=0, kind="post", room="main", text=f"still here {-self._extra}"))
@@ -262,7 +239,7 @@ class Simulation:
                 self.connect(host, other)
                 self.connect(other, host)
         for client in self.clients:
-            if self._meets_client(host, client):
+            if self.layout.meets_client(host, client):
                 self.at(
                     self.now_us + CONNECT_US,
                     LINK,
@@ -274,7 +251,7 @@ class Simulation:
         """The link from `source` comes up, if both live and nothing lies between them."""
 
         def up() -> None:
-            if to.is_up and self._meet(source, to) and not self.links.is_cut(source.me, to.me):
+            if to.is_up and self.layout.meet(source, to) and not self.links.is_cut(source.me, to.me):
                 source.link_up(to.me)
 
         delay = below(self.streams.roll("connect", source.number, to.number, source.incarnation)[0], CONNECT_US)
@@ -295,7 +272,7 @@ class Simulation:
     def lost(self, host: Host) -> None:
         """Clients notice that a host's connections are gone."""
         for client in self.clients:
-            if self._meets_client(host, client):
+            if self.layout.meets_client(host, client):
                 client.on_link(host.me, up=False)
 
     def wake(self, host: Host, delay_us: int) -> None:
@@ -321,14 +298,20 @@ class Simulation:
 
     def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None:
         for target in self.of_replica[to]:
-            if not self._meet(host, target):
+            if not self.layout.meet(host, target):
                 continue
-            for time in self.links.arrivals(self.now_us, host.number, target.number, kind):
+            times = self.links.arrivals(self.now_us, host.number, target.number, kind)
+            if not times and self.watch is not None:
+                self.watch.lost(self.now_us, kind, host.number, target.number, frame)
+            for time in times:
                 self._deliver(time, _Source(host.me, host.number, kind), target, frame)
 
     def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None:
+        for eavesdropper in self._eavesdroppers:
+            if eavesdropper is not client:
+                eavesdropper.overhear(frame)
         for target in self.of_replica[to]:
-            if self._meets_client(target, client):
+            if self.layout.meets_client(target, client):
                 for time in self.links.arrivals(self.now_us, client.address, target.number, "client"):
                     self._deliver(time, _Source(client.device, client.address, "client"), target, frame)
 
@@ -345,7 +328,7 @@ class Simulation:
 
     def reply(self, host: Host, device: PublicKey, message: ToClient) -> None:
         client = self._client_of.get(device)
-        if client is None or not self._meets_client(host, client):
+        if client is None or not self.layout.meets_client(host, client):
             return
         for time in self.links.arrivals(self.now_us, host.number, client.address, "reply"):
             self.at(time, DELIVER, client.address, lambda: self._to_client(host, client, message.wire))
@@ -357,29 +340,14 @@ class Simulation:
     def wake_client(self, client: SimulatedClient, at_ms: int) -> None:
         self.at(at_ms * 1000, WAKE, client.address, client.wake)
 
-    def _meet(self, one: Host, other: Host) -> bool:
-        """Each of two twins talks to a half of the others, and they never to each other."""
-        if one.me == other.me:
-            return False
-        if len(self.hosts) == self.group.size:
-            return True
-        return all(
-            len(self.of_replica[host.me]) == 1
-            or (peer.me % 2 == 0) == (host is self.of_replica[host.me][0])
-            or len(self.of_replica[peer.me]) > 1
-            for host, peer in ((one, other), (other, one))
-        )
-
-    def _meets_client(self, host: Host, client: SimulatedClient) -> bool:
-        hosts = self.of_replica[host.me]
-        return len(hosts) == 1 or (client.address % 2 == 0) == (host is hosts[0])
-
     # -- the trace
 
     def note(self, what: str, source: int = -1, to: int = -1, frame: bytes = b"") -> None:
         """A line of the trace: part of the digest, and shown to whoever wants to see."""
         self._digest.update(b"%d %b %d %d " % (self.now_us, what.encode(), source, to))
         self._digest.update(frame)
+        if self.watch is not None:
+            self.watch.noted(self.now_us, what, source, to, frame)
         if self._trace is not None:
             self._trace(f"{self.now_us / 1000:10.3f} {what} {self._way(source, to)}{self._text(what, frame)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -50,12 +50,35 @@ class Action(_Frozen, frozen=True):
     text: str = ""
 
 
+Option: TypeAlias = int | str | tuple[int | str | tuple[int, ...], ...]
+"""Of a behaviour: a number, a word, or a list of them, or of lists of replicas."""
+
+
 class Client(_Frozen, frozen=True):
-    """`equivocates`: asks for two different things under each name, and expects no answer."""
+    """`behaviour`: what it does instead of what it should, see `bad_clients`; of those it expects no answer.
+
+    `equivocates`: the same as the behaviour `equivocate`.
+    """
 
     name: str
     actions: tuple[Action, ...]
     equivocates: bool = False
+    behaviour: str = ""
+    options: dict[str, Option] = {}
+
+    @property
+    def behaves(self) -> str:
+        return self.behaviour or ("equivocate" if self.equivocates else "")
+
+
+CLIENT_BEHAVIOURS: Final[dict[str, tuple[str, ...]]] = {
+    "": (),
+    "equivocate": (),
+    "query_of_death": ("each",),
+    "flood": ("times",),
+    "replay": ("times",),
+}
+"""With the options of each. See `bad_clients`."""
 
 
 class Crash(_Frozen, frozen=True, tag="crash", tag_field="kind"):
@@ -147,9 +170,10 @@ class SyncFails(_Frozen, frozen=True, tag="sync_fails", tag_field="kind"):
 
 
 class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
-    """The process dies, and its files are not what they were when it starts again: see `storage.DAMAGES`.
+    """The process dies, and its files are not what they were when it starts again: see DAMAGES_KNOWN.
 
-    `amount`: where, for those that need it. `stale`: the files as they were at `image_ms`.
+    `amount`: where, for those that need it. `stale`: the files as they were at `image_ms`. `forgetful`: its votes are
+    gone, and it does not know it; `forgetful_disk`: its state as well.
     """
 
     id: int
@@ -164,12 +188,12 @@ class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
 Fault: TypeAlias = Crash | Pause | Partition | Route | Slow | ClockStep | DiskFull | SyncFails | Damage
 
 DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "lost_state", "lost_disk", "stale")
+"""Those that sweeps draw; another one would change what every seed means."""
+UNKNOWING = frozenset({"stale", "forgetful", "forgetful_disk"})
+"""After which a replica does not know what it said, and may contradict it."""
+DAMAGES_KNOWN = (*DAMAGES, "forgetful", "forgetful_disk")
 DAMAGES_OF_VOTES = frozenset({"lost_ledger", "torn_ledger", "flipped_ledger", "lost_disk"})
 """After which a replica begins its ledger again, and is mute."""
-
-
-Option: TypeAlias = int | str | tuple[int | str | tuple[int, ...], ...]
-"""Of a behaviour: a number, a word, or a list of them, or of lists of replicas."""
 
 
 class Liar(_Frozen, frozen=True):
@@ -217,9 +241,9 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
 
     @property
     def untrusted(self) -> frozenset[int]:
-        """Those of them that may say anything: liars, and those whose disk is an older one, who do not know it."""
-        stale = (fault.replica for fault in self.faults if isinstance(fault, Damage) and fault.what == "stale")
-        return frozenset((*stale, *(liar.replica for liar in self.liars)))
+        """Those of them that may say anything: liars, and those who do not know what they forgot."""
+        unknowing = (fault.replica for fault in self.faults if isinstance(fault, Damage) and fault.what in UNKNOWING)
+        return frozenset((*unknowing, *(liar.replica for liar in self.liars)))
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -283,9 +307,13 @@ def _problem_of_parts(scenario: Scenario) -> str | None:
             check_behaviour(liar.strategy, liar.options)
         except UnknownBehaviour as error:
             return f"liars: {error}"
+    for client in scenario.clients:
+        if client.behaves not in CLIENT_BEHAVIOURS or not {*client.options} <= {*CLIENT_BEHAVIOURS[client.behaves]}:
+            known = ", ".join(f"{name}{list(options)}" for name, options in CLIENT_BEHAVIOURS.items() if name)
+            return f"clients: no behaviour {client.behaves!r} with options {dict(client.options)}; there are {known}"
     for fault in scenario.faults:
-        if isinstance(fault, Damage) and fault.what not in DAMAGES:
-            return f"faults: no damage {fault.what!r}; there are {', '.join(DAMAGES)}"
+        if isinstance(fault, Damage) and fault.what not in DAMAGES_KNOWN:
+            return f"faults: no damage {fault.what!r}; there are {', '.join(DAMAGES_KNOWN)}"
     numbers = [fault.id for fault in scenario.faults]
     actions = [action.id for client in scenario.clients for action in client.actions]
     if len(set(numbers)) != len(numbers) or len(set(actions)) != len(actions):

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from adversary.simulator.run import simulate
-from adversary.simulator.scenario import Action, Client, Network, Scenario
+from adversary.simulator.scenario import Action, Network, Scenario
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ def _actions(scenario: Scenario) -> tuple[Owned, ...]:
 
 def _with_actions(scenario: Scenario, actions: Sequence[Owned]) -> Scenario:
     clients = (
-        Client(name=client.name, actions=tuple(action for name, action in actions if name == client.name))
+        replace(client, actions=tuple(action for name, action in actions if name == client.name))
         for client in scenario.clients
     )
     return replace(scenario, clients=tuple(client for client in clients if client.actions))

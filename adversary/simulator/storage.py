@@ -266,6 +266,10 @@ class Disk:
             case "lost_disk":
                 self.restore({})
                 self.proofs.clear()
+            case "forgetful":
+                self.restore(_empty_ledger(self._identity), LEDGER_FILES)
+            case "forgetful_disk":
+                self.restore(_empty_ledger(self._identity) | {STATE_NAME: _template(self._group)})
             case "stale":
                 if stale is not None:
                     self.restore(stale)

@@ -9,6 +9,7 @@ from adversary.simulator.frames import FrameCache
 from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.patience import Patience
+from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.effects import Timer
 from pbft.core.group import Group
@@ -30,6 +31,7 @@ class Surroundings(Protocol):
     marks: Marks
     patience: Patience
     transfers: int
+    watch: Watch | None
 
     def wake(self, host: Host, delay_us: int) -> None: ...
 
