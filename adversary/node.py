@@ -9,14 +9,15 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from pathlib import Path
 from random import Random
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from adversary.behaviours.base import Behaviour, Means
 from adversary.behaviours.catalogue import BEHAVIOURS, UnknownBehaviour, make_behaviour
+from adversary.behaviours.playing import Played
 from adversary.craft import Craft
 from adversary.keys import Members
 from chatsvc.founding import SIGNING_KEY_NAME
@@ -28,6 +29,7 @@ from crypto.signing import Ed25519Signer, Ed25519Verifier, Signer
 from pbft.core.effects import Effects, Input, Send, SetTimer, Timer, TimerExpired, merge_effects
 from pbft.core.messages import PeerMessage
 from pbft.core.replica import Replica
+from pbft.core.state_messages import FetchState, StateAnswer
 from pbft.core.types import Milliseconds, Now, ReplicaId
 
 LATER: Final = cast("Timer", "said later")
@@ -41,13 +43,23 @@ class Said:
     wire: bytes = field(repr=False)
 
 
-class ByzantineReplica:
-    """Steps like the replica inside, between what the behaviour lets it hear and what it makes of it."""
+class ServesState(Protocol):
+    """The executed state of a node, as far as peers may ask for it."""
 
-    def __init__(self, inner: Replica, behaviour: Behaviour) -> None:
+    def serve_state(self, fetch: FetchState) -> StateAnswer: ...
+
+
+class ByzantineReplica:
+    """Steps like the replica inside, between what the behaviour lets it hear and what it makes of it.
+
+    `state`: that of the node it runs in; what peers fetch of it goes through the behaviour, too.
+    """
+
+    def __init__(self, inner: Replica, behaviour: Behaviour, state: ServesState | None = None) -> None:
         self.me = inner.me
         self.replica = inner
-        self._behaviour = behaviour
+        self.played = Played(behaviour)
+        self._state = state
         self._now = Now(steady=Milliseconds(0), wall=Milliseconds(0))
         self._said: list[Send] = []
         self._later: list[tuple[int, int, Send]] = []
@@ -56,15 +68,22 @@ class ByzantineReplica:
     def step(self, given: Input) -> Effects:
         self._now = given.now
         due = self._due()
-        if isinstance(given, TimerExpired) and given.timer is LATER:
-            honest = Effects()
-        else:
-            given = self._behaviour.hear(self, given)
-            honest = self.replica.step(given)
-        twisted = self._behaviour.rewrite(self, given, honest)
+        is_own = isinstance(given, TimerExpired) and given.timer is LATER
+        twisted = Effects() if is_own else self._serve(self.played.step(self, given))
         said, self._said = self._said, []
         timers = (SetTimer(LATER, Milliseconds(self._later[0][0])),) if self._later else ()
         return merge_effects([twisted, Effects(send=(*due, *said), timers=timers)])
+
+    def _serve(self, effects: Effects) -> Effects:
+        """Answer here, where the answer can be another one, what the node would answer."""
+        if not effects.serve_state or self._state is None:
+            return effects
+        sends = []
+        for question in effects.serve_state:
+            answer = self.played.answer(self, question.to, self._state.serve_state(question.fetch))
+            if answer is not None:
+                sends.append(Send(to=(question.to,), message=answer))
+        return replace(effects, send=(*effects.send, *sends), serve_state=())
 
     def is_useless(self, message: PeerMessage) -> bool:
         return self.replica.is_useless(message)
@@ -79,9 +98,11 @@ class ByzantineReplica:
         return self._now
 
     def say(self, to: ReplicaId, frame: bytes) -> None:
+        self.played.on_said(frame)
         self._said.append(_send((to,), frame))
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:
+        self.played.on_said(frame)
         self._count += 1
         heappush(self._later, (self._now.steady + delay_ms, self._count, _send(to, frame)))
 
@@ -110,7 +131,8 @@ def played(
         craft = Craft(Members(group=file.group, signers=keys, verifier=Ed25519Verifier()))
         random = Random(f"{seed} {inner.me}")  # noqa: S311 - what a liar does, not a secret
         behaviour = make_behaviour(wanted, Means(me=inner.me, craft=craft, random=random))
-        return ByzantineReplica(inner, behaviour or Behaviour())
+        state = cast("ServesState", inner.executed)  # a node's replica looks into the state that the node serves
+        return ByzantineReplica(inner, behaviour or Behaviour(), state)
 
     return make_machine
 

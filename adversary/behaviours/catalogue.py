@@ -7,6 +7,7 @@ from functools import partial
 from inspect import signature
 from typing import Any, Final
 
+from adversary.behaviours.accuser import FalseAccuser
 from adversary.behaviours.base import Behaviour, Chain, Means, Timed
 from adversary.behaviours.host import Peekaboo
 from adversary.behaviours.mutation import Mutate
@@ -75,6 +76,7 @@ BEHAVIOURS: Final[dict[str, Callable[..., Behaviour]]] = {
     "dual_encoding": DualEncoding,
     "replay": Replay,
     "sig_edge": SigEdge,
+    "false_accuser": FalseAccuser,
     "mutate": Mutate,
     # the process
     "peekaboo": Peekaboo,

@@ -17,7 +17,7 @@ from pbft.core import bodies
 from pbft.core.effects import Effects, FromPeer, Input, Received, Send
 from pbft.core.frames import encode_signed, make_batch, wire_of
 from pbft.core.messages import Checkpoint, Commit, PeerMessage, Prepare, Proposal, Signed, SignedRequest
-from pbft.core.types import ReplicaId
+from pbft.core.types import Epoch, ReplicaId
 
 FUZZ_RATE: Final = 300
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -40,15 +40,15 @@ class Fuzz(Behaviour):
         return effects
 
 
-def heard(epoch: int, given: Input) -> Iterable[bytes]:
+def heard(epoch: Epoch, given: Input) -> Iterable[bytes]:
     """The frames of other replicas in an input."""
     if isinstance(given, Received):
         for item in given.messages:
             if isinstance(item, FromPeer):
-                yield wire_of(epoch, item.message)  # type: ignore[arg-type]  # an epoch is an integer
+                yield wire_of(epoch, item.message)
 
 
-class _Now(Behaviour):
+class Interject(Behaviour):
     """Says one more frame in some of its steps. `rate`: in thousandths. `to`: to one of these; by default of all."""
 
     def __init__(self, means: Means, *, rate: int = 200, to: Sequence[int] = ()) -> None:
@@ -93,7 +93,7 @@ def _bombs(size: int) -> tuple[bytes, ...]:
     )
 
 
-class CborBombs(_Now):
+class CborBombs(Interject):
     """Says what a careless decoder dies of, over its authenticated link: deep, huge, tagged, endless, cut short.
 
     `size`: bytes of the larger ones.
@@ -159,7 +159,7 @@ def _in_form(request: SignedRequest, form: Reencoding) -> SignedRequest:
 HEARD_MAX: Final = 256
 
 
-class Replay(_Now):
+class Replay(Interject):
     """Says old frames of others and of itself again, as they are, and with their signatures moved to where they do
     not belong: under another type, in another epoch, made for another group."""
 

@@ -22,7 +22,9 @@ from adversary.simulator.scenario import (
     Slow,
     SyncFails,
 )
+from chatsvc.founding import ledger_identity
 from chatsvc.process import STATE_NAME
+from pbft.node.ledger import Ledger
 from pbft.node.ledger_files import LEDGER_NAME
 
 if TYPE_CHECKING:
@@ -207,6 +209,9 @@ class Faults:
                 work = partial(disk.spoil_record, disk.records()[SPOILT_RECORD])
             case "flipped_state":
                 work = partial(self._rot, seat, amount)
+            case "forgetful" | "forgetful_disk":
+                stage.forgetful.add(fault.replica)
+                work = partial(self._forget, seat, with_state=fault.what == "forgetful_disk")
             case "stale":
                 stage.forgetful.add(fault.replica)
                 work = partial(disk.go_back_to, self._images[fault.id])
@@ -217,6 +222,14 @@ class Faults:
         stage.moment(f"replica {fault.replica}", "is damaged", fault.what.replace("_", " "))
         await trio.sleep_until(over)
         await self._start(seat)
+
+    def _forget(self, seat: Seat, *, with_state: bool) -> None:
+        """As if it had never run: nothing tells it that it forgot."""
+        seat.disk.lose_ledger()
+        if with_state:
+            seat.disk.lose_state()
+        group = self._group.file.group
+        Ledger.create(seat.home, ledger_identity(group, group.members[seat.replica]))
 
     def _rot(self, seat: Seat, amount: int) -> None:
         seat.disk.rot(STATE_NAME, bits=ROTTEN_BITS, seed=self._stage.seed + amount)

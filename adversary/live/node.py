@@ -11,24 +11,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
-from adversary.behaviours.base import Behaviour, Means, Puppet
-from adversary.behaviours.catalogue import UnknownBehaviour, make_behaviour
-from adversary.craft import Craft
-from adversary.keys import Members
-from adversary.node import ByzantineReplica
+from adversary.behaviours.catalogue import UnknownBehaviour
+from adversary.behaviours.playing import Played
+from adversary.node import played as cast_in
 from chatsvc.founding import SIGNING_KEY_NAME
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
 from chatsvc.process import MakeMachine, NodeError, configure_logs, run_node
 from crypto.errors import CryptoError
 from crypto.keyfiles import read_key_file
-from crypto.signing import Ed25519Signer, Ed25519Verifier, Signer
+from crypto.signing import Ed25519Signer
 from pbft.core.effects import Effects, Input
 from pbft.core.messages import PeerMessage
 from pbft.core.replica import Replica
-from pbft.core.state_messages import StateAnswer
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.node.config import NodeConfig
 from pbft.node.node import Machine
@@ -47,42 +43,6 @@ class Forgetting(GroupFile):
     def node_config(self, replica: ReplicaId) -> NodeConfig:
         usual = GroupFile(path=self.path, group=self.group, members=self.members).node_config(replica)
         return replace(usual, retained_sequences=self.retained_sequences)
-
-
-class Counted(Behaviour):
-    """Behaves as another does, and counts how often that made a difference."""
-
-    def __init__(self, inner: Behaviour) -> None:
-        self._inner = inner
-        self.lies = 0
-
-    def hear(self, puppet: Puppet, given: Input) -> Input:
-        heard = self._inner.hear(puppet, given)
-        self.lies += heard is not given and heard != given
-        return heard
-
-    def rewrite(self, puppet: Puppet, given: Input, effects: Effects) -> Effects:
-        twisted = self._inner.rewrite(puppet, given, effects)
-        same = twisted is effects or (twisted.send, twisted.reply) == (effects.send, effects.reply)
-        self.lies += not same
-        return twisted
-
-    def answer(self, puppet: Puppet, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
-        said = self._inner.answer(puppet, to, answer)
-        self.lies += said is not answer and said != answer
-        return said
-
-
-class CountedReplica(ByzantineReplica):
-    """What is said beside the effects of a step is no honest word either."""
-
-    def __init__(self, inner: Replica, behaviour: Counted) -> None:
-        super().__init__(inner, behaviour)
-        self._counted = behaviour
-
-    def say(self, to: ReplicaId, frame: bytes) -> None:
-        self._counted.lies += 1
-        super().say(to, frame)
 
 
 class ClockedMachine:
@@ -118,19 +78,16 @@ class ClockedMachine:
 
 
 def machine_of(
-    file: GroupFile, cast: Cast, clock: Path | None, *, accomplices: Sequence[int], seed: int, counted: list[Counted]
+    file: GroupFile, cast: Cast, clock: Path | None, *, accomplices: Sequence[int], seed: int, liars: list[Played]
 ) -> MakeMachine:
-    """Raises UnknownBehaviour when the node starts. What was counted is put into `counted`."""
+    """Raises UnknownBehaviour when the node starts. Whoever is played then, is put into `liars`."""
 
     def make_machine(inner: Replica, signer: Ed25519Signer) -> Machine:
         machine: Machine = inner
         if cast:
-            keys: dict[int, Signer] = {**{each: _key_of(file, each) for each in accomplices}, inner.me: signer}
-            craft = Craft(Members(group=file.group, signers=keys, verifier=Ed25519Verifier()))
-            random = Random(f"{seed} {inner.me}")  # noqa: S311 - what a liar does, not a secret
-            behaviour = make_behaviour(cast, Means(me=inner.me, craft=craft, random=random))
-            counted.append(Counted(behaviour or Behaviour()))
-            machine = CountedReplica(inner, counted[-1])
+            keys = {each: _key_of(file, each) for each in accomplices}
+            machine = liar = cast_in(file, cast, accomplices=keys, seed=seed)(inner, signer)
+            liars.append(liar.played)
         return machine if clock is None else ClockedMachine(machine, clock)
 
     return make_machine
@@ -157,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     configure_logs()
-    counted: list[Counted] = []
+    liars: list[Played] = []
     try:
         file = read_group_file(given.directory)
         if given.retained is not None:
@@ -165,14 +122,14 @@ def main(arguments: list[str] | None = None) -> int:
                 path=file.path, group=file.group, members=file.members, retained_sequences=given.retained
             )
         make_machine = machine_of(
-            file, given.behaviour, given.clock, accomplices=given.accomplice, seed=given.seed, counted=counted
+            file, given.behaviour, given.clock, accomplices=given.accomplice, seed=given.seed, liars=liars
         )
         run_node(file, ReplicaId(given.replica), make_machine, until_stdin_closes=True)
     except (GroupFileError, NodeError, CryptoError, UnknownBehaviour) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        sys.stderr.write(f"{LIES_TOLD}{sum(each.lies for each in counted)}\n")
+        sys.stderr.write(f"{LIES_TOLD}{sum(each.lies for each in liars)}\n")
     return 0
 
 

@@ -194,7 +194,7 @@ class _Run:
             for person in people:
                 nursery.start_soon(person.talk, talk.messages, talk.for_ms / 1000)
             for client in self._attack.clients:
-                if not client.equivocates and not getattr(client, "behaviour", ""):
+                if not client.behaves:
                     nursery.start_soon(self._scripted, client.name)
         talked.set()
 

@@ -96,6 +96,7 @@ class Replica:
         self.me = me
         self.rules = rules
         self.opener = opener
+        self.executed = executed
         self.log = Log(group)
         self.pool = RequestPool(group.parameters)
         self.witness = Witness(group, self.log)
