@@ -68,8 +68,8 @@ def _all_at(reports: dict[int, dict[str, int]], least: int) -> bool:
 
 
 async def hide_a_twin(stage: Stage) -> None:
-    """The second of two leading twins is away for a while: the others choose a new leader, and show each other what the
-    twin had told them.
+    """The second of two leading twins is away for a while: the others choose a new leader, and what they show each
+    other meanwhile has what each of the twins had told them.
     """
     group = stage.group
     await trio.sleep(stage.attack.until_ms / 1000 * HIDE_AFTER_SHARE)

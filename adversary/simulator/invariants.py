@@ -102,17 +102,14 @@ class Checker:
         """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
-<<<<<<< HEAD
         self.strangers: set[PublicKey] = set()
         """Devices of people who do what they like: their frames need not open."""
-=======
         self._committed: dict[tuple[int, int], Digest] = {}
         """What correct replicas sent COMMITs for, by view and sequence number."""
         self._unproven: dict[Place, tuple[Name, bytes]] = {}
         """What clients accepted before any correct replica executed it: only with more than f faulty."""
         self.later: Broken | None = None
         """What broke and hurts nobody yet: told when the run is over, unless something worse comes of it."""
->>>>>>> attacks
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
