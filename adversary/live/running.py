@@ -22,6 +22,7 @@ from adversary.live.people import Person, client_of, what_is_wrong
 from adversary.live.scripts import SCRIPTS, Script
 from adversary.live.stage import Stage
 from adversary.simulator.scenario import ClockStep, Liar, Network
+from adversary.simulator.sights import alarm_says
 from pbft.client.errors import ClientError
 from pbft.client.inspection import Report
 from pbft.client.quorums import Contradiction
@@ -238,10 +239,20 @@ class _Run:
     def _look_at(self, reports: dict[int, Report]) -> None:
         stage = self._stage
         for number, report in sorted(reports.items()):
-            if report["alarms"] and number not in stage.faulty:
-                stage.breaks.append(("equal roots", f"replica {number} raised an alarm: {report['alarms'][0]}"))
+            for text in report["alarms"]:
+                self._on_alarm(number, text)
         stage.figures["last_executed"] = max(report["last_executed"] for report in reports.values())
         stage.figures["view_changes"] = max(report["view"] for report in reports.values())
+
+    def _on_alarm(self, number: int, text: str) -> None:
+        """Some tell of what is right, and some blame a liar."""
+        stage = self._stage
+        harmless, _, blamed = alarm_says(text)
+        stage.moment(f"replica {number}", "raises an alarm", text)
+        if blamed is not None and blamed not in stage.faulty:
+            stage.breaks.append(("honest evidence", f"replica {number}: {text}"))
+        if not harmless and number not in stage.faulty:
+            stage.breaks.append(("equal roots", f"replica {number}: {text}"))
 
     # -- people
 
