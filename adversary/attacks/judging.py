@@ -9,6 +9,7 @@ from adversary.attacks.model import Attack, Expect
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.behaviours.catalogue import TWIN
 from adversary.simulator.run import Failure, Result, Simulation
+from pbft.core.forensics import forensics_of
 
 OF_LIVENESS: Final = frozenset({"progress", "floor"})
 """Invariants that say when something happens; all others say that something never does."""
@@ -18,6 +19,8 @@ def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, fa
     """The outcome of a simulated run that is over."""
     expect, failure = attack.expected(above_f=above_f), result.failure
     proofs = proofs_of(run)
+    if failure is not None and failure.invariant not in OF_LIVENESS:
+        proofs += found_afterwards(run)
     culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
     safe = failure is None or failure.invariant in OF_LIVENESS
     problems = [
@@ -54,6 +57,17 @@ def proofs_of(run: Simulation) -> tuple[Proof, ...]:
         for (code, culprit), (_, who) in sorted(
             run.checker.proofs.items(), key=lambda item: (item[0][0], str(item[0]))
         )
+    )
+
+
+def found_afterwards(run: Simulation) -> tuple[Proof, ...]:
+    """What the ledgers of the correct replicas and their proofs show together that none of them knew alone."""
+    kept = [evidence for evidence, _ in run.checker.proofs.values()]
+    findings = forensics_of(run.frames.opener, run.ledgers, kept)
+    new = {(each.code, each.culprit) for each in findings.evidence} - set(run.checker.proofs)
+    return tuple(
+        Proof(code=code, culprit=culprit if isinstance(culprit, int) else culprit.hex(), held_by=("forensics",))
+        for code, culprit in sorted(new, key=str)
     )
 
 

@@ -28,7 +28,6 @@ from pbft.core.messages import (
 )
 
 MOMENTS_MAX: Final = 20_000
-LIES_MAX: Final = 50_000
 DIGITS: Final = 8
 TEXT_MAX: Final = 200
 
@@ -64,7 +63,6 @@ class Recorder:
         self._scenario = scenario
         self._moments_max = moments_max
         self._moments: list[Moment] = []
-        self._lies: set[tuple[int, bytes]] = set()
         self._said: dict[tuple[object, ...], str] = {}
         """What each twin said of each slot first."""
         self._faults = {fault.id: fault for fault in scenario.faults}
@@ -72,8 +70,10 @@ class Recorder:
         self._run: Simulation | None = None
 
     def attach(self, run: Simulation) -> None:
-        """Its decoder tells what frames are about."""
+        """Its decoder tells what frames are about, and its hosts which of them are lies."""
         self._run = run
+        for host in run.hosts:
+            host.played.watch()
 
     @property
     def moments(self) -> tuple[Moment, ...]:
@@ -90,10 +90,6 @@ class Recorder:
     def lost(self, at_us: int, what: str, source: int, to: int, frame: bytes) -> None:
         self._message(at_us, what, source, to, frame, lost=True)
 
-    def lied(self, source: int, frame: bytes) -> None:
-        if len(self._lies) < LIES_MAX:
-            self._lies.add((source, frame))
-
     def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
         whom = f"device {culprit.hex()[:DIGITS]}" if isinstance(culprit, bytes) else f"replica {culprit}"
         self._keep(
@@ -109,7 +105,7 @@ class Recorder:
 
     def _message(self, at_us: int, what: str, source: int, to: int, frame: bytes, *, lost: bool) -> None:
         about = self._about(what, frame)
-        lie = (source, frame) in self._lies or self._contradicts(source, about)
+        lie = self._is_lie(source, frame) or self._contradicts(source, about)
         if len(self._moments) >= self._moments_max - 1000 and not lie:
             return
         moment = Moment(
@@ -125,6 +121,9 @@ class Recorder:
             lost=lost,
         )
         self._keep(moment)
+
+    def _is_lie(self, source: int, frame: bytes) -> bool:
+        return self._run is not None and source < REPLICA_ADDRESSES and self._run.hosts[source].lied(frame)
 
     def _contradicts(self, source: int, about: About) -> bool:
         """Twins are honest each; together they lie."""

@@ -127,7 +127,7 @@ def _run_once(
         (keep / f"{attack.name}-{where}-{seed}.json").write_bytes(to_json(scenario))
     with workspace() as directory:
         recorder = Recorder(scenario) if record else None
-        simulation = Simulation(scenario, Path(directory), watch=recorder)
+        simulation = Simulation(scenario, Path(directory), watch=recorder, autopsy=above_f)
         if recorder is not None:
             recorder.attach(simulation)
         result = simulation.run()

@@ -11,16 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adversary.behaviours.base import Behaviour
+from adversary.behaviours.playing import Played
 from adversary.simulator.broken import Broken
 from adversary.simulator.chores import Chores
 from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
-from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey, Signer
 from pbft.core.effects import (
-    Effects,
     FrameRefused,
     FromClient,
     FromPeer,
@@ -35,7 +34,6 @@ from pbft.core.effects import (
     merge_effects,
 )
 from pbft.core.errors import InvariantViolation, ProtocolViolation
-from pbft.core.frames import wire_of
 from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica
 from pbft.core.state_messages import StateAnswer
@@ -78,7 +76,7 @@ class Host:
         self.signer = signer
         self.disk = disk
         self.clock = clock
-        self.behaviour = behaviour
+        self.played = Played(behaviour)
         self.service_us = service_us
         self.replica: Replica
         self.mode = "down"
@@ -95,8 +93,6 @@ class Host:
         """Whether its last run ended so."""
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
-        self.lies = 0
-        """Steps and answers in which it did something else than an honest replica."""
         self._is_transferring = False
         self._entries: list[tuple[FromPeer | FromClient, ...] | Notice] = []
         self._messages: list[FromPeer | FromClient] = []
@@ -155,11 +151,15 @@ class Host:
 
     def answer(self, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
         """What it says of its state when a peer asks."""
-        if self.behaviour is None:
-            return answer
-        said = self.behaviour.answer(self, to, answer)
-        self.lies += said != answer
-        return said
+        return self.played.answer(self, to, answer)
+
+    @property
+    def lies(self) -> int:
+        return self.played.lies
+
+    def lied(self, frame: bytes) -> bool:
+        """Whether it sent a frame that no honest core made; once `played.watch` was called."""
+        return self.played.lied(frame)
 
     def _refuse(self, error: Exception) -> None:
         """A full disk can be emptied; what is damaged stays so until there is a way to mend it."""
@@ -358,32 +358,12 @@ class Host:
 
     def _perform(self, inputs: Sequence[Input]) -> None:
         while inputs:
-            effects = merge_effects([self._step(given) for given in inputs])
+            effects = merge_effects([self.played.step(self, given) for given in inputs])
             self._around.checker.on_step(self, inputs, effects)
             inputs = self.hands.carry_out(effects)
             self._follow_transfer()
         self.highest_view = max(self.highest_view, self.replica.log.view)
         self._around.checker.after_step(self)
-
-    def _step(self, given: Input) -> Effects:
-        if self.behaviour is None:
-            return self.replica.step(given)
-        heard = self.behaviour.hear(self, given)
-        honest = self.replica.step(heard)
-        twisted = self.behaviour.rewrite(self, heard, honest)
-        self.lies += heard is not given or twisted.send != honest.send or twisted.reply != honest.reply
-        if self._around.watch is not None:
-            self._show_lies(self._around.watch, honest, twisted)
-        return twisted
-
-    def _show_lies(self, watch: Watch, honest: Effects, twisted: Effects) -> None:
-        meant = {id(send.message) for send in honest.send} | {id(reply.message) for reply in honest.reply}
-        for send in twisted.send:
-            if id(send.message) not in meant:
-                watch.lied(self.number, wire_of(self._around.group.epoch, send.message))
-        for reply in twisted.reply:
-            if id(reply.message) not in meant:
-                watch.lied(self.number, reply.message.wire)
 
     def _follow_transfer(self) -> None:
         is_transferring = self.replica.state_repair.is_transferring
@@ -398,9 +378,7 @@ class Host:
 
     def say(self, to: ReplicaId, frame: bytes) -> None:
         """For behaviours: send something that the core knows nothing of."""
-        self.lies += 1
-        if self._around.watch is not None:
-            self._around.watch.lied(self.number, frame)
+        self.played.on_said(frame)
         self._around.transmit(self, to, "said", frame)
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:

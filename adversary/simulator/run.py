@@ -36,7 +36,7 @@ from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
-from pbft.core.effects import Timer
+from pbft.core.effects import Record, Timer
 from pbft.core.errors import ProtocolViolation
 from pbft.core.messages import ToClient
 from pbft.core.types import Milliseconds, ReplicaId
@@ -100,7 +100,9 @@ class Simulation:
         *,
         trace: Trace | None = None,
         watch: Watch | None = None,
+        autopsy: bool = False,
     ) -> None:
+        self.autopsy = autopsy
         self.watch = watch
         self.scenario = scenario
         self._directory = f"{directory}/"
@@ -120,6 +122,8 @@ class Simulation:
         self.healed = False
         self.settled = False
         """Whether the run came to its good end."""
+        self.ledgers: list[tuple[Record, ...]] = []
+        """When it is over and correct replicas disagree: what their ledgers hold, for those who ask why."""
         self._extra = 0
         self._trace = trace
         self._digest = sha256()
@@ -164,6 +168,7 @@ class Simulation:
             )
             self.note(f"broken: {broken}".replace(self._directory, ""))
         finally:
+            self.ledgers = [host.disk.ledger.records() for host in self.hosts if self._testifies(host)]
             for host in self.hosts:
                 host.close()
         return Result(
@@ -177,6 +182,9 @@ class Simulation:
             accepted=sum(client.accepted for client in self.clients),
             marks=frozenset(self.marks.reached),
         )
+
+    def _testifies(self, host: Host) -> bool:
+        return self.autopsy and host.is_up and self.checker.is_correct(host)
 
     def _begin(self) -> None:
         scenario = self.scenario

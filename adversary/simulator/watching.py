@@ -14,12 +14,6 @@ class Watch(Protocol):
     def lost(self, at_us: int, what: str, source: int, to: int, frame: bytes) -> None:
         """A frame will not arrive."""
 
-    def lied(self, source: int, frame: bytes) -> None:
-        """A frame is about to be sent that no honest core made."""
-
-    def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
-        """A replica found or was told proof against somebody."""
-
     def proven(self, at_us: int, source: int, code: str, culprit: int | bytes) -> None:
         """A replica found or was told proof against somebody."""
 
