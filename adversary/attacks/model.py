@@ -95,6 +95,7 @@ class Attack(_Frozen, frozen=True, kw_only=True):
     parameters: dict[str, int] = {}
     retained_sequences: int = 1024
     service_us: int = 500
+    message_us: int = 0
     drift_ppm: tuple[int, ...] = ()
     network: Network = Network()
     talk: Talk = Talk()

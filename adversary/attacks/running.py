@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,17 @@ from adversary.attacks.recording import Recorder
 from adversary.attacks.talking import people
 from adversary.simulator.dice import Streams
 from adversary.simulator.run import Simulation
-from adversary.simulator.scenario import Partition, Route, Scenario, ScenarioError, from_json, to_json
+from adversary.simulator.scenario import (
+    Cascade,
+    Fault,
+    Partition,
+    Restarts,
+    Route,
+    Scenario,
+    ScenarioError,
+    from_json,
+    to_json,
+)
 from adversary.simulator.storage import workspace
 
 SEED: Final = 7
@@ -41,6 +52,7 @@ def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None
         parameters=PARAMETERS | attack.parameters,
         retained_sequences=attack.retained_sequences,
         service_us=attack.service_us,
+        message_us=attack.message_us,
         network=attack.network,
         drift_ppm=attack.drift_ppm,
         liars=attack.cast,
@@ -82,8 +94,20 @@ def played_above_f(attack: Attack) -> Attack:
 
 def faulty_of(scenario: Scenario) -> tuple[int, ...]:
     """Liars, and those whose process, disk or clock fails."""
-    failing = {fault.replica for fault in scenario.faults if not isinstance(fault, Partition | Route)}
+    failing = {replica for fault in scenario.faults for replica in _struck(fault, scenario.replicas)}
     return tuple(sorted(failing | scenario.faulty))
+
+
+def _struck(fault: Fault, replicas: int) -> Iterable[int]:
+    match fault:
+        case Partition() | Route():
+            return ()
+        case Restarts():
+            return () if fault.guarded else fault.replicas
+        case Cascade():  # one after another, or more than f at once
+            return range(fault.width) if fault.width > (replicas - 1) // 3 else ()
+        case _:
+            return (fault.replica,)
 
 
 def run(

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
+from adversary.simulator.operators import Operators
 from adversary.simulator.scenario import (
+    Cascade,
     ClockStep,
     Crash,
     Damage,
     DiskFull,
     Fault,
+    Lapse,
     Partition,
     Pause,
+    Restarts,
     Route,
     Slow,
     SyncFails,
@@ -34,6 +38,8 @@ class Faults:
         self._run = run
         self._images: dict[int, Image] = {}
         self._over = False
+        self._operators = Operators(run)
+        self._lapsed: set[int] = set()
 
     def schedule(self) -> None:
         run = self._run
@@ -54,6 +60,7 @@ class Faults:
         """End all faults; start every host of the core that is down, and end those outside."""
         run = self._run
         self._over = True
+        self._operators.stop()
         core = set(run.scenario.core)
         for host in run.hosts:
             host.fuse = None
@@ -68,6 +75,8 @@ class Faults:
                 host.resume()
             elif host.mode in {"down", "stopped"}:
                 run.start(host)
+            if host.number in self._lapsed:
+                run.meet_again(host)
         self._reconnect()
 
     def _lies(self, host: Host) -> bool:
@@ -79,12 +88,12 @@ class Faults:
         match fault:
             case Partition() | Route():
                 run.links.begin(fault)
+            case Lapse():
+                run.links.begin(fault)
+                self._lapsed.add(fault.replica)
+                run.lost(run.hosts[fault.replica])
             case Crash():
-                host = run.hosts[fault.replica]
-                if fault.fuse:
-                    host.fuse, host.power_fuse = fault.fuse, fault.power
-                else:
-                    self._kill(host, power=fault.power)
+                self._crash(run.hosts[fault.replica], fault)
             case Pause():
                 run.hosts[fault.replica].pause()
             case Slow():
@@ -97,6 +106,8 @@ class Faults:
                 run.hosts[fault.replica].fail_sync(kept=fault.kept)
             case Damage():
                 self._damage(run.hosts[fault.replica], fault)
+            case Cascade() | Restarts():
+                self._operators.begin(fault)
             case _:
                 assert_never(fault)
 
@@ -110,6 +121,13 @@ class Faults:
                 run.links.end(fault)
                 run.marks.reach("partition healed")
                 self._reconnect()
+            case Lapse():
+                run.links.end(fault)
+                self._lapsed.discard(fault.replica)
+                run.meet_again(run.hosts[fault.replica])
+                self._reconnect()
+            case Cascade() | Restarts():
+                self._operators.end(fault)
             case Pause():
                 run.hosts[fault.replica].resume()
             case Slow():
@@ -134,6 +152,12 @@ class Faults:
             later = msgspec.structs.replace(crash_again, again=crash_again.again - 1)
             run.at(run.now_us + crash_again.for_ms * 1000, FAULT, crash_again.id, lambda: self._end(later))
         run.start(host)
+
+    def _crash(self, host: Host, fault: Crash) -> None:
+        if fault.fuse:
+            host.fuse, host.power_fuse = fault.fuse, fault.power
+        else:
+            self._kill(host, power=fault.power)
 
     def _kill(self, host: Host, *, power: bool = False) -> None:
         if host.mode in {"up", "paused"}:

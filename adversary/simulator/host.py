@@ -18,6 +18,7 @@ from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
+from adversary.simulator.waiting import Turns
 from crypto.signing import PublicKey, Signer
 from pbft.core.effects import (
     FrameRefused,
@@ -69,6 +70,7 @@ class Host:
         clock: HostClock,
         behaviour: Behaviour | None,
         service_us: int,
+        message_us: int = 0,
     ) -> None:
         self._around = around
         self.number = number
@@ -96,6 +98,9 @@ class Host:
         self._is_transferring = False
         self._entries: list[tuple[FromPeer | FromClient, ...] | Notice] = []
         self._messages: list[FromPeer | FromClient] = []
+        self._turns = Turns(around, message_us)
+        self._busy_us = 0
+        """What taking in has cost since the last step."""
         self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
         self.hands = Hands(self, around)
@@ -204,6 +209,7 @@ class Host:
         self._entries, self._messages, self._frozen = [], [], []
         self._waiting.clear()
         self.hands.drop()
+        self._turns.drop()
         self.timers = {}
         self._awake = False
         self.chores = Chores(self, self._around)
@@ -269,6 +275,9 @@ class Host:
                 return
             self._waiting[source] += 1
             self._frozen.append((source, frame))
+        elif self.is_up and self._turns.message_us:
+            self._turns.put(source, frame)
+            self.wake()
         elif self.is_up:
             self._take_in(source, frame)
 
@@ -314,7 +323,8 @@ class Host:
     def wake(self) -> None:
         if not self._awake:
             self._awake = True
-            self._around.wake(self, self.service_us)
+            self._around.wake(self, self.service_us + self._busy_us)
+            self._busy_us = 0
 
     # -- the loop of the machine's task
 
@@ -323,6 +333,10 @@ class Host:
         self._awake = False
         if not self.is_up:
             return
+        taken = self._turns.take()
+        self._busy_us = len(taken) * self._turns.message_us
+        for source, frame in taken:
+            self._take_in(source, frame)
         self._close_entry()
         entries, self._entries = self._entries, []
         now = self.now()
@@ -330,7 +344,7 @@ class Host:
             Received(now=now, messages=entry) if isinstance(entry, tuple) else entry for entry in entries
         ]
         self._guarded(inputs)
-        if self.is_up and self.hands.has_reads:
+        if self.is_up and (self.hands.has_reads or self._turns.are_waiting):
             self.wake()
 
     def or_stop(self, do: Callable[[], None]) -> None:

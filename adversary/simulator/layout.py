@@ -47,6 +47,7 @@ class Layout:
             clock=HostClock(drift),
             behaviour=self._behaviour(number, me),
             service_us=scenario.service_us,
+            message_us=scenario.message_us,
         )
 
     def _behaviour(self, number: int, me: ReplicaId) -> Behaviour | None:
@@ -65,7 +66,17 @@ class Layout:
         """Whether there is a link between two hosts. Twins never have one."""
         if one.me == other.me:
             return False
-        return not self._twins or (self._reaches(one, other) and self._reaches(other, one))
+        if not self._twins:
+            return True
+        copies = (self._copy(one), self._copy(other))
+        if None not in copies and copies[0] != copies[1]:
+            return False
+        return self._reaches(one, other) and self._reaches(other, one)
+
+    def _copy(self, host: Host) -> int | None:
+        """Which copy it is of a twin that has sides: copies on different sides have nothing to do with each other."""
+        layout, options = self._twins.get(host.me, ("", {}))
+        return self.of_replica[host.me].index(host) if layout == TWIN and options.get("sides") else None
 
     def _reaches(self, host: Host, peer: Host) -> bool:
         """Each of two twins talks to the peers of its side, without sides to those of even or of odd numbers."""

@@ -41,6 +41,8 @@ MARKS: Final[dict[str, bool]] = {
     "proof told by a peer": True,
     "client equivocation proven": True,
     "client caught a liar": True,
+    "restart of one too many refused": False,
+    "frames left waiting by a busy replica": False,
     "malformed frame refused": True,
     "real signatures": True,
     "null batch executed": True,

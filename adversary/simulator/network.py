@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from adversary.simulator.dice import Streams, below, hits
 from adversary.simulator.marks import Marks
-from adversary.simulator.scenario import Network, Partition, Route
+from adversary.simulator.scenario import Lapse, Network, Partition, Route
 
 REPLICA_ADDRESSES = 1000
 """Addresses below are hosts of replicas, the others clients."""
@@ -30,30 +30,45 @@ class Links:
         self._links: dict[tuple[int, int], _Link] = {}
         self._partitions: dict[int, Partition] = {}
         self._routes: dict[int, Route] = {}
+        self._lapsed: dict[int, int] = {}
+        """Hosts whose certificate is not valid, by fault."""
 
-    def begin(self, fault: Partition | Route) -> None:
-        if isinstance(fault, Partition):
-            self._partitions[fault.id] = fault
-        else:
-            self._routes[fault.id] = fault
+    def begin(self, fault: Partition | Route | Lapse) -> None:
+        match fault:
+            case Partition():
+                self._partitions[fault.id] = fault
+            case Route():
+                self._routes[fault.id] = fault
+            case Lapse():
+                self._lapsed[fault.id] = fault.replica
 
-    def end(self, fault: Partition | Route) -> None:
+    def end(self, fault: Partition | Route | Lapse) -> None:
         self._partitions.pop(fault.id, None)
         self._routes.pop(fault.id, None)
+        self._lapsed.pop(fault.id, None)
 
     def calm(self, profile: Network) -> None:
         """No faults of the network any more, but for what `profile` says."""
         self._profile = profile
         self._partitions.clear()
         self._routes.clear()
+        self._lapsed.clear()
 
     def is_cut(self, source: int, to: int) -> bool:
         """Whether a partition lies between two replicas, in this direction."""
+        if self.is_shut(source, to):
+            return True
         return any(_separates(partition, source, to) for partition in self._partitions.values())
+
+    def is_shut(self, source: int, to: int) -> bool:
+        """Whether one of them has no valid certificate: of a client's two ends, the replica's."""
+        return bool(self._lapsed) and not {source, to}.isdisjoint(self._lapsed.values())
 
     def arrivals(self, now: int, source: int, to: int, message_type: str) -> tuple[int, ...]:
         """When the frame arrives: never, once or twice."""
         if source < REPLICA_ADDRESSES and to < REPLICA_ADDRESSES and self.is_cut(source, to):
+            return ()
+        if self.is_shut(source, to):
             return ()
         profile = self._profile
         link = self._links.get((source, to))

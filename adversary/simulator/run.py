@@ -246,8 +246,12 @@ class Simulation:
             if other.me != host.me:
                 self.connect(host, other)
                 self.connect(other, host)
+        self.meet_again(host)
+
+    def meet_again(self, host: Host) -> None:
+        """Clients come back to a host that they could not reach."""
         for client in self.clients:
-            if self.layout.meets_client(host, client):
+            if self.layout.meets_client(host, client) and not self.links.is_shut(host.number, client.address):
                 self.at(
                     self.now_us + CONNECT_US,
                     LINK,

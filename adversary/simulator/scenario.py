@@ -185,7 +185,44 @@ class Damage(_Frozen, frozen=True, tag="damage", tag_field="kind"):
     image_ms: int = 0
 
 
-Fault: TypeAlias = Crash | Pause | Partition | Route | Slow | ClockStep | DiskFull | SyncFails | Damage
+class Lapse(_Frozen, frozen=True, tag="lapse", tag_field="kind"):
+    """The certificate of a replica's links lapses: nobody talks to it any more, until it is renewed."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replica: int
+
+
+class Cascade(_Frozen, frozen=True, tag="cascade", tag_field="kind"):
+    """Whoever leads dies, and is started again after `down_ms`; so do the next `width` - 1 in line. Again and again,
+    `every_ms`."""
+
+    id: int
+    at_ms: int
+    for_ms: int
+    every_ms: int
+    down_ms: int
+    width: int = 1
+
+
+class Restarts(_Frozen, frozen=True, tag="restarts", tag_field="kind"):
+    """Something restarts all `replicas` as fast as it can; each is down for `down_ms`.
+
+    `guarded`: it asks before each whether the group can bear it, and waits while it cannot.
+    """
+
+    id: int
+    at_ms: int
+    for_ms: int
+    replicas: tuple[int, ...]
+    down_ms: int
+    guarded: bool = True
+
+
+Fault: TypeAlias = (
+    Crash | Pause | Partition | Route | Slow | ClockStep | DiskFull | SyncFails | Damage | Lapse | Cascade | Restarts
+)
 
 DAMAGES = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "lost_state", "lost_disk", "stale")
 """Those that sweeps draw; another one would change what every seed means."""
@@ -230,6 +267,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     progress: bool = True
     rejoins: bool = False
     bound_ms: int = 60_000
+    message_us: int = 0
+    """What it costs a replica to take in one frame. 0: nothing, and nothing has to wait in its connection."""
     wait_ms: int = 0
     """How long anybody may wait for an operation, also while faults last. 0: as long as it takes."""
 
@@ -327,5 +366,9 @@ def _replicas_of(fault: Any) -> tuple[int, ...]:
             return tuple(replica for side in fault.sides for replica in side)
         case Route():
             return (fault.source, fault.to)
+        case Restarts():
+            return fault.replicas
+        case Cascade():
+            return ()
         case _:
             return (fault.replica,)
