@@ -38,6 +38,7 @@ MARKS: Final[dict[str, bool]] = {
     "two VIEW-CHANGEs proven (E6)": True,
     "a false NEW-VIEW proven (E7)": True,
     "a forged request in a proposal proven (E8)": False,
+    "a false REPLY proven (E9)": True,
     "proof told by a peer": True,
     "client equivocation proven": True,
     "client caught a liar": True,

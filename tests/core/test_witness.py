@@ -20,7 +20,7 @@ from pbft.core.evidence import verify_evidence
 from pbft.core.frames import encode_proposal, encode_signed, make_batch
 from pbft.core.messages import PeerMessage, PrePrepare, Signed, SignedRequest
 from pbft.core.types import Milliseconds, ReplicaId
-from pbft.core.witness import ACCUSATIONS_MAX, PLACES_PER_WINDOW
+from pbft.core.witness import ACCUSATIONS_MAX, ACCUSED_DEVICES_MAX, PLACES_PER_WINDOW
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import Craft, digest
 
@@ -452,7 +452,7 @@ def an_invalid_view_change_that_its_sender_never_signed(w: World) -> None:
 def a_new_view_by_a_stranger_to_the_view(w: World) -> None:
     """Replica 3 passes on changes as replica 2, which leads the view, would, and signs for it."""
     right = w.craft.new_view(2, [w.craft.view_change(signer, 2) for signer in (0, 2, 3)])
-    w.tell(encode_signed("NEW-VIEW", 0, 2, b"no body at all", right.signature))
+    w.tell(encode_signed("NEW-VIEW", w.cluster.group.epoch, 2, b"no body at all", right.signature))
 
 
 def a_forged_request_that_no_primary_proposed(w: World) -> None:
@@ -469,7 +469,7 @@ def a_forged_request_under_a_forged_proposal(w: World) -> None:
 
 
 def garbage(w: World) -> None:
-    w.tell(b"", b"\x80", b"\xff" * 9, encode_signed("VIEW-CHANGE", 0, 2**40, b"", bytes(64)))
+    w.tell(b"", b"\x80", b"\xff" * 9, encode_signed("VIEW-CHANGE", w.cluster.group.epoch, 2**40, b"", bytes(64)))
 
 
 HARMLESS = (
@@ -532,6 +532,15 @@ def test_a_liar_without_end_is_accused_a_few_times() -> None:
     assert world.cluster.replicas[ME].is_useless(world.craft.commit(3, 1, Y)) is False, "inside the window"
     world.stabilise()
     assert world.cluster.replicas[ME].is_useless(world.craft.commit(3, 1, Y)), "it is proven"
+
+
+def test_devices_without_end_are_accused_up_to_a_bound() -> None:
+    """They cost nothing to make."""
+    world = World()
+    for number in range(ACCUSED_DEVICES_MAX + 20):
+        for text in (b"this", b"that"):
+            world.tell(world.craft.request(f"device {number}", 0, text))
+    assert len(world.evidence) == ACCUSED_DEVICES_MAX
 
 
 def test_what_is_remembered_of_each_replica_is_bounded() -> None:

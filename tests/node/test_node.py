@@ -260,7 +260,7 @@ def test_what_is_kept_is_found_again_to_be_told_up_to_a_bound(tmp_path: Path) ->
 
 
 def test_files_that_are_no_evidence_stop_nothing(tmp_path: Path) -> None:
-    """Of another group, of an older format, cut, a directory: each under a good name. And whatever else lies there."""
+    """Of another group, of an older format, cut, a directory: each under a good name, and other things beside."""
     store = EvidenceStore(tmp_path, GROUP)
     store.add(proof(1))
     (good,) = (tmp_path / "evidence").iterdir()
