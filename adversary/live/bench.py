@@ -169,7 +169,7 @@ async def _one(kept: Kept, group: LiveGroup, *, seconds: float, attacked: bool) 
 async def _attack_from(begun: trio.Event, stage: Stage, names: Sequence[str]) -> None:
     """People are registered by then: the attack is on what they do, and not on how they come."""
     await begun.wait()
-    await attackers(stage, *names)
+    await attackers(stage, names=names)
 
 
 async def _load(group: LiveGroup, seconds: float, begun: trio.Event) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,31 +10,31 @@ from typing import TYPE_CHECKING
 import trio
 
 from adversary.live.group import Seat
-from chatsvc.groupfile import GroupFile, read_group_file, render_group_file
+from adversary.simulator.scenario import Lapse
+from chatsvc.groupfile import read_group_file, render_group_file
 from crypto.tls import make_tls_identity, write_tls_identity
 
 if TYPE_CHECKING:
     from adversary.live.stage import Stage
 
 VALID_DAYS = 30
-LAPSE_SECONDS = 5.0
-"""From the making of the short-lived certificate: the group must be up before."""
+START_SECONDS = 6.0
+"""In which the group is up and people are registered, before the first certificate may lapse."""
 WARNING = "certificate expires"
 """What every node's log says beforehand."""
 
 
-def victims(stage: Stage) -> list[Seat]:
-    """As many as may be faulty: the last ones, none of which leads."""
-    group = stage.group
-    return group.seats[group.file.group.size - group.file.group.faulty_max : group.file.group.size]
-
-
-async def let_lapse(stage: Stage) -> None:
-    """Certificates of f replicas have seconds left."""
-    for seat in victims(stage):
-        _certify(stage, seat, lasting=timedelta(seconds=LAPSE_SECONDS))
-        stage.excused.add(seat.replica)
-    await trio.lowlevel.checkpoint()
+def let_lapse(stage: Stage) -> None:
+    """Make the certificates that are to lapse: their dates are in them, so the attack begins when theirs come."""
+    lapses = [fault for fault in stage.attack.happens if isinstance(fault, Lapse)]
+    if not lapses:
+        return
+    first_ms = min(fault.at_ms for fault in lapses)
+    stage.not_before = time.monotonic() + START_SECONDS
+    for fault in lapses:
+        lasting = timedelta(seconds=START_SECONDS, milliseconds=fault.at_ms)
+        _certify(stage, stage.group.seats[fault.replica], lasting=lasting)
+    stage.figures["certificates_lapse_after_ms"] = round(START_SECONDS * 1000 + first_ms)
 
 
 def _certify(stage: Stage, seat: Seat, *, lasting: timedelta) -> None:
@@ -42,49 +43,43 @@ def _certify(stage: Stage, seat: Seat, *, lasting: timedelta) -> None:
     begin = datetime.now(UTC) + lasting - timedelta(days=VALID_DAYS)
     identity = make_tls_identity(f"replica-{seat.replica}.quorate", valid_days=VALID_DAYS, now=begin)
     write_tls_identity(seat.home, identity, overwrite=True)
-    views = {group.file.path, *(each.view for each in group.seats)}
-    for path in sorted(views):
+    for path in sorted({group.file.path, *(each.view for each in group.seats)}):
         file = read_group_file(path)
         members = list(file.members)
         members[seat.replica] = replace(members[seat.replica], certificate_der=identity.certificate_der)
         path.write_text(render_group_file(file.group, tuple(members)))
-    group.file = _again(group.file)
+    group.file = read_group_file(group.file.path)
 
 
-def _again(file: GroupFile) -> GroupFile:
-    return read_group_file(file.path)
-
-
-async def lose_links(stage: Stage) -> None:
-    """Open links outlive their certificates; so they are cut once these have lapsed."""
-    group, network = stage.group, stage.group.network
-    await trio.sleep(LAPSE_SECONDS)
-    for seat in victims(stage):
-        if WARNING not in group.log_of(group.seats[0]).read_text(errors="replace"):
-            stage.problems.append("nobody was warned that a certificate lapses")
-        if network is not None:
-            for peer in group.file.group.replicas:
-                if peer != seat.replica:
-                    network.cut(peer, seat.replica)
-                    network.cut(seat.replica, peer)
-        stage.took_place += 1
-        stage.moment(
-            f"replica {seat.replica}", "certificate lapses", "its links are cut, and it cannot make new ones"
-        )
-    await trio.sleep_forever()
+async def lose_links(stage: Stage, replica: int) -> None:
+    """Open links outlive their certificates; so they are cut once these have lapsed. Dates count in seconds."""
+    group, network, seat = stage.group, stage.group.network, stage.group.seats[replica]
+    await trio.sleep(1.0)
+    witness = next(each for each in group.seats if each.replica != replica)
+    if WARNING not in group.log_of(witness).read_text(errors="replace"):
+        stage.problems.append("nobody was warned that a certificate lapses")
+    if network is not None:
+        for peer in group.file.group.replicas:
+            if peer != replica:
+                network.cut(peer, replica)
+                network.cut(replica, peer)
+    stage.lapsed.add(replica)
+    stage.moment(f"replica {replica}", "certificate lapses", "its links are cut, and nobody makes new ones")
+    if await group.reports([seat]):
+        stage.problems.append("a replica whose certificate has lapsed was still reached")
 
 
 async def renew(stage: Stage) -> None:
     """New certificates, and a restart of everybody, one after the other: the file with the new ones is read then."""
     group = stage.group
-    lapsed = await group.reports(victims(stage))
-    if lapsed:
-        stage.problems.append("a replica whose certificate has lapsed was still reached")
-    for seat in victims(stage):
+    if not stage.lapsed:
+        return
+    first = [group.seats[replica] for replica in sorted(stage.lapsed)]
+    for seat in first:
         _certify(stage, seat, lasting=timedelta(days=VALID_DAYS))
-        stage.excused.discard(seat.replica)
-    for seat in group.seats:
+    for seat in (*first, *(each for each in group.seats if each not in first)):
         await group.stop(seat)
         await group.start(seat)
         await group.until_answering([seat])
         stage.moment(f"replica {seat.replica}", "starts again", "with the new certificates")
+    stage.lapsed.clear()

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import trio
 
 from adversary.disk import WAL_SUFFIX, limit_file_size
+from adversary.live.certificates import lose_links
 from adversary.live.group import LiveError, Seat
+from adversary.live.operators import follow_the_primary, restart_all
 from adversary.simulator.scenario import (
+    Cascade,
     ClockStep,
     Crash,
     Damage,
     DiskFull,
     Fault,
+    Lapse,
     Partition,
     Pause,
+    Restarts,
     Route,
     Slow,
     SyncFails,
 )
 from chatsvc.founding import ledger_identity
-from chatsvc.process import STATE_NAME
 from pbft.node.ledger import Ledger
 from pbft.node.ledger_files import LEDGER_NAME
 
@@ -33,10 +37,10 @@ if TYPE_CHECKING:
 DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
 TORN_BYTES = 5000
-ROTTEN_BITS = 64
+ROTTEN_ROWS = 3
 SPOILT_RECORD = -3
 """Of the last records of the ledger: one that is needed."""
-NETWORK_FAULTS = (Partition, Route, Slow)
+NETWORK_FAULTS = (Partition, Route, Slow, Lapse)
 
 
 class Faults:
@@ -98,12 +102,18 @@ class Faults:
                 await self._fill_disk(fault, over)
             case Damage():
                 await self._damage(fault, over)
+            case Lapse():
+                await lose_links(stage, fault.replica)
+                await trio.sleep_until(over)
+            case Cascade():
+                await follow_the_primary(stage, fault, over)
+            case Restarts():
+                await restart_all(stage, fault, over)
             case SyncFails():
                 stage.took_place -= 1
                 stage.moment(f"replica {fault.replica}", "is spared", "a sync that fails needs the simulator")
             case _:
-                msg = f"{type(fault).__name__} cannot be done to real processes"
-                raise LiveError(msg)
+                assert_never(fault)
 
     def _seat(self, replica: int) -> Seat:
         return self._group.seats[replica]
@@ -232,7 +242,8 @@ class Faults:
         Ledger.create(seat.home, ledger_identity(group, group.members[seat.replica]))
 
     def _rot(self, seat: Seat, amount: int) -> None:
-        seat.disk.rot(STATE_NAME, bits=ROTTEN_BITS, seed=self._stage.seed + amount)
+        if not seat.disk.spoil_rows(ROTTEN_ROWS, seed=self._stage.seed + amount):
+            self._stage.problems.append(f"replica {seat.replica} had no rows yet that could rot")
 
 
 def _separates(partition: Partition, source: int, to: int) -> bool:

@@ -52,6 +52,7 @@ class Seat:
     cast: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     accomplices: tuple[int, ...] = ()
     clock: Path | None = None
+    drift_ppm: int = 0
     retained_sequences: int | None = None
     process: trio.Process | None = None
     is_paused: bool = False
@@ -76,9 +77,9 @@ class Seat:
             raise LiveError(msg)
         return self.process.pid
 
-    def set_clock(self, step_ms: int, ppm: int = 0) -> None:
+    def set_clock(self, step_ms: int) -> None:
         if self.clock is not None:
-            self.clock.write_text(f"{step_ms} {ppm}")
+            self.clock.write_text(f"{step_ms} {self.drift_ppm}")
 
 
 class LiveGroup:

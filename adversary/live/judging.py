@@ -117,7 +117,7 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
         seed=stage.seed,
         replicas=stage.group.file.group.size,
         above_f=False,
-        faulty=tuple(sorted(stage.faulty)),
+        faulty=tuple(sorted(stage.failing)),
         safe=safe,
         live=is_live,
         breaks=breaks,

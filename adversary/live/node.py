@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adversary.behaviours.catalogue import UnknownBehaviour
 from adversary.behaviours.playing import Played
+from adversary.node import ByzantineReplica
 from adversary.node import played as cast_in
 from chatsvc.founding import SIGNING_KEY_NAME
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
@@ -86,8 +87,9 @@ def machine_of(
         machine: Machine = inner
         if cast:
             keys = {each: _key_of(file, each) for each in accomplices}
-            machine = liar = cast_in(file, cast, accomplices=keys, seed=seed)(inner, signer)
-            liars.append(liar.played)
+            machine = cast_in(file, cast, accomplices=keys, seed=seed)(inner, signer)
+            if isinstance(machine, ByzantineReplica):
+                liars.append(machine.played)
         return machine if clock is None else ClockedMachine(machine, clock)
 
     return make_machine

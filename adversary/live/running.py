@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -15,11 +16,12 @@ from adversary.attacks.model import Attack
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.behaviours.catalogue import LAYOUTS
+from adversary.live.certificates import let_lapse, renew
 from adversary.live.faults import NETWORK_FAULTS, Faults
 from adversary.live.group import LiveError, LiveGroup, live_group
 from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients
 from adversary.live.people import Person, client_of, what_is_wrong
-from adversary.live.scripts import SCRIPTS, Script
+from adversary.live.scripts import acts_of
 from adversary.live.stage import Stage
 from adversary.simulator.scenario import ClockStep, Liar, Network
 from adversary.simulator.sights import alarm_says
@@ -66,6 +68,8 @@ async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: T
         if directory is None:
             made = await trio.to_thread.run_sync(partial(tempfile.TemporaryDirectory, prefix="quorate-"))
             directory = Path(stack.enter_context(made))
+        else:
+            directory /= f"{attack.name}-live-{seed}"
         group = await stack.enter_async_context(
             live_group(
                 directory,
@@ -79,9 +83,7 @@ async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: T
 
 
 def _needs_network(attack: Attack) -> bool:
-    script = SCRIPTS.get(attack.name)
-    wanted = script is not None and script.networked
-    return wanted or attack.network != Network() or any(isinstance(fault, NETWORK_FAULTS) for fault in attack.happens)
+    return attack.network != Network() or any(isinstance(fault, NETWORK_FAULTS) for fault in attack.happens)
 
 
 class _Run:
@@ -89,7 +91,6 @@ class _Run:
         self._stage = Stage(attack=attack, group=group, seed=seed, tell=tell)
         self._group = group
         self._attack = attack
-        self._script = SCRIPTS.get(attack.name, Script())
         self._contradictions: list[tuple[str, list[Contradiction]]] = []
         self._why_dead = ""
 
@@ -98,7 +99,7 @@ class _Run:
         is_live = False
         try:
             self._cast()
-            await self._script.prepare(stage)
+            let_lapse(stage)
             with trio.fail_after(ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX):
                 await group.start_all()
                 is_live = await self._attack_and_heal()
@@ -132,9 +133,17 @@ class _Run:
                 seat.retained_sequences = attack.retained_sequences
         for fault in attack.happens:
             if isinstance(fault, ClockStep):
-                seat = group.seats[fault.replica]
-                seat.clock = group.path / f"clock-{fault.replica}"
-                seat.set_clock(0)
+                self._unwind(fault.replica, 0)
+        for replica, ppm in enumerate(attack.drift_ppm):
+            if ppm and replica < len(group.seats):
+                self._unwind(replica, ppm)
+
+    def _unwind(self, replica: int, drift_ppm: int) -> None:
+        """Its clock can be put wrong from now on."""
+        seat = self._group.seats[replica]
+        seat.clock = self._group.path / f"clock-{replica}"
+        seat.drift_ppm = drift_ppm or seat.drift_ppm
+        seat.set_clock(0)
 
     def _double(self, liar: Liar) -> None:
         """Two processes with one key, seen by a half of the others each."""
@@ -153,6 +162,7 @@ class _Run:
         stage, attack = self._stage, self._attack
         faults = Faults(stage)
         async with self._people() as people, trio.open_nursery() as watching:
+            await trio.sleep(max(0.0, stage.not_before - time.monotonic()))
             stage.restart_clock()
             stage.narrow()
             watching.start_soon(stage.watch)
@@ -163,7 +173,7 @@ class _Run:
                 nursery.start_soon(self._talk, people, talked)
                 with trio.move_on_after(ATTACK_SECONDS_MAX):
                     await self._until_over(faults, attacking)
-                await self._script.recover(stage)
+                await renew(stage)
                 await faults.heal()
                 stage.moment("everybody", "is healed")
                 with trio.move_on_after(bound_s):
@@ -186,7 +196,9 @@ class _Run:
 
     async def _attackers(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self._script.attack(self._stage)
+            async with trio.open_nursery() as nursery:
+                for act in acts_of(self._attack):
+                    nursery.start_soon(act, self._stage)
 
     async def _talk(self, people: list[Person], talked: trio.Event) -> None:
         """What everybody has to say, and at the end of it once more: a group that was healed must go on."""

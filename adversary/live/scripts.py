@@ -1,44 +1,29 @@
-"""What some attacks do beside the faults and liars that their data names: by attackers that are no replica, by
-operators, and to certificates."""
+"""What is done in some attacks beside their liars and faults: by attackers that are no replica, mostly."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from adversary.live.certificates import let_lapse, lose_links, renew
 from adversary.live.customers import kill_with_words, replay
-from adversary.live.operators import follow_the_primary, hide_a_twin, restart_too_many
+from adversary.live.group import LiveError
+from adversary.live.operators import hide_a_twin
 
 if TYPE_CHECKING:
+    from adversary.attacks.model import Attack
     from adversary.live.stage import Stage
 
 Act = Callable[["Stage"], Awaitable[None]]
 FAREWELL_SECONDS = 5.0
 
 
-async def nothing(_stage: Stage) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """`prepare`: before anything runs. `attack`: while it lasts, until cancelled. `recover`: before the healing."""
-
-    prepare: Act = nothing
-    attack: Act = nothing
-    recover: Act = nothing
-    networked: bool = False
-
-
-async def attackers(stage: Stage, *names: str) -> None:
+async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
     """A process that attacks until this is cancelled. What it did is counted."""
     command = [sys.executable, "-m", "adversary.live.attackers", str(stage.group.path), *names]
     process = await trio.lowlevel.open_process(
@@ -75,22 +60,25 @@ async def _end(stage: Stage, process: trio.Process) -> None:
     stage.moment("attackers", "end", ", ".join(f"{name} {count}" for name, count in done.items()))
 
 
-def by(*names: str) -> Script:
-    return Script(attack=partial(_by, names))
-
-
-async def _by(names: tuple[str, ...], stage: Stage) -> None:
-    await attackers(stage, *names)
-
-
-SCRIPTS: Final[Mapping[str, Script]] = {
-    "twins_lead": Script(attack=hide_a_twin),
-    "replay": Script(attack=replay),
-    "query_of_death": Script(attack=kill_with_words),
-    "flood": by("flood"),
-    "cbor_bombs": by("bombs", "slowloris", "litter"),
-    "cert_expiry": Script(prepare=let_lapse, attack=lose_links, recover=renew, networked=True),
-    "runaway_automation": Script(attack=restart_too_many),
-    "cascade": Script(attack=follow_the_primary),
+SCRIPTS: Final[Mapping[str, Act]] = {
+    "twins_lead": hide_a_twin,
+    "cbor_bombs": partial(attackers, names=("bombs", "slowloris", "litter")),
 }
-"""By the attack's name."""
+"""By the attack's name: what is done beside what its data says."""
+CLIENTS: Final[Mapping[str, Act]] = {
+    "replay": replay,
+    "query_of_death": kill_with_words,
+    "flood": partial(attackers, names=("flood",)),
+}
+"""By the behaviour of somebody in `Attack.clients`."""
+
+
+def acts_of(attack: Attack) -> list[Act]:
+    """Everything that is done while an attack lasts, beside its liars and faults. Raises LiveError."""
+    acts = [SCRIPTS[attack.name]] if attack.name in SCRIPTS else []
+    for behaviour in sorted({client.behaves for client in attack.clients if client.behaves}):
+        if behaviour not in CLIENTS:
+            msg = f"people who {behaviour} are in the simulator only"
+            raise LiveError(msg)
+        acts.append(CLIENTS[behaviour])
+    return acts

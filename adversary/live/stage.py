@@ -13,6 +13,7 @@ from adversary.attacks.outcome import Moment
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
+from adversary.simulator.scenario import Route
 
 MOMENTS_MAX = 20_000
 WATCH_SECONDS = 0.4
@@ -33,6 +34,10 @@ class Stage:
     """Why the attack did not take place as it should have."""
     breaks: list[tuple[str, str]] = field(default_factory=list)
     """Invariants that parts of the attack found broken, by name, and how."""
+    not_before: float = 0.0
+    """When the attack may begin, by `time.monotonic`."""
+    lapsed: set[int] = field(default_factory=set)
+    """Replicas whose certificates are no longer valid."""
     late: str = ""
     """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
@@ -94,6 +99,12 @@ class Stage:
     @property
     def faulty(self) -> set[int]:
         return self.played | self.damaged
+
+    @property
+    def failing(self) -> set[int]:
+        """Those, and whose process or clock fails."""
+        named = (getattr(fault, "replica", None) for fault in self.attack.happens if not isinstance(fault, Route))
+        return self.faulty | {replica for replica in named if replica is not None}
 
     @property
     def untrusted(self) -> set[int]:
