@@ -15,7 +15,7 @@ from chatsvc.application.operations import Join, Operation, Post, Register, enco
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer, Ed25519Verifier
-from pbft.client.quorums import Accepted, Contradiction
+from pbft.client.quorums import Accepted
 from pbft.core.codec import Opener
 from pbft.core.errors import ProtocolViolation
 from pbft.core.frames import sign_request
@@ -34,8 +34,7 @@ REPLAYED = b"replayed"
 
 async def kill_with_words(stage: Stage) -> None:
     """Everything in DEADLY, well signed and properly ordered, again and again."""
-    contradictions: list[Contradiction] = []
-    client, _ = client_of(stage.group.directory, contradictions)
+    client, _ = client_of(stage.group.directory)
     async with client:
         await client.wait_connected()
         await client.submit(encode_operation(Register("mallory")), within_s=OUTCOME_SECONDS, repeatable=True)

@@ -38,6 +38,14 @@ DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
 TORN_BYTES = 5000
 ROTTEN_ROWS = 3
+NOTICED = {
+    "lost_ledger": "ledger begun again",
+    "torn_ledger": "ledger begun again",
+    "flipped_ledger": "ledger begun again",
+    "lost_disk": "ledger begun again",
+    "flipped_state": "is damaged",
+}
+"""What a damaged replica's log says of it."""
 SPOILT_RECORD = -3
 """Of the last records of the ledger: one that is needed."""
 NETWORK_FAULTS = (Partition, Route, Slow, Lapse)
@@ -230,6 +238,8 @@ class Faults:
                 raise LiveError(msg)
         await trio.to_thread.run_sync(work)
         stage.moment(f"replica {fault.replica}", "is damaged", fault.what.replace("_", " "))
+        if fault.what in NOTICED:
+            stage.to_be_noticed.append((seat, NOTICED[fault.what]))
         await trio.sleep_until(over)
         await self._start(seat)
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from adversary.attacks.outcome import Outcome, Proof
 from crypto.signing import Ed25519Verifier
-from pbft.client.quorums import Contradiction
-from pbft.core.codec import Opener
+from pbft.core.codec import Opener, frame_bytes_max
+from pbft.core.effects import Evidence
 from pbft.core.errors import ProtocolViolation
 from pbft.core.evidence import decode_evidence, verify_evidence
+from pbft.core.forensics import forensics_of
+from pbft.node.post_mortem import LedgerCopy, ledgers_in
 
 if TYPE_CHECKING:
     from adversary.live.group import LiveGroup
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE_FACTOR = 3
 """How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time."""
-LIES_OF_CLIENTS = "E9"
-"""A reply that f+1 others deny, which clients notice."""
+FORENSICS = "forensics"
+"""Whoever compares the ledgers afterwards."""
 
 
 def proofs_of(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
@@ -45,15 +47,35 @@ def proofs_of(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], l
     ], wrong
 
 
-def proofs_of_clients(contradictions: Iterable[tuple[str, Contradiction]]) -> list[Proof]:
-    """Of each replica that contradicted what f+1 signed to somebody, who holds the frames that show it."""
-    holders: dict[int, set[str]] = {}
-    for who, contradiction in contradictions:
-        if contradiction.message_type == "REPLY" and contradiction.accepted:
-            holders.setdefault(int(contradiction.replica), set()).add(f"client {who}")
+def proofs_of_clients(group: LiveGroup, evidence: Iterable[tuple[str, Evidence]]) -> tuple[list[Proof], list[str]]:
+    """What clients can prove, by whom it was found, and what of it is nothing."""
+    opener = Opener(group.file.group, Ed25519Verifier())
+    proofs, wrong = [], []
+    for who, each in evidence:
+        try:
+            verify_evidence(opener, each)
+        except ProtocolViolation as error:
+            wrong.append(f"{each.code} of client {who} proves nothing: {error}")
+            continue
+        culprit = each.culprit.hex() if isinstance(each.culprit, bytes) else int(each.culprit)
+        proofs.append(Proof(code=each.code, culprit=culprit, held_by=(f"client {who}",)))
+    return proofs, wrong
+
+
+def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> list[Proof]:
+    """What the ledgers of replicas that are not played prove when they are put side by side. All must be stopped."""
+    opener = Opener(group.file.group, Ed25519Verifier())
+    bytes_max = frame_bytes_max(group.file.group)
+    ledgers = [
+        LedgerCopy(path, bytes_max)
+        for seat in group.seats
+        if seat.replica not in played
+        for path in ledgers_in(seat.home)
+    ]
     return [
-        Proof(code=LIES_OF_CLIENTS, culprit=culprit, held_by=tuple(sorted(who)))
-        for culprit, who in sorted(holders.items())
+        Proof(code=each.code, culprit=int(each.culprit), held_by=(FORENSICS,))
+        for each in forensics_of(opener, ledgers).evidence
+        if not isinstance(each.culprit, bytes)
     ]
 
 

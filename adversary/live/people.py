@@ -18,7 +18,7 @@ from crypto.signing import Ed25519Signer, PublicKey
 from pbft.client.directory import GroupDirectory
 from pbft.client.driver import ReplicaClient, open_client
 from pbft.client.errors import ClientError
-from pbft.client.quorums import Accepted, Contradiction, Settings, Unknown
+from pbft.client.quorums import Accepted, Settings, Unknown
 from pbft.core.types import SequenceNumber
 
 ROOM = "square"
@@ -186,7 +186,7 @@ def ordered_read(query: bytes) -> bytes:
     return encode_operation(Read(query))
 
 
-def client_of(directory: GroupDirectory, contradictions: list[Contradiction]) -> tuple[ReplicaClient, PublicKey]:
+def client_of(directory: GroupDirectory) -> tuple[ReplicaClient, PublicKey]:
     """A new device's, and its key. Raises CertificateError."""
     signer = Ed25519Signer.generate()
     client = open_client(
@@ -194,7 +194,6 @@ def client_of(directory: GroupDirectory, contradictions: list[Contradiction]) ->
         signer,
         settings=SETTINGS,
         ordered_read=ordered_read,
-        on_contradiction=contradictions.append,
     )
     return client, signer.public_key
 

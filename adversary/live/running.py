@@ -19,7 +19,7 @@ from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.certificates import let_lapse, renew
 from adversary.live.faults import NETWORK_FAULTS, Faults
 from adversary.live.group import LiveError, LiveGroup, live_group
-from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients
+from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
 from adversary.live.people import Person, client_of, what_is_wrong
 from adversary.live.scripts import acts_of
 from adversary.live.stage import Stage
@@ -27,7 +27,7 @@ from adversary.simulator.scenario import ClockStep, Liar, Network
 from adversary.simulator.sights import alarm_says
 from pbft.client.errors import ClientError
 from pbft.client.inspection import Report
-from pbft.client.quorums import Contradiction
+from pbft.core.effects import Evidence
 
 PARAMETERS = SIMULATED | {"view_change_timeout_ms": 1_000}
 """As in the simulator, but for the patience that real machines need."""
@@ -91,7 +91,7 @@ class _Run:
         self._stage = Stage(attack=attack, group=group, seed=seed, tell=tell)
         self._group = group
         self._attack = attack
-        self._contradictions: list[tuple[str, list[Contradiction]]] = []
+        self._evidence: list[tuple[str, tuple[Evidence, ...]]] = []
         self._why_dead = ""
 
     async def run(self) -> Outcome:
@@ -282,12 +282,11 @@ class _Run:
 
     @asynccontextmanager
     async def _person(self, name: str, number: int) -> AsyncIterator[Person]:
-        contradictions: list[Contradiction] = []
-        self._contradictions.append((name, contradictions))
-        opened, device = client_of(self._group.directory_for(number), contradictions)
+        opened, device = client_of(self._group.directory_for(number))
         async with opened as client:
             self._stage.devices[device.hex()] = name
             yield Person(name, number, client, self._stage.journal)
+            self._evidence.append((name, client.evidence))
 
     # -- in the end
 
@@ -309,23 +308,23 @@ class _Run:
             "longest_wait_ms": round(stage.journal.longest_wait_s() * 1000),
             "lies_told": self._group.lies(),
         }
+        for seat, text in stage.to_be_noticed:
+            if text not in self._group.log_of(seat).read_text(errors="replace"):
+                stage.breaks.append(("storage", f"replica {seat.replica} was damaged and did not say {text!r}"))
         if not self._group.lies() and not stage.took_place:
             stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
 
     async def _proofs(self) -> tuple[Proof, ...]:
-        found, wrong = await trio.to_thread.run_sync(proofs_of, self._group, self._stage.played)
-        for text in wrong:
-            self._stage.breaks.append(("honest evidence", text))
-        lies = [(who, each) for who, each_of in self._contradictions for each in each_of]
-        for who, each in lies:
-            if each.replica not in self._stage.untrusted:
-                text = f"client {who} heard a {each.message_type} of replica {each.replica} that others deny"
-                self._stage.breaks.append(("replies", text))
-        note_floor(self._stage)
-        proofs = merged([*found, *proofs_of_clients(lies)])
+        stage, group = self._stage, self._group
+        held, wrong = await trio.to_thread.run_sync(proofs_of, group, stage.played)
+        of_clients, more = proofs_of_clients(group, [(who, each) for who, kept in self._evidence for each in kept])
+        compared = await trio.to_thread.run_sync(proofs_of_ledgers, group, stage.played)
+        stage.breaks += [("honest evidence", text) for text in (*wrong, *more)]
+        note_floor(stage)
+        proofs = merged([*held, *of_clients, *compared])
         for proof in proofs:
             text = f"{proof.code} against {proof.culprit}"
-            self._stage.moment(", ".join(proof.held_by), "proves", text, told=False)
+            stage.moment(", ".join(proof.held_by), "proves", text, told=False)
         return proofs
 
 

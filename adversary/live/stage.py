@@ -36,6 +36,8 @@ class Stage:
     """Invariants that parts of the attack found broken, by name, and how."""
     not_before: float = 0.0
     """When the attack may begin, by `time.monotonic`."""
+    to_be_noticed: list[tuple[Seat, str]] = field(default_factory=list)
+    """Damage, by what a log must say of it in the end."""
     lapsed: set[int] = field(default_factory=set)
     """Replicas whose certificates are no longer valid."""
     late: str = ""
