@@ -31,6 +31,8 @@ from adversary.simulator.storage import workspace
 
 SEED: Final = 7
 """Where nobody asks for another."""
+REJOINS: Final = "mute replica voted again"
+"""Whoever expects this mark, waits for it."""
 PARAMETERS: Final = {
     "checkpoint_interval": 8,
     "pipeline_depth": 2,
@@ -60,6 +62,7 @@ def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None
         faults=attack.happens,
         heal_ms=attack.until_ms,
         core=tuple(replica for replica in range(size) if replica not in cast),
+        rejoins=REJOINS in attack.expect.marks,
         bound_ms=attack.bound_ms,
         wait_ms=attack.expect.wait_ms,
     )

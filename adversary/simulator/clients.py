@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adversary.simulator.invariants import Place
+from adversary.simulator.beyond import Place
 from adversary.simulator.scenario import Action
 from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HISTORY_ROWS = 200
 HISTORY_BYTES_MAX = 2 * 1024 * 1024
 LIVELOCK_VIEWS = 3
-"""So many views that came to nothing are no halt any more."""
+"""So many views, and more than there were operations, are no halt any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,17 @@ class Standing:
 def kind_of_stop(run: Simulation) -> str:
     """What to call it, in a few words, when a run has not come to its good end."""
     now, then = Standing.of(run), run.at_heal
+    core = _core(run)
+    if core and all(run.checker.is_rotten(host) for host in core):
+        return "lost, every copy is damaged"
+    if now.view - then.view >= max(LIVELOCK_VIEWS, now.accepted - then.accepted):
+        return "livelock"
     if all(client.is_idle for client in run.clients):
         return "laggards stuck"
     passed_by = run.patience.passed_by()
     if passed_by is not None:
         return f"censored, {passed_by} waits while others are served"
-    if now.accepted > then.accepted:
-        return "stall"
-    return "livelock" if now.view >= then.view + LIVELOCK_VIEWS else "halt"
+    return "stall" if now.accepted > then.accepted else "halt"
 
 
 def is_settled(run: Simulation) -> bool:
@@ -51,6 +54,9 @@ def is_settled(run: Simulation) -> bool:
         return False
     core = _core(run)
     if len(core) < len(run.scenario.core):
+        return False
+    unproven = run.checker.beyond.first_unproven
+    if unproven is not None and any(host.executed < unproven[0] for host in core):
         return False
     if len({host.executed for host in core}) != 1 or any(len(host.replica.pool) for host in core):
         return False
@@ -118,7 +124,7 @@ def final_checks(run: Simulation) -> None:
     level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
     for host in level[:1]:
         _compare_with_model(run, host)
-    broken = run.checker.deceived()
+    broken = run.checker.beyond.in_the_end()
     if broken is not None:
         raise broken
     waited, allowed = run.patience.longest_wait_ms(run.now_us // 1000), run.scenario.wait_ms

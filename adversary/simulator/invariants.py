@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from adversary.simulator.beyond import Beyond, Name, Place
 from adversary.simulator.broken import Broken
 from adversary.simulator.marks import Marks
 from adversary.simulator.memory import why_too_large
@@ -59,20 +60,15 @@ if TYPE_CHECKING:
 MEMORY_CHECK_STEPS = 32
 
 
-Place = tuple[int, int]
-"""Sequence number and index in the batch."""
-Name = tuple[PublicKey, int, int]
-"""Device, session, client sequence."""
-
-
 class Checker:
     """Sees everything, remembers what is needed, and is never seen."""
 
-    def __init__(self, group: Group, faulty: frozenset[int], marks: Marks) -> None:
+    def __init__(
+        self, group: Group, faulty: frozenset[int], marks: Marks, *, more_than_f: bool | None = None
+    ) -> None:
         self._group = group
         self._faulty = faulty
-        self._beyond = len(faulty) > group.faulty_max
-        """Whether more are faulty than the protocol bears: then something breaks among the correct ones."""
+        self.beyond = Beyond(more_than_f=len(faulty) > group.faulty_max if more_than_f is None else more_than_f)
         self._marks = marks
         self._witnesses = Witnesses(faulty)
         self.model = ChatModel()
@@ -98,18 +94,10 @@ class Checker:
         self._rotted: set[int] = set()
         """Replicas that were so at some time."""
         self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
-        self._accepted: dict[int, Name] = {}
-        """An operation that a client saw accepted, by the sequence number of its batch."""
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
         self.strangers: set[PublicKey] = set()
         """Devices of people who do what they like: their frames need not open."""
-        self._committed: dict[tuple[int, int], Digest] = {}
-        """What correct replicas sent COMMITs for, by view and sequence number."""
-        self._unproven: dict[Place, tuple[Name, bytes]] = {}
-        """What clients accepted before any correct replica executed it: only with more than f faulty."""
-        self.later: Broken | None = None
-        """What broke and hurts nobody yet: told when the run is over, unless something worse comes of it."""
         self._latest: Place = (0, 0)
         """The last place of an operation that a client has seen accepted."""
         self._steps = 0
@@ -196,13 +184,7 @@ class Checker:
         if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
             raise Broken("honest evidence", f"{host.me}: {text}")
         if not harmless and host.me not in self._faulty | self._rotted:
-            self._break_or_wait(Broken("equal roots", f"{host.me}: {text}"))
-
-    def _break_or_wait(self, broken: Broken) -> None:
-        """A correct replica notices that something is wrong. With more than f faulty that comes before the harm."""
-        if not self._beyond:
-            raise broken
-        self.later = self.later or broken
+            self.beyond.noticed(Broken("equal roots", f"{host.me}: {text}"))
 
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
         if source not in self._faulty and source not in self.strangers:
@@ -215,7 +197,8 @@ class Checker:
         if host.me in self._faulty:
             return
         seen_in(host, inputs, effects, self._marks)
-        self._stable_is_true(host)
+        if self.is_correct(host):
+            self.beyond.on_stable(host.me, host.replica.checkpoints.stable, self.roots)
         stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
         received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
         for item in received:
@@ -227,15 +210,6 @@ class Checker:
         missed = self._witnesses.missed(host, inputs, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
-
-    def _stable_is_true(self, host: Host) -> None:
-        stable = host.replica.checkpoints.stable
-        if stable is None or not self.is_correct(host):
-            return
-        root = self.roots.get(stable.checkpoint.sequence, stable.checkpoint.state_root)
-        if root != stable.checkpoint.state_root:
-            text = f"{host.me} holds a certificate for another state at {stable.checkpoint.sequence} than there was"
-            raise Broken("stable state", text)
 
     def _note_view(self, message: object) -> None:
         if isinstance(message, Signed) and isinstance(message.message, ViewChange | NewView):
@@ -291,16 +265,9 @@ class Checker:
         if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
             raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
         if isinstance(vote, Commit):
-            self._one_prepared(host, vote)
+            self.beyond.on_commit(host.me, vote)
         if isinstance(vote, Checkpoint) and self._vouchable.get(host.number, 0) < vote.sequence:
             raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
-
-    def _one_prepared(self, host: Host, vote: Commit) -> None:
-        """Whoever sends a COMMIT holds a prepared certificate."""
-        first = self._committed.setdefault((vote.view, vote.sequence), vote.batch_digest)
-        if first != vote.batch_digest and self.later is None:
-            text = f"{host.me} prepared another batch in view {vote.view} at {vote.sequence} than others"
-            self.later = Broken("one prepared", text)
 
     # -- execution
 
@@ -319,27 +286,13 @@ class Checker:
                 return  # a correct replica will have to say first
             self._first(done)
         elif agreed != done.batch.digest and host.number not in self._rotten and self._counts(host):
-            raise self._forked(host, done)
+            raise self.beyond.forked(host.me, done)
         if self.is_correct(host):
             self._same_results(host, done)
 
     def _counts(self, host: Host) -> bool:
         """Whether its order has to be that of the others: with at most f liars no honest core of theirs strays."""
-        return self.is_correct(host) or not self._beyond
-
-    def _forked(self, host: Host, done: BatchExecuted) -> Broken:
-        name = self._accepted.get(done.sequence)
-        ran = {(r.device, int(r.session), int(each.client_sequence)) for r in done.results for each in r.results}
-        if name is not None and name not in ran:
-            text = f"{host.me} executes another batch at {done.sequence} than the one that a client saw accepted"
-            return Broken("accepted kept", text)
-        return Broken("agreement", f"{host.me} executes another batch at {done.sequence} than others did")
-
-    def deceived(self) -> Broken | None:
-        """What is left of that when the run is over."""
-        if not self._unproven:
-            return self.later
-        return Broken("replies", f"a client accepted at {min(self._unproven)} what no correct replica ever executed")
+        return self.is_correct(host) or not self.beyond.more_than_f
 
     def _note_marks(self, host: Host, done: BatchExecuted) -> None:
         if len(done.batch.requests) > 1:
@@ -367,6 +320,7 @@ class Checker:
 
     def _first(self, done: BatchExecuted) -> None:
         self.order[done.sequence] = done.batch.digest
+        self.beyond.on_first(done)
         self._check_signed(done.batch)
         operations: dict[Name, bytes] = {
             (request.device, int(request.message.session), request.message.first_client_sequence + offset): operation
@@ -378,8 +332,6 @@ class Checker:
                 name = (request.device, int(request.session), int(result.client_sequence))
                 place = (int(done.sequence), result.index)
                 self.results[place] = (name, result)
-                if self._unproven.pop(place, (name, result.result)) != (name, result.result):
-                    raise Broken("replies", f"a client accepted at {place} what was not executed there")
                 if not result.refused:
                     self._ran_once(name, place, operations[name], result)
 
@@ -441,16 +393,17 @@ class Checker:
     def on_accepted(self, name: Name, accepted: Accepted, sent_after: Place, *, repeatable: bool) -> None:
         place = (int(accepted.sequence), accepted.index)
         known = self.results.get(place)
-        if known is None and self._beyond:
-            self._unproven[place] = (name, accepted.result)
-        elif known is None or known[0] != name or known[1].refused or known[1].result != accepted.result:
+        if known is None and self.beyond.more_than_f:
+            self.beyond.on_accepted(place, name, accepted.result, executed=False)
+            return
+        if known is None or known[0] != name or known[1].refused or known[1].result != accepted.result:
             raise Broken(
                 "replies", f"a client accepts {accepted.result!r} at {place}, which is not what was executed"
             )
         if place <= sent_after and not repeatable:
             raise Broken("real time", f"an operation sent after {sent_after} was accepted stands at {place}")
         self._latest = max(self._latest, place)
-        self._accepted.setdefault(place[0], name)
+        self.beyond.on_accepted(place, name, accepted.result, executed=True)
 
     def on_answered(self, client: str, sequence: int, seen: int) -> None:
         """A query asked after the client had seen `seen` was answered out of the state after `sequence`."""

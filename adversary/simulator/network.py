@@ -30,6 +30,8 @@ class Links:
         self._links: dict[tuple[int, int], _Link] = {}
         self._partitions: dict[int, Partition] = {}
         self._routes: dict[int, Route] = {}
+        self.copies: dict[int, int] = {}
+        """Whose copy a host is that is none of the replicas with its own number."""
         self._lapsed: dict[int, int] = {}
         """Hosts whose certificate is not valid, by fault."""
 
@@ -55,9 +57,10 @@ class Links:
         self._lapsed.clear()
 
     def is_cut(self, source: int, to: int) -> bool:
-        """Whether a partition lies between two replicas, in this direction."""
+        """Whether a partition lies between two hosts, in this direction."""
         if self.is_shut(source, to):
             return True
+        source, to = self.copies.get(source, source), self.copies.get(to, to)
         return any(_separates(partition, source, to) for partition in self._partitions.values())
 
     def is_shut(self, source: int, to: int) -> bool:

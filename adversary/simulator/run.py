@@ -115,7 +115,9 @@ class Simulation:
         self.streams = Streams(scenario.seed)
         self.links = Links(scenario.network, self.streams, self.marks)
         self.frames = FrameCache(Opener(self.group, self.members.verifier))
-        self.checker = Checker(self.group, scenario.untrusted, self.marks)
+        self.checker = Checker(
+            self.group, scenario.untrusted, self.marks, more_than_f=len(scenario.faulty) > self.group.faulty_max
+        )
         self.steps = 0
         self.deliveries = 0
         self.transfers = 0
@@ -133,6 +135,7 @@ class Simulation:
         self.layout = Layout(self, directory)
         self.hosts = self.layout.hosts
         self.of_replica = self.layout.of_replica
+        self.links.copies = {host.number: host.me for host in self.hosts if host.number >= self.group.size}
         self.clients = [
             make_client(
                 self,
@@ -224,7 +227,7 @@ class Simulation:
             time, kind, _, _, what = heappop(self._heap)
             if time > end or self.steps > STEPS_MAX:
                 if scenario.progress:
-                    raise self.checker.deceived() or Broken("progress", why_no_progress(self))
+                    raise self.checker.beyond.later or Broken("progress", why_no_progress(self))
                 break
             self.now_us = time
             self.steps += 1
