@@ -62,8 +62,11 @@ def proofs_of_clients(group: LiveGroup, evidence: Iterable[tuple[str, Evidence]]
     return proofs, wrong
 
 
-def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> list[Proof]:
-    """What the ledgers of replicas that are not played prove when they are put side by side. All must be stopped."""
+def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
+    """What the ledgers of replicas that are not played prove when they are put side by side, and where agreement broke.
+
+    All must be stopped.
+    """
     opener = Opener(group.file.group, Ed25519Verifier())
     bytes_max = frame_bytes_max(group.file.group)
     ledgers = [
@@ -72,11 +75,13 @@ def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> list[Proof]:
         if seat.replica not in played
         for path in ledgers_in(seat.home)
     ]
-    return [
+    findings = forensics_of(opener, ledgers)
+    proofs = [
         Proof(code=each.code, culprit=int(each.culprit), held_by=(FORENSICS,))
-        for each in forensics_of(opener, ledgers).evidence
+        for each in findings.evidence
         if not isinstance(each.culprit, bytes)
     ]
+    return proofs, [str(fork) for fork in findings.forks]
 
 
 def merged(proofs: Sequence[Proof]) -> tuple[Proof, ...]:

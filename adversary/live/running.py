@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 from msgspec.structs import replace as changed
 
-from adversary.attacks.model import Attack
+from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.behaviours.catalogue import LAYOUTS
@@ -52,6 +52,7 @@ def run_live(
 
     The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
     what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
+    Raises AttackError if the directory holds such a group already.
     """
     attack = attack if replicas is None else changed(attack, replicas=replicas)
     tries = 1 if directory is not None else min(attack.seeds, SEEDS_MAX)
@@ -70,6 +71,8 @@ async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: T
             directory = Path(stack.enter_context(made))
         else:
             directory /= f"{attack.name}-live-{seed}"
+            if directory.exists():
+                raise AttackError(f"{directory}: exists already; choose another directory, or another seed")
         group = await stack.enter_async_context(
             live_group(
                 directory,
@@ -318,8 +321,9 @@ class _Run:
         stage, group = self._stage, self._group
         held, wrong = await trio.to_thread.run_sync(proofs_of, group, stage.played)
         of_clients, more = proofs_of_clients(group, [(who, each) for who, kept in self._evidence for each in kept])
-        compared = await trio.to_thread.run_sync(proofs_of_ledgers, group, stage.played)
+        compared, forks = await trio.to_thread.run_sync(proofs_of_ledgers, group, stage.played)
         stage.breaks += [("honest evidence", text) for text in (*wrong, *more)]
+        stage.breaks += [("agreement", text) for text in forks]
         note_floor(stage)
         proofs = merged([*held, *of_clients, *compared])
         for proof in proofs:
