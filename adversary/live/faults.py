@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
 TORN_BYTES = 5000
-ROTTEN_ROWS = 3
+ROTTEN_ROWS = 12
 NOTICED = {
     "lost_ledger": "ledger begun again",
     "torn_ledger": "ledger begun again",
     "flipped_ledger": "ledger begun again",
     "lost_disk": "ledger begun again",
-    "flipped_state": "is damaged",
+    "flipped_state": "alarm",
 }
 """What a damaged replica's log says of it."""
 SPOILT_RECORD = -3

@@ -18,7 +18,7 @@ from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.certificates import let_lapse, renew
 from adversary.live.faults import NETWORK_FAULTS, Faults
-from adversary.live.group import LiveError, LiveGroup, live_group
+from adversary.live.group import POLL_SECONDS, LiveError, LiveGroup, live_group
 from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
 from adversary.live.people import Person, client_of, what_is_wrong
 from adversary.live.scripts import acts_of
@@ -32,6 +32,8 @@ from pbft.core.effects import Evidence
 PARAMETERS = SIMULATED | {"view_change_timeout_ms": 1_000}
 """As in the simulator, but for the patience that real machines need."""
 RETAINED_USUALLY = 1024
+NOTICE_SECONDS = 20.0
+"""Within which a damaged replica says so: a page of its state is looked at in every twentieth of a second."""
 SEEDS_MAX = 3
 """An attack that may miss is tried so often, at most."""
 BOUND_SECONDS_MAX = 60.0
@@ -232,6 +234,7 @@ class _Run:
         if scope.cancelled_caught:
             self._why_dead = f"nothing that was said after everything was healed was accepted within {bound_s:g} s"
             return False
+        await self._until_noticed()
         level = await self._group.until(stage.honest(), _are_level, within_s=bound_s)
         if level is None:
             self._why_dead = f"within {bound_s:g} s not all stood level: {await self._standing()}"
@@ -243,6 +246,19 @@ class _Run:
             stage.breaks.append(wrong)
         stage.figures["messages_read_back"] = len(messages)
         return True
+
+    async def _until_noticed(self) -> None:
+        """Rotten rows are found when their turn comes to be looked at."""
+        with trio.move_on_after(NOTICE_SECONDS):
+            while self._unnoticed():
+                await trio.sleep(POLL_SECONDS)
+
+    def _unnoticed(self) -> list[str]:
+        return [
+            f"replica {seat.replica} was damaged and did not say {text!r}"
+            for seat, text in self._stage.to_be_noticed
+            if text not in self._group.log_of(seat).read_text(errors="replace")
+        ]
 
     async def _standing(self) -> str:
         reports = await self._group.reports(self._stage.honest())
@@ -311,9 +327,7 @@ class _Run:
             "longest_wait_ms": round(stage.journal.longest_wait_s() * 1000),
             "lies_told": self._group.lies(),
         }
-        for seat, text in stage.to_be_noticed:
-            if text not in self._group.log_of(seat).read_text(errors="replace"):
-                stage.breaks.append(("storage", f"replica {seat.replica} was damaged and did not say {text!r}"))
+        stage.breaks += [("storage", text) for text in self._unnoticed()]
         if not self._group.lies() and not stage.took_place:
             stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
 
