@@ -30,7 +30,7 @@ from pbft.core.frames import sign_request, wire_of
 from pbft.core.messages import Query, Request
 from pbft.core.types import ClientSequence, SequenceNumber, SessionNumber
 
-NICENESS = 5
+NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
 FLOOD_DEVICES = 4
