@@ -87,3 +87,4 @@ def _add_attack(app: App, add: Callable[..., None]) -> None:
     add(
         attack, "adversary.live.commands:bench", name="bench", help="Measure what an attack leaves of the throughput."
     )
+    add(attack, "adversary.fuzz.commands:fuzz", name="fuzz", help="Try lies that nobody named, drawn from seeds.")

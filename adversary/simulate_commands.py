@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,15 +25,34 @@ from adversary.simulator.scenario import (
 )
 from adversary.simulator.shrinking import shrunk
 from adversary.simulator.storage import workspace
-from adversary.simulator.sweep import SEEDS_FOR_ALL_MARKS, Summary
+from adversary.simulator.sweep import SEEDS_FOR_ALL_MARKS, Draw, Summary
 from adversary.simulator.sweep import sweep as run_seeds
 from pbft.core.group import REPLICAS_MIN
 
 HELD, BROKE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def sweep(seeds: str, *, replicas: int | None, jobs: int, until_failure: bool, output: str, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of sweep: how a seed is drawn, how its failures are replayed, and whether it must come by every mark."""
+
+    draw: Draw = draw
+    replay: str = "quorate simulate replay {} --trace"
+    demands_marks: bool = True
+
+
+def sweep(
+    seeds: str,
+    *,
+    replicas: int | None,
+    jobs: int,
+    until_failure: bool,
+    output: str,
+    as_json: bool,
+    kind: Kind | None = None,
+) -> int:
     """See `adversary.commands`."""
+    kind = kind or Kind()
     numbers = _seeds(seeds)
     if numbers is None:
         return _usage(f"--seeds {seeds}: give a range like 0..1000, or one seed")
@@ -42,20 +62,21 @@ def sweep(seeds: str, *, replicas: int | None, jobs: int, until_failure: bool, o
         return _usage(f"--jobs {jobs}: at least 1")
     if not os.access(output, os.W_OK):
         return _usage(f"--output {output}: not a directory that can be written to")
-    summary = Summary()
+    summary = Summary(demands_marks=kind.demands_marks)
     err = Console(stderr=True)
     interrupted = False
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("simulating", total=len(numbers))
-        results = run_seeds(numbers, replicas=replicas, jobs=jobs)
+        results = run_seeds(numbers, replicas=replicas, jobs=jobs, draw=kind.draw)
         try:
             for seed, result in results:
                 summary.add(seed, result)
                 speed = summary.seeds / max(bar.tasks[0].elapsed or 0.0, 0.001)
                 bar.update(task, completed=summary.seeds, description=f"{speed:.1f} seeds/s")
                 if result.failure is not None:
-                    _report(err, draw(seed, replicas), result.failure, Path(output) / f"seed-{seed}.json")
+                    path = Path(output) / f"seed-{seed}.json"
+                    _report(err, kind.draw(seed, replicas), result.failure, path, kind.replay.format(path))
                     if until_failure:
                         break
         except KeyboardInterrupt:
@@ -81,14 +102,14 @@ def _usage(problem: str) -> int:
     return USAGE
 
 
-def _report(err: Console, scenario: Scenario, failure: Failure, path: Path) -> None:
+def _report(err: Console, scenario: Scenario, failure: Failure, path: Path, replay: str) -> None:
     path.write_bytes(to_json(scenario))
     can = "could" if failure.recoverable else "could not"
     err.print(
         f"seed {scenario.seed}, {scenario.replicas} replicas, after {failure.at_ms / 1000:.3f} s: "
         f"{failure.invariant}: {failure.text}\n"
         f"  (the group {can} be expected to recover: {len(scenario.faulty)} faulty)\n"
-        f"  replay: quorate simulate replay {path} --trace\n"
+        f"  replay: {replay}\n"
         f"  make it smaller: quorate simulate shrink {path}",
         markup=False,
         highlight=False,
@@ -107,7 +128,7 @@ def _show(summary: Summary, *, as_json: bool) -> None:
         f"{summary.transfers} state transfers, {seconds:.0f} virtual seconds\n"
         f"{len(summary.marks)} of {sum(MARKS.values())} rare states reached; trace digest {record['digest']}\n"
     )
-    if summary.never_reached:
+    if summary.never_reached and summary.demands_marks:
         grave = "" if summary.seeds >= SEEDS_FOR_ALL_MARKS else f" (an error from {SEEDS_FOR_ALL_MARKS} seeds on)"
         sys.stdout.write(f"never reached{grave}: {', '.join(summary.never_reached)}\n")
 

@@ -34,7 +34,7 @@ class Played:
         honest = puppet.replica.step(heard)
         twisted = self.behaviour.rewrite(puppet, heard, honest)
         differs = twisted.send != honest.send or twisted.reply != honest.reply
-        self.lies += heard is not given or differs
+        self.lies += differs or (heard is not given and heard != given)
         if self._lies is not None and differs:
             self._compare(puppet.replica.group.epoch, honest, twisted)
         return twisted

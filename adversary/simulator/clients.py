@@ -9,7 +9,8 @@ from chatsvc.application.operations import Create, Join, Leave, Operation, Post,
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
 from pbft.client.proofs import proof_of
-from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
+from pbft.client.quorums import Accepted, Answered, ClientCore, Outcome, QueryId, Rejected, Settings, Ticket
+from pbft.client.quorums.model import Output
 from pbft.core.messages import SignedRequest
 from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
 
@@ -100,24 +101,36 @@ class SimulatedClient:
             for replica in send.to:
                 around.transmit_from_client(self, replica, send.wire)
         for ticket, outcome in out.outcomes:
-            sent_after, repeatable = self._sent_after.pop(ticket)
-            around.patience.on_outcome(self.name, ticket, self._now())
-            if isinstance(outcome, Accepted):
-                self.accepted += 1
-                self._seen = max(self._seen, outcome.sequence)
-                name = (self.device, int(SESSION), int(outcome.client_sequence))
-                if around.watch is not None:
-                    around.watch.accepted(
-                        around.now_us, self.address, int(outcome.sequence), f"operation {outcome.client_sequence}"
-                    )
-                around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
-            else:
-                around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
-            if ticket == self._registering:
-                self._registering, self._is_registered = None, True
-                held_back, self._held_back = self._held_back, []
-                for action in held_back:
-                    self.act(action)
+            self._on_outcome(ticket, outcome)
+        self._learn(out)
+        next_at = self._core.next_at
+        if next_at is not None and (self._woken_at < 0 or next_at < self._woken_at):
+            self._woken_at = next_at
+            around.wake_client(self, next_at)
+
+    def _on_outcome(self, ticket: Ticket, outcome: Outcome) -> None:
+        around = self._around
+        sent_after, repeatable = self._sent_after.pop(ticket)
+        around.patience.on_outcome(self.name, ticket, self._now())
+        if isinstance(outcome, Accepted):
+            self.accepted += 1
+            self._seen = max(self._seen, outcome.sequence)
+            name = (self.device, int(SESSION), int(outcome.client_sequence))
+            if around.watch is not None:
+                text = f"operation {outcome.client_sequence}"
+                around.watch.accepted(around.now_us, self.address, int(outcome.sequence), text)
+            around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
+        else:
+            around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
+        if ticket == self._registering:
+            self._registering, self._is_registered = None, True
+            held_back, self._held_back = self._held_back, []
+            for action in held_back:
+                self.act(action)
+
+    def _learn(self, out: Output) -> None:
+        """Answers, and who was caught lying."""
+        around = self._around
         for number, answer in out.answers:
             seen = self._seen_when_asked.pop(number)
             if isinstance(answer, Answered):
@@ -126,12 +139,9 @@ class SimulatedClient:
                 around.marks.reach("query answered")
         for contradiction in out.contradictions:
             around.checker.on_contradiction(contradiction.replica)
-            if proof_of(around.frames.opener, contradiction) is not None:
-                around.marks.reach("a false REPLY proven (E9)")
-        next_at = self._core.next_at
-        if next_at is not None and (self._woken_at < 0 or next_at < self._woken_at):
-            self._woken_at = next_at
-            around.wake_client(self, next_at)
+            proof = proof_of(around.frames.opener, contradiction)
+            if proof is not None:
+                around.checker.on_client_proof(self.name, proof)
 
     def _note_request(self, wire: bytes) -> None:
         times = self._sent[wire] = self._sent.get(wire, 0) + 1

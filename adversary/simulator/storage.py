@@ -28,6 +28,7 @@ from pbft.core.effects import (
 )
 from pbft.core.group import Group
 from pbft.core.types import Now
+from pbft.node.evidence import EVIDENCE_PER_CULPRIT_MAX
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from pbft.state.database_files import set_aside
@@ -185,7 +186,8 @@ class Disk:
 
     def keep(self, evidence: Evidence) -> None:
         """Durably, and once. Raises StorageFailure."""
-        if evidence in self.proofs:
+        alike = [known for known in self.proofs if (known.code, known.culprit) == (evidence.code, evidence.culprit)]
+        if evidence in alike or len(alike) >= EVIDENCE_PER_CULPRIT_MAX:
             return
         if self.is_full:
             raise StorageFailure("evidence: No space left on device")

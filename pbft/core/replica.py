@@ -6,7 +6,6 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from crypto.signing import PublicKey
@@ -402,14 +401,8 @@ class Replica:
         if lacks is not None:
             out.send_to((peer,), lacks)
         for slot in self.log.unexecuted():
-            own: Sequence[Proposal | Signed[Prepare] | Signed[Commit] | None] = (
-                slot.proposal if slot.pre_prepare is not None and slot.pre_prepare.signer == self.me else None,
-                slot.prepares.get(self.me),
-                slot.commits.get(self.me),
-            )
-            for message in own:
-                if message is not None:
-                    out.send_to((peer,), message)
+            for message in slot.said_by(self.me):
+                out.send_to((peer,), message)
         if peer == self.group.primary(self.log.view):
             self.admission.pass_all_on(out)
         self.exchange.on_link_up(out, link.now.steady, peer)

@@ -25,7 +25,7 @@ OPTIONS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "split_primary": ({"halves": "even"},),
     "victim_primary": ({}, {"mode": "skip", "victim": 2}, {"both": 1}),
     "slow_primary": ({"hold": 900},),
-    "censor": ({"victim": 0}, {"victim": "all_but_first"}),
+    "censor": ({"victim": 0},),
     "bad_signature_proposal": ({}, {"to": (2,)}),
     "partial_cast": ({}, {"only": (1, 2)}),
     "checkpoint_lie": ({}, {"both": 1}),
