@@ -63,7 +63,7 @@ def proofs_of_clients(group: LiveGroup, evidence: Iterable[tuple[str, Evidence]]
 
 
 def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
-    """What the ledgers of replicas that are not played prove when they are put side by side, and where agreement broke.
+    """What the ledgers of replicas that are not played prove side by side, and where agreement broke.
 
     All must be stopped.
     """

@@ -250,7 +250,7 @@ class _Run:
     async def _until_noticed(self) -> None:
         """Rotten rows are found when their turn comes to be looked at."""
         with trio.move_on_after(NOTICE_SECONDS):
-            while self._unnoticed():
+            while self._unnoticed():  # noqa: ASYNC110 - a log of another process tells nobody
                 await trio.sleep(POLL_SECONDS)
 
     def _unnoticed(self) -> list[str]:
