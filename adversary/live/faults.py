@@ -34,6 +34,7 @@ from pbft.node.ledger_files import LEDGER_NAME
 if TYPE_CHECKING:
     from adversary.live.stage import Stage
 
+START_SECONDS = 15.0
 DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
 TORN_BYTES = 5000
@@ -58,6 +59,8 @@ class Faults:
         self._stage = stage
         self._group = stage.group
         self._images: dict[int, Path] = {}
+        self._starting: set[int] = set()
+        self._started = trio.Event()
 
     async def run(self) -> None:
         """Each fault at its time. Raises LiveError."""
@@ -95,7 +98,7 @@ class Faults:
                 seat = self._seat(fault.replica)
                 self._group.pause(seat)
                 stage.moment(f"replica {fault.replica}", "is stopped in its tracks")
-                await trio.sleep_until(over)
+                await self._over(fault, over)
                 self._group.resume(seat)
                 stage.moment(f"replica {fault.replica}", "goes on")
             case ClockStep():
@@ -149,7 +152,7 @@ class Faults:
                 network.change(network.routes_of(fault.replica), delay_s=fault.service_us / 1e6)
                 stage.moment(f"replica {fault.replica}", "slows down", f"by {fault.service_us / 1000:g} ms")
         stage.recut()
-        await trio.sleep_until(over)
+        await self._over(fault, over)
         stage.cuts.pop(fault.id, None)
         if isinstance(fault, Slow):
             network.change(network.routes_of(fault.replica), delay_s=0.0)
@@ -167,15 +170,25 @@ class Faults:
             stage.moment(f"replica {fault.replica}", "crashes")
             await trio.sleep_until(over if not count else trio.current_time() + fault.for_ms / 1000)
             await self._start(seat)
-            if fault.again:
-                await self._until_it_answers(seat)
 
     async def _start(self, seat: Seat) -> None:
+        self._starting.add(seat.number)
         await self._group.start(seat)
         self._stage.moment(f"replica {seat.replica}", "starts again")
+        await self._group.until([seat], lambda _reports: True, within_s=START_SECONDS)
+        self._starting.discard(seat.number)
+        self._started.set()
+        self._started = trio.Event()
 
-    async def _until_it_answers(self, seat: Seat) -> None:
-        await self._group.until([seat], lambda _reports: True, within_s=DISK_FULL_SECONDS)
+    async def _over(self, fault: Pause | Partition | Route | Slow, over: float) -> None:
+        """Until the fault has had its time. A simulated process starts at once: where a real one has begun to start,
+        the time in which both faults are felt counts from when it is up.
+        """
+        await trio.sleep_until(over)
+        if self._starting:
+            while self._starting:
+                await self._started.wait()
+            await trio.sleep(fault.for_ms / 1000)
 
     async def _fill_disk(self, fault: DiskFull, over: float) -> None:
         seat, stage = self._seat(fault.replica), self._stage
