@@ -10,6 +10,7 @@ from chatsvc.application.queries import ReadHistory, SearchMessages, encode_quer
 from crypto.signing import Signer
 from pbft.client.proofs import proof_of
 from pbft.client.quorums import Accepted, Answered, ClientCore, Outcome, QueryId, Rejected, Settings, Ticket
+from pbft.client.quorums.model import Output
 from pbft.core.messages import SignedRequest
 from pbft.core.types import Milliseconds, ReplicaId, SessionNumber
 
@@ -101,16 +102,7 @@ class SimulatedClient:
                 around.transmit_from_client(self, replica, send.wire)
         for ticket, outcome in out.outcomes:
             self._on_outcome(ticket, outcome)
-        for number, answer in out.answers:
-            seen = self._seen_when_asked.pop(number)
-            if isinstance(answer, Answered):
-                around.checker.on_answered(self.name, answer.sequence, seen)
-                self.answered += 1
-                around.marks.reach("query answered")
-        for contradiction in out.contradictions:
-            around.checker.on_contradiction(contradiction.replica)
-            if proof_of(around.frames.opener, contradiction) is not None:
-                around.marks.reach("a false REPLY proven (E9)")
+        self._learn(out)
         next_at = self._core.next_at
         if next_at is not None and (self._woken_at < 0 or next_at < self._woken_at):
             self._woken_at = next_at
@@ -125,9 +117,8 @@ class SimulatedClient:
             self._seen = max(self._seen, outcome.sequence)
             name = (self.device, int(SESSION), int(outcome.client_sequence))
             if around.watch is not None:
-                around.watch.accepted(
-                    around.now_us, self.address, int(outcome.sequence), f"operation {outcome.client_sequence}"
-                )
+                text = f"operation {outcome.client_sequence}"
+                around.watch.accepted(around.now_us, self.address, int(outcome.sequence), text)
             around.checker.on_accepted(name, outcome, sent_after, repeatable=repeatable)
         else:
             around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
@@ -136,6 +127,21 @@ class SimulatedClient:
             held_back, self._held_back = self._held_back, []
             for action in held_back:
                 self.act(action)
+
+    def _learn(self, out: Output) -> None:
+        """Answers, and who was caught lying."""
+        around = self._around
+        for number, answer in out.answers:
+            seen = self._seen_when_asked.pop(number)
+            if isinstance(answer, Answered):
+                around.checker.on_answered(self.name, answer.sequence, seen)
+                self.answered += 1
+                around.marks.reach("query answered")
+        for contradiction in out.contradictions:
+            around.checker.on_contradiction(contradiction.replica)
+            proof = proof_of(around.frames.opener, contradiction)
+            if proof is not None:
+                around.checker.on_client_proof(self.name, proof)
 
     def _note_request(self, wire: bytes) -> None:
         times = self._sent[wire] = self._sent.get(wire, 0) + 1

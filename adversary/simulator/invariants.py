@@ -415,6 +415,12 @@ class Checker:
         what = "was told that its operation is forgotten" if rejected else "gave up"
         raise Broken("replies", f"{client} {what}")
 
+    def on_client_proof(self, client: str, proof: Evidence) -> None:
+        """A client can prove to anybody that a replica lied to it."""
+        _, holders = self.proofs.setdefault((proof.code, proof.culprit), (proof, set()))
+        holders.add(f"client {client}")
+        self._marks.reach("a false REPLY proven (E9)")
+
     def on_contradiction(self, replica: ReplicaId) -> None:
         self._marks.reach("client caught a liar")
         if replica not in self._faulty | self._rotted:
