@@ -76,6 +76,7 @@ class _Report(msgspec.Struct):
     in_view_change: bool = False
     waiting_for: _Waiting | None = None
     transfer: _Transfer | None = None
+    dropped_messages: int = 0
 
 
 async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:

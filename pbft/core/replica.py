@@ -150,7 +150,7 @@ class Replica:
             local=executed,
         )
         self.state_serving = StateServing(group, me)
-        self.readers = Readers(rules)
+        self.readers = Readers(rules, knows=executed.knows)
         self._status_at = Milliseconds(0)
 
     def step(self, given: Input) -> Effects:
@@ -184,8 +184,15 @@ class Replica:
         match message:
             case Signed(message=ViewChange() | NewView() as change):
                 return self.views.is_useless(change, message.wire, message.signer)
+            case SignedRequest():
+                return self.pool.has_no_room(message)
             case _:
                 return self.ordering.is_useless(message)
+
+    @property
+    def own_operations(self) -> int:
+        """Operations of clients that are connected here and wait to be executed."""
+        return self.pool.own_operations
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:

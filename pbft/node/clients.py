@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -11,6 +11,7 @@ import trio
 
 from crypto.signing import PublicKey
 from crypto.tls import client_listener_context
+from pbft.core.claims import Unverified
 from pbft.core.codec import Opener
 from pbft.core.effects import FromClient
 from pbft.core.errors import ProtocolViolation
@@ -24,8 +25,10 @@ from pbft.core.handshake import (
     framed,
     is_inspect,
 )
+from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
+from pbft.node.listening import address_of
 from pbft.node.streams import (
     FAREWELL_SECONDS,
     HANDSHAKE_SECONDS_MAX,
@@ -34,19 +37,51 @@ from pbft.node.streams import (
     TlsStream,
     until_one_ends,
 )
+from pbft.node.turns import HANDSHAKE_UNITS, REPORT_UNITS, Party, Room, Share, Turn, Turns
 
 CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_PER_DEVICE_MAX = 16
 CLIENT_FRAME_BYTES_MAX = 2 * 1024 * 1024
 INSPECTIONS_BEFORE_HELLO_MAX = 16
+FRAMES_AT_ONCE = 64
+"""Of a connection, between two looks at how much room there is for requests."""
 
 log = structlog.get_logger()
 
 
 class _Connection:
-    def __init__(self) -> None:
+    def __init__(self, device: PublicKey, host: str, room: Room) -> None:
+        self.device = device
         self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
         self.scope = trio.CancelScope()
+        self.party: Party = (Share.NEWCOMERS, host, None)
+        self._host = host
+        self._room = room
+        self._reserved = 0
+
+    def become(self, *, known: bool) -> None:
+        """Whose turns it takes from now on."""
+        self.party = (Share.PEOPLE, self._host, self.device) if known else (Share.NEWCOMERS, self._host, None)
+
+    async def admit(
+        self, messages: list[Unverified[ClientMessage]], turn: Turn
+    ) -> list[Unverified[ClientMessage]]:
+        """Without the requests, if there is no room for them for long."""
+        values = [message.value for message in messages]
+        operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
+        if operations and not self._room.enter_now(self.party, operations):
+            turn.end()
+            has_room = await self._room.enter(self.party, operations)
+            await turn.begin()
+            if not has_room:
+                return [message for message in messages if not isinstance(message.value, SignedRequest)]
+        self._reserved += operations
+        return messages
+
+    def release(self) -> None:
+        """What was admitted is with the replica, or was refused."""
+        self._room.leave(self._reserved)
+        self._reserved = 0
 
 
 class Clients:
@@ -58,14 +93,23 @@ class Clients:
         *,
         opener: Opener,
         intake: Intake,
+        turns: Turns,
+        room: Room,
         inbox: Inbox,
+        is_useless: Callable[[PeerMessage], bool],
+        knows: Callable[[PublicKey], bool],
         report: Callable[[], bytes],
         on_gone: Callable[[PublicKey], None],
     ) -> None:
+        """`knows`: whether the application knows a device; strangers share few turns."""
         self._config = config
         self._opener = opener
         self._intake = intake
+        self._turns = turns
+        self._room = room
         self._inbox = inbox
+        self._is_useless_to_peers = is_useless
+        self._knows = knows
         self._report = report
         self._on_gone = on_gone
         self._context = client_listener_context(config.tls_pem)
@@ -93,10 +137,11 @@ class Clients:
         try:
             frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
             stream = FrameStream(tls, frame_bytes_max=frame_bytes_max)
-            device = await self._handshake(tls, stream)
+            host, _ = address_of(socket)
+            device = await self._handshake(tls, stream, host)
             if device is None:
                 return
-            connection = _Connection()
+            connection = _Connection(device, host, self._room)
             connections = self._devices.setdefault(device, [])
             if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
                 # The oldest may be dead without our knowing, after its machine slept.
@@ -106,7 +151,7 @@ class Clients:
             try:
                 with connection.scope:
                     await until_one_ends(
-                        partial(self._write, stream, connection), partial(self._read, stream, device, connection)
+                        partial(self._write, stream, connection), partial(self._read, stream, connection)
                     )
             finally:
                 if connection in connections:
@@ -117,9 +162,11 @@ class Clients:
         finally:
             await trio.aclose_forcefully(tls)
 
-    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> PublicKey | None:
+    async def _handshake(self, tls: TlsStream, stream: FrameStream, host: str) -> PublicKey | None:
         group = self._config.group
+        party: Party = (Share.NEWCOMERS, host, None)
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await self._take_turn(party, HANDSHAKE_UNITS)
             await tls.do_handshake()
             welcome = Welcome(replica=self._config.me, nonce=os.urandom(NONCE_BYTES))
             await stream.send(framed(encode_welcome(group, welcome)))
@@ -127,6 +174,7 @@ class Clients:
             for _ in range(INSPECTIONS_BEFORE_HELLO_MAX):
                 if not is_inspect(group, frame):
                     break
+                await self._take_turn(party, REPORT_UNITS)
                 await stream.send(framed(encode_inspection(group.epoch, self._report())))
                 frame = await stream.receive_handshake(or_end=True)
                 if not frame:
@@ -142,19 +190,45 @@ class Clients:
         await connection.queue.pump(stream)
         await stream.end()
 
-    async def _read(self, stream: FrameStream, device: PublicKey, connection: _Connection) -> None:
-        make = partial(FromClient, device=device)
+    async def _take_turn(self, party: Party, units: int) -> None:
+        """For work that is no frame's."""
+        turn = Turn(self._turns, party)
+        await turn.begin()
+        turn.units = units
+        turn.end()
+
+    def _is_useless(self, message: ClientMessage) -> bool:
+        return isinstance(message, SignedRequest) and self._is_useless_to_peers(message)
+
+    async def _read(self, stream: FrameStream, connection: _Connection) -> None:
         while frames := await stream.receive():
+            connection.become(known=self._knows(connection.device))
             asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
-            for _ in asked[:1]:
-                connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
             if asked:
+                await self._take_turn(connection.party, REPORT_UNITS)
+                connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
-            messages, violation = await self._intake.open(frames, self._opener.parse_client)
+            for start in range(0, len(frames), FRAMES_AT_ONCE):
+                violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
+                if violation is not None:
+                    log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))
+                    connection.queue.finish(framed(encode_refused(str(violation))))
+                    await trio.sleep(FAREWELL_SECONDS)
+                    return
+
+    async def _hand_in(self, frames: Sequence[bytes], connection: _Connection) -> ProtocolViolation | None:
+        """Leave what is good with the replica, until the first that is not."""
+        make = partial(FromClient, device=connection.device)
+        try:
+            messages, violation = await self._intake.open(
+                frames,
+                self._opener.parse_client,
+                self._is_useless,
+                party=connection.party,
+                admit=connection.admit,
+            )
             if messages:
                 await self._inbox.put(connection, [make(message=message) for message in messages])
-            if violation is not None:
-                log.warning("client refused", device=device.hex()[:16], reason=str(violation))
-                connection.queue.finish(framed(encode_refused(str(violation))))
-                await trio.sleep(FAREWELL_SECONDS)
-                return
+        finally:
+            connection.release()
+        return violation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import trio
@@ -11,72 +11,101 @@ from pbft.core.claims import Claim, Unverified, check_claims
 from pbft.core.codec import Opener
 from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, StateDamaged, TimerExpired
 from pbft.core.errors import ProtocolViolation
+from pbft.node.turns import BYTES_PER_UNIT, CLAIM_UNITS, FRAME_UNITS, SLICE_UNITS, Party, Share, Turn, Turns
 
-SLICE_CLAIMS = 32
+SLICE_CLAIMS = SLICE_UNITS // CLAIM_UNITS
 """Signature checks between two looks at the other connections: about a millisecond."""
 THREAD_CLAIMS_MIN = 16
 """Fewer are checked where they are: a thread costs more than it saves."""
 
+SOMEBODY: Party = (Share.NEWCOMERS, None, None)
+
 T = TypeVar("T")
+Admit = Callable[[list[Unverified[T]], Turn], Awaitable[list[Unverified[T]]]]
+"""May hold messages up before their signatures are checked, and gives back those that may go on. If it waits, it ends
+the turn before and begins it again."""
 
 
 class Intake:
-    """Opens the frames of one chunk in order, up to the first that is no good."""
+    """Opens the frames of one chunk in order, up to the first that is no good, in turns with the other connections."""
 
-    def __init__(self, opener: Opener, *, threads: int) -> None:
+    def __init__(self, opener: Opener, *, threads: int, turns: Turns) -> None:
         self._opener = opener
+        self._turns = turns
         self._limiter = trio.CapacityLimiter(threads) if threads else None
+        self.dropped = 0
+        """Messages that were useless, or found no room."""
 
     async def open(
         self,
         frames: Sequence[bytes],
         parse: Callable[[bytes], Unverified[T]],
         is_useless: Callable[[T], bool] = lambda _: False,
+        *,
+        party: Party = SOMEBODY,
+        admit: Admit[T] | None = None,
     ) -> tuple[list[T], ProtocolViolation | None]:
         """The messages before the first violation, and the violation. What is useless is dropped unchecked."""
-        parsed: list[Unverified[T]] = []
-        violation: ProtocolViolation | None = None
-        for frame in frames:
-            try:
-                parsed.append(parse(frame))
-            except ProtocolViolation as error:
-                violation = error
-                break
         opened: list[T] = []
         waiting: list[Unverified[T]] = []
-        count = 0
-        for item in parsed:
-            if is_useless(item.value):
-                continue
-            waiting.append(item)
-            count += len(item.claims)
-            if count >= SLICE_CLAIMS:
-                failure = await self._check(waiting, opened)
-                if failure is not None:
-                    return opened, failure
-                waiting, count = [], 0
-                await trio.lowlevel.checkpoint()
-        failure = await self._check(waiting, opened)
+        claims = 0
+        violation: ProtocolViolation | None = None
+        turn = Turn(self._turns, party)
+        await turn.begin()
+        try:
+            for frame in frames:
+                try:
+                    item = parse(frame)
+                except ProtocolViolation as error:
+                    violation = error
+                    break
+                turn.units += FRAME_UNITS + len(frame) // BYTES_PER_UNIT
+                if is_useless(item.value):
+                    self.dropped += 1
+                else:
+                    waiting.append(item)
+                    claims += len(item.claims)
+                if turn.units + claims * CLAIM_UNITS >= SLICE_UNITS:
+                    failure = await self._check(waiting, opened, turn, admit)
+                    if failure is not None:
+                        return opened, failure
+                    waiting, claims = [], 0
+                    await turn.renew()
+            failure = await self._check(waiting, opened, turn, admit)
+        finally:
+            turn.end()
         return opened, failure or violation
 
-    async def _check(self, waiting: Sequence[Unverified[T]], opened: list[T]) -> ProtocolViolation | None:
+    async def _check(
+        self,
+        waiting: list[Unverified[T]],
+        opened: list[T],
+        turn: Turn,
+        admit: Admit[T] | None,
+    ) -> ProtocolViolation | None:
+        if admit is not None and waiting:
+            admitted = await admit(waiting, turn)
+            self.dropped += len(waiting) - len(admitted)
+            waiting = admitted
         for item in waiting:
             try:
-                await self._check_claims(item.claims)
+                await self._check_claims(item.claims, turn)
             except ProtocolViolation as error:
                 return error
             opened.append(self._opener.accept(item))
         return None
 
-    async def _check_claims(self, claims: Sequence[Claim]) -> None:
+    async def _check_claims(self, claims: Sequence[Claim], turn: Turn) -> None:
         verifier = self._opener.verifier
         if self._limiter is not None and len(claims) >= THREAD_CLAIMS_MIN:
             await trio.to_thread.run_sync(check_claims, verifier, claims, limiter=self._limiter)
             return
         for start in range(0, len(claims), SLICE_CLAIMS):
             if start:
-                await trio.lowlevel.checkpoint()
-            check_claims(verifier, claims[start : start + SLICE_CLAIMS])
+                await turn.renew()
+            part = claims[start : start + SLICE_CLAIMS]
+            turn.units += CLAIM_UNITS * len(part)
+            check_claims(verifier, part)
 
 
 Notice = LinkUp | ClientGone | TimerExpired | StateDamaged

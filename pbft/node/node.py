@@ -55,6 +55,7 @@ from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.listening import address_of, connections_max, listen
 from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
+from pbft.node.turns import Room, Turns
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 from pbft.transport import keep_alive
@@ -102,12 +103,16 @@ class Node:
         self._clock = Clock()
         self._evidence = EvidenceStore(config.directory)
         self._inbox = Inbox()
-        intake = Intake(opener, threads=config.verify_threads)
+        self._turns = Turns()
+        # What an adversary puts in the replica's place need not know how much waits in it.
+        self._room = Room(lambda: getattr(machine, "own_operations", 0))
+        self._intake = Intake(opener, threads=config.verify_threads, turns=self._turns)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
         self._peers = PeerListener(
             config,
             opener=opener,
-            intake=intake,
+            intake=self._intake,
+            turns=self._turns,
             inbox=self._inbox,
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
@@ -115,8 +120,12 @@ class Node:
         self._clients = Clients(
             config,
             opener=opener,
-            intake=intake,
+            intake=self._intake,
+            turns=self._turns,
+            room=self._room,
             inbox=self._inbox,
+            is_useless=machine.is_useless,
+            knows=executor.knows,
             report=self._report,
             on_gone=self._on_client_gone,
         )
@@ -144,6 +153,7 @@ class Node:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._guarded, self._run_machine)
                         nursery.start_soon(self._guarded, self._run_timers)
+                        nursery.start_soon(self._turns.run)
                         for link in self._links.values():
                             nursery.start_soon(link.run)
                         nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
@@ -229,6 +239,8 @@ class Node:
                 ]
                 inputs.extend(self._read_slice())
                 self._perform(inputs)
+                self._turns.renew()
+                self._room.admit()
         finally:
             self._store(())
 
@@ -389,6 +401,7 @@ class Node:
             "clients": self._clients.connected,
             "ledger_commits": self._ledger.commits,
             "ignored": dict(sorted(self._ignored.items())),
+            "dropped_messages": self._intake.dropped,
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,

@@ -27,7 +27,9 @@ from pbft.core.messages import PeerMessage
 from pbft.core.types import ReplicaId
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
+from pbft.node.listening import address_of
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+from pbft.node.turns import HANDSHAKE_UNITS, Share, Turn, Turns
 from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
@@ -151,6 +153,7 @@ class PeerListener:
         *,
         opener: Opener,
         intake: Intake,
+        turns: Turns,
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
         on_linked: Callable[[ReplicaId], None],
@@ -158,6 +161,7 @@ class PeerListener:
         self._config = config
         self._opener = opener
         self._intake = intake
+        self._turns = turns
         self._inbox = inbox
         self._is_useless = is_useless
         self._on_linked = on_linked
@@ -187,7 +191,12 @@ class PeerListener:
             await trio.aclose_forcefully(tls)
 
     async def _handshake(self, tls: TlsStream, stream: FrameStream) -> ReplicaId:
+        host, _ = address_of(tls.transport_stream)
+        turn = Turn(self._turns, (Share.NEWCOMERS, host, None))
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await turn.begin()
+            turn.units = HANDSHAKE_UNITS
+            turn.end()
             await tls.do_handshake()
             certificate = peer_certificate(tls)
             peer = self._members.get(certificate)
@@ -208,8 +217,11 @@ class PeerListener:
 
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
         make = partial(FromPeer, peer=peer)
+        party = (Share.PEERS, peer, None)
         while frames := await stream.receive():
-            messages, violation = await self._intake.open(frames, self._opener.parse_peer, self._is_useless)
+            messages, violation = await self._intake.open(
+                frames, self._opener.parse_peer, self._is_useless, party=party
+            )
             if messages:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
