@@ -77,6 +77,8 @@ class _Report(msgspec.Struct):
     waiting_for: _Waiting | None = None
     transfer: _Transfer | None = None
     dropped_messages: int = 0
+    shed: dict[str, int] = msgspec.field(default_factory=dict)
+    slowed_links: int = 0
 
 
 async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:

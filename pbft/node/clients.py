@@ -37,7 +37,7 @@ from pbft.node.streams import (
     TlsStream,
     until_one_ends,
 )
-from pbft.node.turns import HANDSHAKE_UNITS, REPORT_UNITS, Party, Room, Share, Turn, Turns
+from pbft.node.turns import HANDSHAKE_UNITS, REPORT_UNITS, Door, Party, Ration, Room, Share, Turn, Turns
 
 CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_PER_DEVICE_MAX = 16
@@ -50,33 +50,38 @@ log = structlog.get_logger()
 
 
 class _Connection:
-    def __init__(self, device: PublicKey, host: str, room: Room) -> None:
+    def __init__(self, device: PublicKey, host: str, room: Room, strangers: Ration) -> None:
         self.device = device
         self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
         self.scope = trio.CancelScope()
         self.party: Party = (Share.NEWCOMERS, host, None)
         self._host = host
         self._room = room
+        self._strangers = strangers
         self._reserved = 0
 
     def become(self, *, known: bool) -> None:
         """Whose turns it takes from now on."""
         self.party = (Share.PEOPLE, self._host, self.device) if known else (Share.NEWCOMERS, self._host, None)
 
-    async def admit(
-        self, messages: list[Unverified[ClientMessage]], turn: Turn
-    ) -> list[Unverified[ClientMessage]]:
-        """Without the requests, if there is no room for them for long."""
+    async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
+        """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
+        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, len(messages), turn):
+            return []
         values = [message.value for message in messages]
         operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
-        if operations and not self._room.enter_now(self.party, operations):
-            turn.end()
-            has_room = await self._room.enter(self.party, operations)
-            await turn.begin()
-            if not has_room:
-                return [message for message in messages if not isinstance(message.value, SignedRequest)]
+        if operations and not await self._enter(self._room, operations, turn):
+            return [message for message in messages if not isinstance(message.value, SignedRequest)]
         self._reserved += operations
         return messages
+
+    async def _enter(self, door: Door, amount: int, turn: Turn) -> bool:
+        if door.enter_now(self.party, amount):
+            return True
+        turn.end()
+        has_room = await door.enter(self.party, amount)
+        await turn.begin()
+        return has_room
 
     def release(self) -> None:
         """What was admitted is with the replica, or was refused."""
@@ -95,6 +100,7 @@ class Clients:
         intake: Intake,
         turns: Turns,
         room: Room,
+        strangers: Ration,
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
         knows: Callable[[PublicKey], bool],
@@ -107,6 +113,7 @@ class Clients:
         self._intake = intake
         self._turns = turns
         self._room = room
+        self._strangers = strangers
         self._inbox = inbox
         self._is_useless_to_peers = is_useless
         self._knows = knows
@@ -141,7 +148,7 @@ class Clients:
             device = await self._handshake(tls, stream, host)
             if device is None:
                 return
-            connection = _Connection(device, host, self._room)
+            connection = _Connection(device, host, self._room, self._strangers)
             connections = self._devices.setdefault(device, [])
             if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
                 # The oldest may be dead without our knowing, after its machine slept.

@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from crypto.signing import PublicKey
+from pbft.core.bodies import REQUEST
 from pbft.core.codec import Opener
 from pbft.core.effects import (
     BatchExecuted,
@@ -55,14 +56,15 @@ from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.listening import address_of, connections_max, listen
 from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
-from pbft.node.turns import Room, Turns
+from pbft.node.turns import Ration, Room, Turns
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 from pbft.transport import keep_alive
 
 TICK_S = 0.05
 READS_PER_STEP = 4
-"""A read may take milliseconds: ordering does not wait for more of them."""
+READ_SECONDS_PER_STEP = 0.002
+"""A read may take milliseconds: ordering does not wait for another one after that."""
 ARCHIVE_FLUSH_MS = 500
 CONNECTIONS_PER_ADDRESS_MAX = 1024
 ALARMS_SHOWN_MAX = 8
@@ -105,7 +107,8 @@ class Node:
         self._inbox = Inbox()
         self._turns = Turns()
         # What an adversary puts in the replica's place need not know how much waits in it.
-        self._room = Room(lambda: getattr(machine, "own_operations", 0))
+        self._room = Room(config.limits.room_operations, lambda: getattr(machine, "own_operations", 0))
+        self._strangers = Ration(config.limits.strangers_operations_per_s)
         self._intake = Intake(opener, threads=config.verify_threads, turns=self._turns)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
         self._peers = PeerListener(
@@ -123,6 +126,7 @@ class Node:
             intake=self._intake,
             turns=self._turns,
             room=self._room,
+            strangers=self._strangers,
             inbox=self._inbox,
             is_useless=machine.is_useless,
             knows=executor.knows,
@@ -256,8 +260,9 @@ class Node:
     def _read_slice(self) -> list[Input]:
         """The next few reads, of clients that take what they asked for before; the others wait."""
         done: list[Input] = []
+        until = time.perf_counter() + READ_SECONDS_PER_STEP
         for _ in range(len(self._reads)):
-            if len(done) == READS_PER_STEP:
+            if len(done) == READS_PER_STEP or (done and time.perf_counter() > until):
                 break
             read = self._reads.popleft()
             if self._clients.has_room(read.device):
@@ -270,6 +275,7 @@ class Node:
         """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
         while True:
             await trio.sleep(TICK_S)
+            self._strangers.admit()
             now = self._clock.now()
             for timer, at in list(self._timers.items()):
                 if at <= now.steady:
@@ -330,6 +336,8 @@ class Node:
             self._alarm(alarm.text)
         for ignored in effects.ignored:
             self._ignored[ignored.reason.name] += 1
+            if isinstance(ignored.source, int) and ignored.message_type != REQUEST:
+                self._peers.on_ignored(ignored.source)
         return results
 
     def _serve_peers(self, effects: Effects) -> None:
@@ -402,6 +410,12 @@ class Node:
             "ledger_commits": self._ledger.commits,
             "ignored": dict(sorted(self._ignored.items())),
             "dropped_messages": self._intake.dropped,
+            "shed": {
+                "no room for requests": self._room.shed,
+                "too much of strangers": self._strangers.shed,
+                "too many requests of a replica": self._peers.dropped_requests,
+            },
+            "slowed_links": self._peers.slowed,
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,

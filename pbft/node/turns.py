@@ -30,13 +30,11 @@ SLICE_UNITS: Final = 128
 """What is done between two looks at the others: 32 signatures, some two milliseconds."""
 SLICES_AT_ONCE: Final = 4
 """In one pass of the event loop: then the replica's own task comes in between."""
+BURST_SECONDS: Final = 4.0
 IDLE_PARTIES_MAX: Final = 1024
 """At each level, those who wait for nothing are remembered as long as they had more than others, and up to so many."""
-ROOM_OPERATIONS: Final = 4096
-"""Of own clients, between the signature check and the execution: some two seconds of work. The rest stays in the
-connections, where fairness decides what comes next; in the pool it would only wait."""
 HOLD_SECONDS: Final = 2.0
-"""So long a request may wait for room; then it is dropped, and its client will send it again."""
+"""So long a request may wait for room, or a stranger for his turn; then it is dropped, and its client will send it again."""
 
 
 class Share(Enum):
@@ -223,42 +221,98 @@ class Turn:
         await self.begin()
 
 
-class Room:
-    """Bounds what own clients have between their connections and the execution. `occupied`: operations in the pool."""
+class Door:
+    """Lets in what there is room for, in turn, and sends the rest away after a while."""
 
-    def __init__(self, occupied: Callable[[], int]) -> None:
-        self._occupied = occupied
+    def __init__(self) -> None:
         self._queue = FairQueue()
-        self._reserved = 0
         self.shed = 0
-        """Operations that found no room in time."""
+        """What found no room in time."""
 
     @property
-    def _is_there(self) -> bool:
-        return self._occupied() + self._reserved < ROOM_OPERATIONS
+    def has_room(self) -> bool:
+        raise NotImplementedError
 
-    def enter_now(self, party: Party, operations: int) -> bool:
-        """Reserve room, if there is some and nobody waits for it."""
-        if len(self._queue) or not self._is_there:
+    def take(self, amount: int) -> None:
+        raise NotImplementedError
+
+    def enter_now(self, party: Party, amount: int) -> bool:
+        """If there is room and nobody waits for it."""
+        if len(self._queue) or not self.has_room:
             return False
-        self._queue.charge(party, operations)
-        self._reserved += operations
+        self._queue.charge(party, amount)
+        self.take(amount)
         return True
 
-    async def enter(self, party: Party, operations: int) -> bool:
-        """Reserve room, in turn; False if there was none in time."""
+    async def enter(self, party: Party, amount: int) -> bool:
+        """In turn; False if there was no room in time."""
         with trio.move_on_after(HOLD_SECONDS):
-            await self._queue.wait(party, operations)
+            await self._queue.wait(party, amount)
             return True
-        self.shed += operations
+        self.shed += amount
         return False
+
+    def admit(self) -> None:
+        """Let in who waits, as far as there is room now."""
+        while len(self._queue) and self.has_room:
+            self.take(self._queue.give())
+
+
+class Room(Door):
+    """Bounds what own clients have between their connections and the execution. `occupied`: operations in the pool."""
+
+    def __init__(self, most: int, occupied: Callable[[], int]) -> None:
+        super().__init__()
+        self._most = most
+        self._occupied = occupied
+        self._reserved = 0
+
+    @property
+    def has_room(self) -> bool:
+        return self._occupied() + self._reserved < self._most
+
+    def take(self, amount: int) -> None:
+        self._reserved += amount
 
     def leave(self, operations: int) -> None:
         """They are with the replica, or gone."""
         self._reserved -= operations
         self.admit()
 
-    def admit(self) -> None:
-        """Let in who waits, as far as there is room: batches were executed."""
-        while len(self._queue) and self._is_there:
-            self._reserved += self._queue.give()
+
+class Ration(Door):
+    """So much a second, and no more even if nobody else wants anything: what costs nothing to ask for."""
+
+    def __init__(self, per_s: float) -> None:
+        super().__init__()
+        self._allowance = Allowance(per_s)
+
+    @property
+    def has_room(self) -> bool:
+        return self._allowance.left(trio.current_time()) > 0
+
+    def take(self, amount: int) -> None:
+        self._allowance.spend(trio.current_time(), amount)
+
+
+class Allowance:
+    """Fills up by `per_s`, up to BURST_SECONDS of it; may be overdrawn."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._left = per_s * BURST_SECONDS
+        self._at: float | None = None
+
+    def left(self, now: float) -> float:
+        if self._at is not None:
+            self._left = min(self._per_s * BURST_SECONDS, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        return self._left
+
+    def spend(self, now: float, amount: float) -> None:
+        self.left(now)
+        self._left -= amount
+
+    def seconds_overdrawn(self, now: float) -> float:
+        """How long it takes to fill up to zero."""
+        return max(0.0, -self.left(now) / self._per_s)
