@@ -297,11 +297,10 @@ class Replica:
 
     def on_batch_executed(self, out: Output, done: BatchExecuted) -> None:
         self.ordering.on_executed(done.sequence)
-        for request in done.batch.requests:
-            self.pool.remove(request, done.now.steady)
+        held = [self.pool.remove(request, done.now.steady) for request in done.batch.requests]
         for executed in done.results:
             self.pool.on_served(executed, done.now.steady)
-        self.supervision.on_executed(done.results)
+        self.supervision.on_executed(done.results, waited=any(held))
         replies_to_executed(out, self.rules, self.log.view, done)
         if done.state_root is not None:
             self.checkpoints.on_own_root(out, done.sequence, done.state_root)

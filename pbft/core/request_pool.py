@@ -208,8 +208,9 @@ class RequestPool:
             taken.append(request)
         return tuple(taken)
 
-    def remove(self, request: SignedRequest, now: Milliseconds) -> None:
-        """Its operations were executed: whatever waits under one of their names would only wait for ever."""
+    def remove(self, request: SignedRequest, now: Milliseconds) -> bool:
+        """Its operations were executed: whatever waits under one of their names would only wait for ever. Says whether
+        anything did."""
         is_held = False
         for name in names_of(request):
             holder = self._holders.get(name)
@@ -218,6 +219,7 @@ class RequestPool:
                 is_held = True
         if is_held:
             self._begin_to_wait(request.device, now)
+        return is_held
 
     def on_served(self, executed: ExecutedRequest, now: Milliseconds) -> None:
         """Operations of a device ran, whether they were held here or not. What is older than what ran before says

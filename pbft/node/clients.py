@@ -11,9 +11,10 @@ import trio
 
 from crypto.signing import PublicKey
 from crypto.tls import client_listener_context
+from pbft.core.bodies import REQUEST
 from pbft.core.claims import Unverified
 from pbft.core.codec import Opener
-from pbft.core.effects import FromClient
+from pbft.core.effects import FromClient, Ignored, IgnoreReason
 from pbft.core.errors import ProtocolViolation
 from pbft.core.handshake import (
     NONCE_BYTES,
@@ -37,7 +38,21 @@ from pbft.node.streams import (
     TlsStream,
     until_one_ends,
 )
-from pbft.node.turns import HANDSHAKE_UNITS, REPORT_UNITS, Door, Party, Ration, Room, Share, Turn, Turns
+from pbft.node.turns import (
+    HANDSHAKE_UNITS,
+    HOLD_SECONDS,
+    IGNORED_UNITS,
+    REPORT_UNITS,
+    USELESS_UNITS,
+    Allowances,
+    Door,
+    Party,
+    Ration,
+    Room,
+    Share,
+    Turn,
+    Turns,
+)
 
 CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_PER_DEVICE_MAX = 16
@@ -55,14 +70,14 @@ class _Connection:
         self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
         self.scope = trio.CancelScope()
         self.party: Party = (Share.NEWCOMERS, host, None)
-        self._host = host
+        self.host = host
         self._room = room
         self._strangers = strangers
         self._reserved = 0
 
     def become(self, *, known: bool) -> None:
         """Whose turns it takes from now on."""
-        self.party = (Share.PEOPLE, self._host, self.device) if known else (Share.NEWCOMERS, self._host, None)
+        self.party = (Share.PEOPLE, self.host, self.device) if known else (Share.NEWCOMERS, self.host, None)
 
     async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
         """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
@@ -121,6 +136,9 @@ class Clients:
         self._on_gone = on_gone
         self._context = client_listener_context(config.tls_pem)
         self._devices: dict[PublicKey, list[_Connection]] = {}
+        self._useless = Allowances(config.limits.address_useless_per_s)
+        self.slowed = 0
+        """How often a connection was not read for a while, for what comes from its address is of no use."""
 
     @property
     def connected(self) -> int:
@@ -137,6 +155,13 @@ class Clients:
             if not connection.scope.cancel_called and not connection.queue.put_nowait(data):
                 log.warning("client too slow", device=device.hex()[:16], queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
                 connection.scope.cancel()
+
+    def on_ignored(self, ignored: Ignored) -> None:
+        """Something that a device said changed nothing."""
+        is_cheap = ignored.message_type != REQUEST or ignored.reason is IgnoreReason.DUPLICATE
+        for connection in self._devices.get(PublicKey(bytes(ignored.source)), ()):
+            units = USELESS_UNITS if is_cheap else IGNORED_UNITS
+            self._useless.of(connection.host).spend(trio.current_time(), units)
 
     async def handle(self, socket: trio.SocketStream) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""
@@ -222,6 +247,10 @@ class Clients:
                     connection.queue.finish(framed(encode_refused(str(violation))))
                     await trio.sleep(FAREWELL_SECONDS)
                     return
+                pause = self._useless.of(connection.host).seconds_overdrawn(trio.current_time())
+                if pause:
+                    self.slowed += 1
+                    await trio.sleep(min(pause, HOLD_SECONDS))
 
     async def _hand_in(self, frames: Sequence[bytes], connection: _Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""

@@ -26,3 +26,6 @@ class Limits:
     """Messages of one replica that change nothing, each by what it costs: beyond, its link is read slowly."""
     peer_requests_per_s: int = 4000
     """Requests that one replica passes on; those beyond are dropped."""
+    address_useless_per_s: int = 2000
+    """Of what clients say that changes nothing, by what it costs, for each address: beyond, its connections are read
+    slowly."""

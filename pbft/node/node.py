@@ -336,7 +336,9 @@ class Node:
             self._alarm(alarm.text)
         for ignored in effects.ignored:
             self._ignored[ignored.reason.name] += 1
-            if isinstance(ignored.source, int) and ignored.message_type != REQUEST:
+            if not isinstance(ignored.source, int):
+                self._clients.on_ignored(ignored)
+            elif ignored.message_type != REQUEST:
                 self._peers.on_ignored(ignored.source)
         return results
 
@@ -415,7 +417,7 @@ class Node:
                 "too much of strangers": self._strangers.shed,
                 "too many requests of a replica": self._peers.dropped_requests,
             },
-            "slowed_links": self._peers.slowed,
+            "slowed_links": self._peers.slowed + self._clients.slowed,
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,

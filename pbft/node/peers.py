@@ -32,14 +32,10 @@ from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
 from pbft.node.listening import address_of
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
-from pbft.node.turns import HANDSHAKE_UNITS, Allowance, Share, Turn, Turns
+from pbft.node.turns import HANDSHAKE_UNITS, IGNORED_UNITS, USELESS_UNITS, Allowance, Share, Turn, Turns
 from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
-USELESS_UNITS = 1
-"""What a message costs that is dropped unchecked."""
-IGNORED_UNITS = 6
-"""And one that was checked first."""
 QUESTION_UNITS = 8
 QUESTIONS = (Status, Fetch, FetchState)
 """What asks for an answer: correct replicas do so a few times a second, or some hundred times when far behind."""

@@ -11,7 +11,7 @@ A share that wants nothing leaves its part to the others. Start-time fair queuei
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -31,6 +31,11 @@ SLICE_UNITS: Final = 128
 SLICES_AT_ONCE: Final = 4
 """In one pass of the event loop: then the replica's own task comes in between."""
 BURST_SECONDS: Final = 4.0
+ALLOWANCES_MAX: Final = 4096
+USELESS_UNITS: Final = 1
+"""What a message costs its sender's allowance that is dropped unchecked, or known already."""
+IGNORED_UNITS: Final = 6
+"""And one that was checked, and changed nothing."""
 IDLE_PARTIES_MAX: Final = 1024
 """At each level, those who wait for nothing are remembered as long as they had more than others, and up to so many."""
 HOLD_SECONDS: Final = 2.0
@@ -38,9 +43,10 @@ HOLD_SECONDS: Final = 2.0
 
 
 class Share(Enum):
-    """Those who want the event loop, and with what weight."""
+    """Those who want the event loop, and with what weight. What replicas have to say comes before all else: a primary
+    that others hear late is voted out. They have allowances for what is of no use."""
 
-    PEERS = "peers", 4
+    PEERS = "peers", 32
     PEOPLE = "people", 4
     NEWCOMERS = "newcomers", 1
 
@@ -293,6 +299,23 @@ class Ration(Door):
 
     def take(self, amount: int) -> None:
         self._allowance.spend(trio.current_time(), amount)
+
+
+class Allowances:
+    """One for each of many; those that were needed least lately are forgotten."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._known: OrderedDict[Hashable, Allowance] = OrderedDict()
+
+    def of(self, whose: Hashable) -> Allowance:
+        found = self._known.get(whose)
+        if found is None:
+            found = self._known[whose] = Allowance(self._per_s)
+            if len(self._known) > ALLOWANCES_MAX:
+                self._known.popitem(last=False)
+        self._known.move_to_end(whose)
+        return found
 
 
 class Allowance:

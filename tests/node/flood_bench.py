@@ -29,7 +29,10 @@ from chatsvc.groupfile import GroupFile, read_group_file
 from clients.load import LoadPlan, run_load
 from clients.takeover import start_all
 from crypto.signing import Ed25519Signer
+from pbft.client.connection import Dial
+from pbft.client.directory import ReplicaContact
 from pbft.client.driver import open_client
+from pbft.client.inspection import inspect_all
 from pbft.core.frames import sign_request, wire_of
 from pbft.core.group import Parameters
 from pbft.core.handshake import encode_inspect, framed
@@ -43,6 +46,7 @@ SOURCE = "127.0.0.2"
 DEVICES = 16
 REQUESTS = 1500
 """Signed before the flood begins, for each device."""
+DEBUG = bool(os.environ.get("DEBUG"))
 PEER = ReplicaId(3)
 """Who floods when a replica does: it does not run, the flood has its keys."""
 Body = Callable[[GroupFile], Awaitable[None]]
@@ -211,6 +215,18 @@ async def flooding(directory: Path, kind: str) -> AsyncIterator[None]:
             await process.wait()
 
 
+def from_address(number: int) -> Dial:
+    """Honest people sit in different places."""
+
+    async def dial(contact: ReplicaContact) -> trio.abc.Stream:
+        raw = trio.socket.socket()
+        await raw.bind((f"127.0.1.{1 + number}", 0))
+        await raw.connect((contact.host, contact.port))
+        return trio.SocketStream(raw)
+
+    return dial
+
+
 async def measure(kind: str, plan: LoadPlan) -> str:
     """Operations of honest clients that were accepted, a second, and what they cost the replicas."""
     from clients.processes import processes_of  # noqa: PLC0415 - what floods does without
@@ -226,7 +242,13 @@ async def measure(kind: str, plan: LoadPlan) -> str:
             if kind.startswith("peer-"):
                 await processes.stop(PEER, signal.SIGTERM)
             async with flooding(directory, kind):
-                result = await run_load(file.directory(), plan, lambda _: None)
+                result = await run_load(file.directory(), plan, lambda _: None, dial_of=from_address)
+                if DEBUG:
+                    for each in await inspect_all(file.directory(), timeout_s=5):
+                        if isinstance(each, dict):
+                            sys.stdout.write(
+                                f"{ {k: each[k] for k in ('view', 'last_executed', 'ignored', 'shed', 'dropped_messages', 'pending_requests', 'alarms', 'slowed_links', 'cpu_s')} }\n"
+                            )
     costs = [cost for cost in result.replica_cpu_us if cost is not None]
     cpu = f"{min(costs):5.0f} to {max(costs):5.0f} us" if costs else "no answer"
     return f"{result.accepted / result.seconds:8.0f} accepted/s  {cpu} of CPU at each replica  p95 {result.percentile(0.95)} ms"
