@@ -209,8 +209,9 @@ class RequestPool:
         return tuple(taken)
 
     def remove(self, request: SignedRequest, now: Milliseconds) -> bool:
-        """Its operations were executed: whatever waits under one of their names would only wait for ever. Says whether
-        anything did."""
+        """Its operations were executed: whatever waits under one of their names would only wait for ever.
+
+        Says whether anything did."""
         is_held = False
         for name in names_of(request):
             holder = self._holders.get(name)

@@ -29,7 +29,7 @@ from pbft.core.handshake import (
 from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
-from pbft.node.listening import address_of
+from pbft.node.listening import Newcomers, Place, address_of
 from pbft.node.streams import (
     FAREWELL_SECONDS,
     HANDSHAKE_SECONDS_MAX,
@@ -65,15 +65,22 @@ log = structlog.get_logger()
 
 
 class _Connection:
-    def __init__(self, device: PublicKey, host: str, room: Room, strangers: Ration) -> None:
+    def __init__(
+        self, device: PublicKey, host: str, *, room: Room, strangers: Ration, stream: FrameStream, queue: SendQueue
+    ) -> None:
         self.device = device
-        self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
+        self.queue = queue
         self.scope = trio.CancelScope()
+        self._stream = stream
         self.party: Party = (Share.NEWCOMERS, host, None)
         self.host = host
         self._room = room
         self._strangers = strangers
         self._reserved = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self.queue.waiting_bytes + self._stream.unfinished_bytes
 
     def become(self, *, known: bool) -> None:
         """Whose turns it takes from now on."""
@@ -136,9 +143,30 @@ class Clients:
         self._on_gone = on_gone
         self._context = client_listener_context(config.tls_pem)
         self._devices: dict[PublicKey, list[_Connection]] = {}
+        self._held_bytes = 0
+        self.closed_for_memory = 0
+        self._newcomers = Newcomers(config.limits.newcomers_max)
         self._useless = Allowances(config.limits.address_useless_per_s)
         self.slowed = 0
         """How often a connection was not read for a while, for what comes from its address is of no use."""
+
+    def _on_bytes(self, change: int) -> None:
+        """All connections together have a bound: whoever holds most is closed."""
+        self._held_bytes += change
+        while change > 0 and self._held_bytes > self._config.limits.connection_bytes_max:
+            held = [each for all_of in self._devices.values() for each in all_of if not each.scope.cancel_called]
+            largest = max(held, key=lambda each: each.held_bytes, default=None)
+            if largest is None:
+                return
+            log.warning("client holds most of the memory", device=largest.device.hex()[:16])
+            self.closed_for_memory += 1
+            largest.scope.cancel()
+            largest.queue.clear()
+
+    @property
+    def displaced(self) -> int:
+        """Newcomers' connections that were closed for others."""
+        return self._newcomers.displaced
 
     @property
     def connected(self) -> int:
@@ -166,33 +194,41 @@ class Clients:
     async def handle(self, socket: trio.SocketStream) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""
         tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
-        try:
-            frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
-            stream = FrameStream(tls, frame_bytes_max=frame_bytes_max)
-            host, _ = address_of(socket)
-            device = await self._handshake(tls, stream, host)
-            if device is None:
-                return
-            connection = _Connection(device, host, self._room, self._strangers)
-            connections = self._devices.setdefault(device, [])
-            if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
-                # The oldest may be dead without our knowing, after its machine slept.
-                log.info("client connects again", device=device.hex()[:16], closed="its oldest connection")
-                connections.pop(0).scope.cancel()
-            connections.append(connection)
+        host, _ = address_of(socket)
+        frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
+        stream = FrameStream(tls, frame_bytes_max=frame_bytes_max, on_change=self._on_bytes)
+        with self._newcomers.enter(host) as place:
             try:
-                with connection.scope:
-                    await until_one_ends(
-                        partial(self._write, stream, connection), partial(self._read, stream, connection)
-                    )
+                device = await self._handshake(tls, stream, host)
+                if device is not None:
+                    await self._serve(stream, device, host, place)
             finally:
-                if connection in connections:
-                    connections.remove(connection)
-                if not connections and self._devices.get(device) is connections:
-                    del self._devices[device]
-                    self._on_gone(device)
+                self._on_bytes(-stream.unfinished_bytes)
+                await trio.aclose_forcefully(tls)
+
+    async def _serve(self, stream: FrameStream, device: PublicKey, host: str, place: Place) -> None:
+        queue = SendQueue(CLIENT_QUEUE_BYTES_MAX, self._on_bytes)
+        connection = _Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
+        if self._knows(device):
+            place.give_up()
+        connections = self._devices.setdefault(device, [])
+        if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
+            # The oldest may be dead without our knowing, after its machine slept.
+            log.info("client connects again", device=device.hex()[:16], closed="its oldest connection")
+            connections.pop(0).scope.cancel()
+        connections.append(connection)
+        try:
+            with connection.scope:
+                await until_one_ends(
+                    partial(self._write, stream, connection), partial(self._read, stream, connection, place)
+                )
         finally:
-            await trio.aclose_forcefully(tls)
+            queue.clear()
+            if connection in connections:
+                connections.remove(connection)
+            if not connections and self._devices.get(device) is connections:
+                del self._devices[device]
+                self._on_gone(device)
 
     async def _handshake(self, tls: TlsStream, stream: FrameStream, host: str) -> PublicKey | None:
         group = self._config.group
@@ -232,9 +268,12 @@ class Clients:
     def _is_useless(self, message: ClientMessage) -> bool:
         return isinstance(message, SignedRequest) and self._is_useless_to_peers(message)
 
-    async def _read(self, stream: FrameStream, connection: _Connection) -> None:
+    async def _read(self, stream: FrameStream, connection: _Connection, place: Place) -> None:
         while frames := await stream.receive():
-            connection.become(known=self._knows(connection.device))
+            is_known = self._knows(connection.device)
+            connection.become(known=is_known)
+            if is_known:
+                place.give_up()
             asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
             if asked:
                 await self._take_turn(connection.party, REPORT_UNITS)

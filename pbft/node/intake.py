@@ -27,7 +27,7 @@ the turn before and begins it again."""
 
 
 class Intake:
-    """Opens the frames of one chunk in order, up to the first that is no good, in turns with the other connections."""
+    """Opens the frames of one chunk in order, up to the first that is no good, in turns with other connections."""
 
     def __init__(self, opener: Opener, *, threads: int, turns: Turns) -> None:
         self._opener = opener

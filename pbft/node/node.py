@@ -66,7 +66,6 @@ READS_PER_STEP = 4
 READ_SECONDS_PER_STEP = 0.002
 """A read may take milliseconds: ordering does not wait for another one after that."""
 ARCHIVE_FLUSH_MS = 500
-CONNECTIONS_PER_ADDRESS_MAX = 1024
 ALARMS_SHOWN_MAX = 8
 SCRUB_PAGES_PER_TICK = 1
 """Of the state: a tenth of a millisecond. A million messages are gone through in a quarter of an hour."""
@@ -192,11 +191,12 @@ class Node:
         handler: Callable[[trio.SocketStream], Any],
     ) -> None:
         open_now: Counter[str] = Counter()
-        most = connections_max()
+        limits = self._config.limits
+        most = connections_max(limits.connections_max)
 
         async def handle(socket: trio.SocketStream) -> None:
             host, address = address_of(socket)
-            if open_now.total() >= most or open_now[host] >= CONNECTIONS_PER_ADDRESS_MAX:
+            if open_now.total() >= most or open_now[host] >= limits.connections_per_address_max:
                 self._refused["too many connections"] += 1
                 await trio.aclose_forcefully(socket)
                 return
@@ -415,6 +415,8 @@ class Node:
             "shed": {
                 "no room for requests": self._room.shed,
                 "too much of strangers": self._strangers.shed,
+                "connections that hold most memory": self._clients.closed_for_memory,
+                "newcomers that made room": self._clients.displaced,
                 "too many requests of a replica": self._peers.dropped_requests,
             },
             "slowed_links": self._peers.slowed + self._clients.slowed,

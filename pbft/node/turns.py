@@ -37,9 +37,9 @@ USELESS_UNITS: Final = 1
 IGNORED_UNITS: Final = 6
 """And one that was checked, and changed nothing."""
 IDLE_PARTIES_MAX: Final = 1024
-"""At each level, those who wait for nothing are remembered as long as they had more than others, and up to so many."""
+"""At each level, those who wait for nothing are remembered while they had more than others, and up to so many."""
 HOLD_SECONDS: Final = 2.0
-"""So long a request may wait for room, or a stranger for his turn; then it is dropped, and its client will send it again."""
+"""So long a request may wait for room, or a stranger for his turn; then it is dropped. Its client will repeat it."""
 
 
 class Share(Enum):
@@ -265,7 +265,9 @@ class Door:
 
 
 class Room(Door):
-    """Bounds what own clients have between their connections and the execution. `occupied`: operations in the pool."""
+    """Bounds what own clients have between their connections and the execution.
+
+    `occupied`: operations in the pool."""
 
     def __init__(self, most: int, occupied: Callable[[], int]) -> None:
         super().__init__()

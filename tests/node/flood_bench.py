@@ -2,8 +2,8 @@
 
 Founds a group, runs it, and measures the load of honest clients with each kind of flood. The flood comes from another
 address of this machine and from a process of lower priority: what it costs is to be the replicas' work, not its own.
-Where the machine is shared, compare the replicas' CPU for each operation that was accepted: as long as that is at most
-twice what it is without a flood, a replica that is as fast as its CPU keeps half of its throughput.
+Where the machine is shared, compare the replicas' CPU for each operation that was accepted: as long as that is no
+more than twice what it is without a flood, a replica that is as fast as its CPU keeps half of its throughput.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from crypto.signing import Ed25519Signer
 from pbft.client.connection import Dial
 from pbft.client.directory import ReplicaContact
 from pbft.client.driver import open_client
-from pbft.client.inspection import inspect_all
 from pbft.core.frames import sign_request, wire_of
 from pbft.core.group import Parameters
 from pbft.core.handshake import encode_inspect, framed
@@ -46,7 +45,6 @@ SOURCE = "127.0.0.2"
 DEVICES = 16
 REQUESTS = 1500
 """Signed before the flood begins, for each device."""
-DEBUG = bool(os.environ.get("DEBUG"))
 PEER = ReplicaId(3)
 """Who floods when a replica does: it does not run, the flood has its keys."""
 Body = Callable[[GroupFile], Awaitable[None]]
@@ -243,15 +241,10 @@ async def measure(kind: str, plan: LoadPlan) -> str:
                 await processes.stop(PEER, signal.SIGTERM)
             async with flooding(directory, kind):
                 result = await run_load(file.directory(), plan, lambda _: None, dial_of=from_address)
-                if DEBUG:
-                    for each in await inspect_all(file.directory(), timeout_s=5):
-                        if isinstance(each, dict):
-                            sys.stdout.write(
-                                f"{ {k: each[k] for k in ('view', 'last_executed', 'ignored', 'shed', 'dropped_messages', 'pending_requests', 'alarms', 'slowed_links', 'cpu_s')} }\n"
-                            )
     costs = [cost for cost in result.replica_cpu_us if cost is not None]
     cpu = f"{min(costs):5.0f} to {max(costs):5.0f} us" if costs else "no answer"
-    return f"{result.accepted / result.seconds:8.0f} accepted/s  {cpu} of CPU at each replica  p95 {result.percentile(0.95)} ms"
+    rate = result.accepted / result.seconds
+    return f"{rate:8.0f} accepted/s  {cpu} of CPU at each replica  p95 {result.percentile(0.95)} ms"
 
 
 def main() -> None:
