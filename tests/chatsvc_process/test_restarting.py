@@ -16,32 +16,42 @@ from chatsvc.renewing import renew_certificate
 from crypto.tls import days_left, make_tls_identity, read_tls_certificate, write_tls_identity
 from pbft.client.inspection import inspect_replica
 from pbft.core.types import ReplicaId
-from tests.chatsvc_process.processes import command, node, run, started
+from tests.chatsvc_process.processes import Running, command, node, run, started
 
 
-async def test_replicas_restart_one_after_another_and_never_more_than_the_group_stands(directory: Path) -> None:
+async def test_a_replica_restarts_unless_more_would_be_missing_than_the_group_stands(directory: Path) -> None:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(node(directory, each)) for each in range(4)]
-        pids = [holder_of(directory / f"replica-{each}") for each in range(4)]
-        assert pids == [each.process.pid for each in nodes]
-        async with started(*command("restart", directory, "--all")) as restarting:
+        assert [holder_of(directory / f"replica-{each}") for each in range(4)] == [each.process.pid for each in nodes]
+        async with started(*command("restart", directory, "--replica", 1)) as restarting:
             assert await restarting.wait() == 0
-            assert [line for line in restarting.lines if "is back" in line] == [
-                f"replica {each} is back" for each in (1, 2, 3, 0)
-            ], "the primary comes last"
-        for each in nodes:
-            await each.until("node up", count=2)
-            assert each.process.returncode is None
-        assert [holder_of(directory / f"replica-{each}") for each in range(4)] == pids, "no supervisor is needed"
+            await restarting.until("replica 1 is back")
+        assert len(starts(nodes[1])) == 2
+        assert holder_of(directory / "replica-1") == nodes[1].process.pid, (
+            "the process goes on: nobody has to start it"
+        )
         assert await nodes[3].end(signal.SIGTERM) == 0
         async with started(*command("restart", directory, "--replica", 0)) as refused:
             assert await refused.wait() == 3
             await refused.until("replica 0 is not restarted", "replica 3 does not answer")
-        assert nodes[0].process.returncode is None
-        await nodes[0].until("node up", count=2)
-        async with started(*command("restart", directory, "--replica", 3)) as absent:
-            assert await absent.wait() == 1
-            await absent.until("no process runs this replica")
+        assert len(starts(nodes[0])) == 1
+        assert run("restart", directory, "--replica", 3).code == 1, "it does not run"
+
+
+@pytest.mark.slow
+async def test_all_replicas_restart_one_after_another_the_primary_last(directory: Path) -> None:
+    async with started(*command("up", directory)) as up:
+        await up.until("node up", count=4)
+        async with started(*command("restart", directory, "--all")) as restarting:
+            assert await restarting.wait() == 0
+            told = [line for line in restarting.lines if "is back" in line]
+        assert told == [f"replica {each} is back" for each in (1, 2, 3, 0)]
+        assert len(starts(up)) == 8
+        assert await up.end(signal.SIGINT) == 0
+
+
+def starts(running: Running) -> list[str]:
+    return [line for line in running.lines if "node up" in line]
 
 
 def test_restart_wants_to_know_which(directory: Path) -> None:
