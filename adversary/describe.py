@@ -132,6 +132,8 @@ class Describe:
         for kind, records in (("persist", effects.persist), ("archive", effects.archive)):
             for record in records:
                 yield f"{kind} {record.kind.value} n={record.sequence}"
+        for evidence in effects.evidence:
+            yield f"evidence {evidence.code} against {self.source(evidence.culprit)}"
         for send in effects.send:
             yield f"send {self.message(send.message)} -> {','.join(map(str, send.to))}"
         for reply in effects.reply:
@@ -150,8 +152,6 @@ class Describe:
             yield f"serve {serve.what.value} {serve.first}..{serve.last} -> {serve.to}"
         for timer in effects.timers:
             yield f"timer {timer.timer.name} +{timer.at - now}"
-        for evidence in effects.evidence:
-            yield f"evidence {evidence.code} against {self.source(evidence.culprit)}"
         for alarm in effects.alarms:
             yield f"alarm {alarm.text}"
         for ignored in effects.ignored:

@@ -28,3 +28,31 @@ def add_commands(app: App, add: Callable[..., None]) -> None:
         help="Restart replicas one at a time, while the others are well.",
     )
     add(app, "chatsvc.renewing:renew", name="renew", group=OPERATING, help="Give a replica a new TLS certificate.")
+
+    evidence = App(name="evidence", help="Look at proofs of misbehaviour, and verify them offline.", group=OPERATING)
+    add(
+        evidence,
+        "chatsvc.evidence_commands:list_proofs",
+        name="list",
+        help="List the proofs that nodes or clients keep, each verified.",
+    )
+    add(evidence, "chatsvc.evidence_commands:show", name="show", help="Explain a proof in words.")
+    add(
+        evidence,
+        "chatsvc.evidence_commands:verify",
+        name="verify",
+        help="Check a proof from the group file alone, offline.",
+    )
+    add(
+        evidence,
+        "chatsvc.evidence_commands:export",
+        name="export",
+        help="Write a proof as one file that anybody can verify.",
+    )
+    add(
+        evidence,
+        "chatsvc.evidence_commands:forensics",
+        name="forensics",
+        help="Compare the ledgers of stopped nodes, and name who broke the agreement.",
+    )
+    app.command(evidence)

@@ -24,6 +24,7 @@ from chatsvc.application.answers import Message
 from chatsvc.application.schema import MessageKind
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
 from clients.identity import default_identity_path, read_identity
+from clients.proofs import in_words, keep_proof
 from clients.sdk import Chat, ClientFailure, ExitCode
 from crypto.errors import CryptoError
 from crypto.signing import Ed25519Signer
@@ -172,7 +173,10 @@ def with_chat(common: Common, body: Callable[[Chat, Output], Awaitable[int | Non
 
 
 def report_lies(chat: Chat, output: Output) -> None:
-    """Say on stderr which replicas contradicted what f+1 of them signed."""
+    """Say on stderr which replicas contradicted what f+1 of them signed, and keep what proves it to others."""
+    for evidence in chat.evidence:
+        kept = keep_proof(chat.client.group, evidence)
+        output.remark(f"{in_words(chat.client.group, evidence)}; {kept}")
     for replica, count in sorted(chat.lies().items()):
         times = "once" if count == 1 else f"{count} times"
         output.remark(f"warning: replica {replica} contradicted the others {times}; its statements were not believed")

@@ -35,6 +35,7 @@ from pbft.client.errors import (
 )
 from pbft.client.quorums import Accepted, ContradictionLog, Outcome, Rejected, Settings, Unknown
 from pbft.client.streams import EventStream
+from pbft.core.effects import Evidence
 from pbft.core.types import EventIndex, Milliseconds, ReplicaId, SequenceNumber
 
 __all__ = [
@@ -169,6 +170,11 @@ class Chat:
     def contradictions(self) -> ContradictionLog:
         """Who lied, how often, and the evidence."""
         return self.client.contradictions
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Proofs of lies that anybody can verify from the group alone (`pbft.core.evidence`)."""
+        return self.client.evidence
 
     def lies(self) -> dict[ReplicaId, int]:
         """How often each replica contradicted what f+1 of them signed; those that did only."""

@@ -70,8 +70,7 @@ def remarks(report: Report, reports: Sequence[Report], group: Group) -> list[str
     roots = Counter(other["state_root"] for other in at_the_same_place)
     if len(roots) > 1 and roots[report["state_root"]] * 2 <= len(at_the_same_place):
         found.append("its state differs from the others' at the same place")
-    if report["evidence"]:
-        found.append(f"{report['evidence']} proof{'' if report['evidence'] == 1 else 's'} of misbehaviour")
+    found.extend(_proven(report))
     if report["in_view_change"]:
         found.append(f"no primary: changing to view {report['view']}")
     waiting = report["waiting_for"]
@@ -87,6 +86,19 @@ def remarks(report: Report, reports: Sequence[Report], group: Group) -> list[str
     down = [peer for peer, link in report["peers"].items() if not link["up"]]
     if down:
         found.append("no link to " + " ".join(down))
+    return found
+
+
+def _proven(report: Report) -> list[str]:
+    """Whom it has proofs against; what is left are devices, which are nobody's to repair."""
+    by_replica: dict[str, dict[str, int]] = report["proven"] or {}
+    found = []
+    for culprit, codes in by_replica.items():
+        what = ", ".join(code if count == 1 else f"{code} x{count}" for code, count in sorted(codes.items()))
+        found.append(f"replica {culprit} proven to have lied ({what})")
+    others = report["evidence"] - sum(sum(codes.values()) for codes in by_replica.values())
+    if others > 0:
+        found.append(f"{others} proof{'' if others == 1 else 's'} of misbehaviour by clients")
     return found
 
 

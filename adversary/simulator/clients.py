@@ -10,6 +10,7 @@ from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from crypto.signing import Signer
+from pbft.client.proofs import proof_of
 from pbft.client.quorums import Accepted, Answered, ClientCore, QueryId, Rejected, Settings, Ticket
 from pbft.core.frames import sign_request
 from pbft.core.messages import Request, SignedRequest
@@ -115,6 +116,8 @@ class SimulatedClient:
                 around.marks.reach("query answered")
         for contradiction in out.contradictions:
             around.checker.on_contradiction(contradiction.replica)
+            if proof_of(around.frames.opener, contradiction) is not None:
+                around.marks.reach("a false REPLY proven (E9)")
         next_at = self._core.next_at
         if next_at is not None and (self._woken_at < 0 or next_at < self._woken_at):
             self._woken_at = next_at

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pbft.core.codec import Opener
+from pbft.core.effects import Evidence
 from pbft.core.errors import ProtocolViolation
 from pbft.core.messages import ClientMessage, PeerMessage, Signed, ToClient
+from pbft.core.refused import proof_in
 
 T = TypeVar("T")
 
@@ -27,11 +29,18 @@ class FrameCache:
         self.opener = opener
         self._peer: dict[bytes, PeerMessage | ProtocolViolation] = {}
         self._client: dict[bytes, ClientMessage | ProtocolViolation] = {}
+        self._proofs: dict[bytes, Evidence | None] = {}
         self._reply: dict[bytes, ToClient | ProtocolViolation] = {}
 
     def from_peer(self, frame: bytes) -> PeerMessage:
         """Raises ProtocolViolation."""
         return _once(self._peer, self.opener.open_peer, frame)
+
+    def proof_in(self, frame: bytes) -> Evidence | None:
+        """What a frame that does not open proves by itself."""
+        if frame not in self._proofs:
+            self._proofs[frame] = proof_in(self.opener, frame)
+        return self._proofs[frame]
 
     def from_client(self, frame: bytes) -> ClientMessage:
         """Raises ProtocolViolation."""

@@ -12,6 +12,7 @@ from pbft.core.effects import (
     BatchExecuted,
     Effects,
     EventsDone,
+    Evidence,
     Execute,
     IgnoreReason,
     Input,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CARRIED: Final = (
     "persist",
     "archive",
+    "evidence",
     "send",
     "reply",
     "install",
@@ -40,7 +42,6 @@ CARRIED: Final = (
     "serve",
     "serve_state",
     "timers",
-    "evidence",
     "alarms",
     "ignored",
 )
@@ -94,6 +95,9 @@ class Hands:
             self._store(effects.persist)
             if self._host.fuse == 0:
                 around.marks.reach("crash right after storing a vote")
+        for evidence in effects.evidence:
+            self._host.between()
+            self._prove(evidence)
         self._host.chores.flush_soon()
         for send in effects.send:
             around.checker.on_send(self._host, send.message)
@@ -150,11 +154,13 @@ class Hands:
         self._around.checker.on_installed(host, install, installed)
         return [installed]
 
+    def _prove(self, evidence: Evidence) -> None:
+        self._around.note(f"evidence {evidence.code}", self._host.number)
+        self._around.checker.on_evidence(self._host, evidence)
+        self._host.disk.keep(evidence)
+
     def _note(self, effects: Effects) -> None:
         around = self._around
-        for evidence in effects.evidence:
-            around.note(f"evidence {evidence.code}", self._host.number)
-            around.checker.on_evidence(self._host, evidence)
         for alarm in effects.alarms:
             around.note(f"alarm: {alarm.text}", self._host.number)
             around.checker.on_alarm(self._host, alarm.text)

@@ -20,6 +20,7 @@ from adversary.simulator.surroundings import Surroundings
 from crypto.signing import PublicKey, Signer
 from pbft.core.effects import (
     Effects,
+    FrameRefused,
     FromClient,
     FromPeer,
     Input,
@@ -44,6 +45,8 @@ from pbft.state.errors import StateError, StorageFailure
 
 PENDING_MAX = 48
 """Frames that wait for a host from one source, in the buffers of the connection."""
+
+Notice = LinkUp | TimerExpired | StateDamaged | FrameRefused
 
 FATAL = (InvariantViolation, StateError, LedgerDamaged)
 
@@ -91,7 +94,7 @@ class Host:
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
         self._is_transferring = False
-        self._entries: list[tuple[FromPeer | FromClient, ...] | LinkUp | TimerExpired | StateDamaged] = []
+        self._entries: list[tuple[FromPeer | FromClient, ...] | Notice] = []
         self._messages: list[FromPeer | FromClient] = []
         self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
         self._waiting: Counter[ReplicaId | PublicKey] = Counter()
@@ -173,6 +176,7 @@ class Host:
             last_executed=position,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
             is_whole=executor.position.is_whole,
+            evidence=tuple(self.disk.proofs),
         )
 
     def die(self, *, power: bool = False) -> Image:
@@ -273,6 +277,9 @@ class Host:
         except ProtocolViolation as error:
             self._around.checker.on_malformed(source, error)
             self._around.marks.reach("malformed frame refused")
+            evidence = frames.proof_in(frame)
+            if evidence is not None and not isinstance(source, bytes):
+                self.post(FrameRefused(now=self.now(), evidence=evidence))
             return
         self.wake()
 
@@ -286,7 +293,7 @@ class Host:
             del self.timers[timer]
             self.post(TimerExpired(now=self.now(), timer=timer))
 
-    def post(self, notice: LinkUp | TimerExpired | StateDamaged) -> None:
+    def post(self, notice: Notice) -> None:
         self._close_entry()
         self._entries.append(notice)
         self.wake()

@@ -203,7 +203,7 @@ class Checker:
             self._note_view(item.message)
         for send in effects.send:
             self._note_view(send.message)
-        missed = self._witnesses.missed(host, received, effects)
+        missed = self._witnesses.missed(host, inputs, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
 

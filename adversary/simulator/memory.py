@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from typing import Any, Final
 
+from pbft.core.evidence import CODES
+from pbft.core.exchange import SHARED_OF_DEVICES_MAX, SHARED_PER_CULPRIT_MAX
 from pbft.core.replica import Replica
+from pbft.core.witness import PLACES_PER_WINDOW, VIEWS_KEPT
 
 PARTS: Final = (
     "log",
@@ -23,6 +26,8 @@ PARTS: Final = (
     "state_serving",
     "readers",
     "rules",
+    "witness",
+    "exchange",
 )
 BODIES_MAX = 4
 """Of one slot: what is accepted, prepared, committed, and one on its way."""
@@ -42,9 +47,14 @@ def why_too_large(replica: Replica) -> str | None:
         "rules._accepted": window,
         "rules._committed": window,
         "rules._roots": window,
+        "witness._changes": replica.group.size,
+        "witness._new_views": VIEWS_KEPT,
+        "exchange._shared": SHARED_PER_CULPRIT_MAX * len(CODES) * replica.group.size + SHARED_OF_DEVICES_MAX,
     }
     if any(len(slot.bodies) > BODIES_MAX for slot in replica.log.slots()):
         return f"a slot holds more than {BODIES_MAX} bodies"
+    if replica.witness.largest > PLACES_PER_WINDOW * window:
+        return f"the witness holds {replica.witness.largest} statements of one kind and signer"
     for name, size in _sizes(replica):
         bound = bounds.get(name, FLOOR)
         if size > bound:

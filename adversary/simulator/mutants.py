@@ -34,6 +34,7 @@ from pbft.core.types import Milliseconds, Now, SequenceNumber, View
 from pbft.core.view_changes import ViewChanges
 from pbft.core.view_timer import ViewTimer
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 from pbft.state.executor import Executor
 
 Patch = tuple[Any, str, Any]
@@ -284,6 +285,21 @@ def _only_stable_states_fetched() -> tuple[Patch, ...]:
     return ((StateRepair, "_target", lambda repair: repair._checkpoints.stable),)
 
 
+# -- finding lies ------------------------------------------------------------------------------------------------
+
+
+def _witness_keeps_nothing() -> tuple[Patch, ...]:
+    return ((Witness, "keep", lambda _witness, _slot: None),)
+
+
+def _certificates_not_heard() -> tuple[Patch, ...]:
+    return ((Witness, "_hear_prepared", lambda _witness, _out, _held: None),)
+
+
+def _commits_not_compared() -> tuple[Patch, ...]:
+    return ((Witness, "_compare_commit", lambda *_: None),)
+
+
 MUTANTS: Final[dict[str, Mutant]] = {
     "quorum_2f": Mutant(says="a quorum is 2f", breaks=("agreement",), patches=_quorum_2f),
     "no_digest_check": Mutant(
@@ -365,6 +381,19 @@ MUTANTS: Final[dict[str, Mutant]] = {
         says="a state is fetched only where a quorum vouches for it",
         breaks=("progress",),
         patches=_only_stable_states_fetched,
+    ),
+    "witness_keeps_nothing": Mutant(
+        says="what slots forget is forgotten", breaks=("evidence found",), patches=_witness_keeps_nothing
+    ),
+    "certificates_not_heard": Mutant(
+        says="what stands in certificates is held against nobody",
+        breaks=("evidence found",),
+        patches=_certificates_not_heard,
+    ),
+    "commits_not_compared": Mutant(
+        says="a VIEW-CHANGE may hide what was committed",
+        breaks=("evidence found",),
+        patches=_commits_not_compared,
     ),
 }
 PLANTABLE: Final = sorted(MUTANTS)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from adversary.simulator.marks import Marks
 from pbft.core.effects import Effects, Input, Received, RecordKind, Timer, TimerExpired
-from pbft.core.messages import NewView, Signed, ViewChange
+from pbft.core.evidence import encode_evidence
+from pbft.core.messages import NewView, SharedEvidence, Signed, ViewChange
 
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
@@ -18,8 +19,10 @@ PROVEN: Final = {
     "E2": "two PREPAREs proven (E2)",
     "E3": "two COMMITs proven (E3)",
     "E4": "two CHECKPOINTs proven (E4)",
+    "E5": "a hidden COMMIT proven (E5)",
     "E6": "two VIEW-CHANGEs proven (E6)",
     "E7": "a false NEW-VIEW proven (E7)",
+    "E8": "a forged request in a proposal proven (E8)",
     "CLIENT-EQUIVOCATION": "client equivocation proven",
 }
 """Marks by code of evidence."""
@@ -54,8 +57,21 @@ def seen_in(host: Host, inputs: Sequence[Input], effects: Effects, marks: Marks)
     if host.replica.log.in_view and host.replica.log.view > 0:
         marks.reach("view change")
     _see_view_change(host, inputs, timers, effects, marks)
+    if effects.evidence and _was_told(host, inputs, effects):
+        marks.reach("proof told by a peer")
     if any(record.kind is RecordKind.BODY for record in effects.archive):
         marks.reach("body fetched by digest")
+
+
+def _was_told(host: Host, inputs: Sequence[Input], effects: Effects) -> bool:
+    told = {
+        item.message.data
+        for given in inputs
+        if isinstance(given, Received)
+        for item in given.messages
+        if isinstance(item.message, SharedEvidence)
+    }
+    return any(encode_evidence(host.replica.group, evidence) in told for evidence in effects.evidence)
 
 
 def _own(host: Host, effects: Effects) -> list[ViewChange | NewView]:

@@ -16,13 +16,23 @@ from chatsvc.search_index import SearchIndex
 from crypto.digest import Digest
 from pbft.core.application import TableSpec
 from pbft.core.dedupe import DEDUPE_TABLES
-from pbft.core.effects import BatchExecuted, Execute, InstallPages, InstallState, Record, RecordKind, StateInstalled
+from pbft.core.effects import (
+    BatchExecuted,
+    Evidence,
+    Execute,
+    InstallPages,
+    InstallState,
+    Record,
+    RecordKind,
+    StateInstalled,
+)
 from pbft.core.group import Group
 from pbft.core.types import Now
+from pbft.node.evidence import EVIDENCE_PER_CULPRIT_MAX
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from pbft.state.database_files import set_aside
-from pbft.state.errors import StateDamaged
+from pbft.state.errors import StateDamaged, StorageFailure
 from pbft.state.executor import Executor, open_state
 from pbft.state.scrub import DamagedPage
 from pbft.state.store import StateStore
@@ -93,6 +103,8 @@ class Disk:
         self._store: StateStore
         self._durable = (b"", 0)
         """Header and length of the state's log when it was last synced: a power loss leaves no more."""
+        self.proofs: list[Evidence] = []
+        """What a node keeps in a directory of its own."""
         self.is_full = False
         self._is_open = False
         directory.mkdir()
@@ -172,6 +184,15 @@ class Disk:
         self._note_durable()
         return installed
 
+    def keep(self, evidence: Evidence) -> None:
+        """Durably, and once. Raises StorageFailure."""
+        alike = [known for known in self.proofs if (known.code, known.culprit) == (evidence.code, evidence.culprit)]
+        if evidence in alike or len(alike) >= EVIDENCE_PER_CULPRIT_MAX:
+            return
+        if self.is_full:
+            raise StorageFailure("evidence: No space left on device")
+        self.proofs.append(evidence)
+
     def scrub(self, pages_max: int) -> list[DamagedPage]:
         damaged = self.executor.scrub(pages_max)
         if damaged:
@@ -246,6 +267,7 @@ class Disk:
                 self.restore({}, STATE_FILES)
             case "lost_disk":
                 self.restore({})
+                self.proofs.clear()
             case "stale":
                 if stale is not None:
                     self.restore(stale)

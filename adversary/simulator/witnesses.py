@@ -1,81 +1,186 @@
-"""Who received two statements that contradict each other: whoever did must have proof of it."""
+"""Who received two statements that contradict each other: whoever did must have proof of it.
+
+Written apart from `pbft.core.witness`, which it checks: what counts as received is what the replica took in while it
+ran, and what it has to remember still.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from crypto.digest import Digest
-from pbft.core.effects import Effects, FromClient, FromPeer
-from pbft.core.messages import Commit, Prepare, Proposal, Signed
+from pbft.core.effects import Effects, FrameRefused, FromClient, FromPeer, Input, Received
+from pbft.core.messages import (
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Proposal,
+    Signed,
+    ViewChange,
+)
 from pbft.core.types import ReplicaId
 
 if TYPE_CHECKING:
     from adversary.simulator.host import Host
 
-Slot = tuple[str, int, int, int]
-"""Kind, signer, view, sequence."""
+Place = tuple[str, int, int, int]
+"""Code of what two different statements prove, signer, view, sequence."""
+
+VOTES: Final[Mapping[type, str]] = {PrePrepare: "E1", Prepare: "E2", Commit: "E3"}
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What the replica of one host took in since it started."""
+
+    first: dict[Place, Digest] = field(default_factory=dict)
+    changes: dict[int, ViewChange] = field(default_factory=dict)
+    """The last VIEW-CHANGE of each signer."""
+    begun: NewView | None = None
+    """The last NEW-VIEW."""
+    low: int = 0
+    """Its low watermark after the last step."""
 
 
 class Witnesses:
-    """Remembers, per start of a host, the first statement that its replica took in of each slot and signer."""
+    """Remembers, per start of a host, the first statement that its replica took in of each place and signer."""
 
     def __init__(self, faulty: frozenset[int]) -> None:
         self._faulty = faulty
-        self._first: dict[int, dict[Slot, Digest]] = {}
+        self._heard: dict[int, _Heard] = {}
         self._proven: dict[int, set[tuple[str, int]]] = {}
 
     def forget(self, host: int) -> None:
         """It starts anew, with what its ledger holds; proofs stay."""
-        self._first[host] = {}
+        self._heard[host] = _Heard()
 
-    def missed(self, host: Host, received: Sequence[FromPeer | FromClient], effects: Effects) -> str | None:
+    def missed(self, host: Host, inputs: Sequence[Input], effects: Effects) -> str | None:
         """Evidence that the step should have given and did not. The step is over, its effects are not carried out."""
         if not self._faulty:
             return None
-        first = self._first[host.number]
+        heard = self._heard[host.number]
         proven = self._proven.setdefault(host.number, set())
         proven.update((item.code, item.culprit) for item in effects.evidence if isinstance(item.culprit, int))
-        for item in received:
-            slot = _slot_of(item)
-            if slot is None or slot[0][1] not in self._faulty:
-                continue
-            (kind, signer, view, sequence), digest = slot
-            code = {"Proposal": "E1", "Prepare": "E2", "Commit": "E3"}[kind]
-            known = first.get(slot[0])
-            if known is None:
-                if _is_held(host, slot[0], digest):
-                    first[slot[0]] = digest
-            elif known != digest and _is_current(host, view, sequence) and (code, signer) not in proven:
-                return f"{host.me} received two {kind}s of {signer} at view {view}, {sequence} and has no proof"
+        for given in inputs:
+            found: Iterator[tuple[str, int]] = iter(())
+            match given:
+                case Received(messages=messages):
+                    found = (each for item in messages for each in self._contradictions(host, heard, item))
+                case FrameRefused(evidence=evidence) if isinstance(evidence.culprit, int):
+                    found = iter([(evidence.code, evidence.culprit)])
+            for code, culprit in found:
+                if culprit in self._faulty and (code, culprit) not in proven:
+                    return f"{host.me} received what proves {code} against {culprit}, and has no proof"
+        heard.low = host.replica.log.low_watermark
         return None
 
+    def _contradictions(self, host: Host, heard: _Heard, item: FromPeer | FromClient) -> Iterator[tuple[str, int]]:
+        for place, digest, is_certified in _statements(host, item):
+            if place[1] not in self._faulty:
+                continue
+            known = heard.first.get(place)
+            if known is None:
+                if (is_certified or _is_held(host, place, digest)) and self._must_remember(host, heard, place):
+                    heard.first[place] = digest
+            elif known != digest and self._must_remember(host, heard, place):
+                yield place[0], place[1]
+            if place[0] == "E3":
+                change = heard.changes.get(place[1])
+                if change is not None and _hides(change, place):
+                    yield "E5", place[1]
+        match item.message:
+            case Signed(message=NewView() as new_view, signer=signer) if signer in self._faulty:
+                begun = heard.begun
+                heard.begun = new_view
+                if begun is not None and begun.view == new_view.view and begun != new_view:
+                    yield "E7", signer
+        for signed in _view_changes(item):
+            if signed.signer in self._faulty:
+                yield from self._of_view_change(host, heard, signed)
 
-def _slot_of(item: FromPeer | FromClient) -> tuple[Slot, Digest] | None:
+    def _of_view_change(self, host: Host, heard: _Heard, signed: Signed[ViewChange]) -> Iterator[tuple[str, int]]:
+        change, signer = signed.message, signed.signer
+        known = heard.changes.get(signer)
+        if known is not None and known.view == change.view and known != change:
+            yield "E6", signer
+        heard.changes[signer] = change
+        commits = (place for place in heard.first if place[0] == "E3" and place[1] == signer)
+        if any(_hides(change, place) and self._must_remember(host, heard, place) for place in commits):
+            yield "E5", signer
+
+    @staticmethod
+    def _must_remember(host: Host, heard: _Heard, place: Place) -> bool:
+        """One window and one view back; less only if there was too much to remember."""
+        log, window = host.replica.log, host.replica.group.parameters.window
+        code, _, view, sequence = place
+        is_near = log.low_watermark - window < sequence <= heard.low + window
+        return is_near and (code == "E4" or log.view - 1 <= view <= log.view) and not host.replica.witness.is_full
+
+
+def _hides(change: ViewChange, commit: Place) -> bool:
+    _, _, view, sequence = commit
+    if view >= change.view or sequence <= change.stable_checkpoint:
+        return False
+    shown = {held.pre_prepare.message.sequence: held.pre_prepare.message.view for held in change.prepared}
+    return shown.get(sequence, -1) < view  # type: ignore[call-overload,no-any-return]
+
+
+def _view_changes(item: FromPeer | FromClient) -> Iterator[Signed[ViewChange]]:
+    match item.message:
+        case Signed(message=NewView() as new_view):
+            yield from new_view.view_changes
+        case Signed(message=ViewChange() as change, signer=signer, signature=signature, wire=wire):
+            yield Signed(message=change, signer=signer, signature=signature, wire=wire)
+
+
+def _statements(host: Host, item: FromPeer | FromClient) -> Iterator[tuple[Place, Digest, bool]]:
+    """Everything signed in a message that is about one place; and whether the replica has to take it for the
+    signer's whatever it does with the message."""
     message = item.message
     match message:
-        case Proposal(pre_prepare=Signed(message=vote, signer=signer)):
-            return ("Proposal", signer, vote.view, vote.sequence), vote.batch_digest
+        case Proposal(pre_prepare=Signed(message=PrePrepare() as vote, signer=signer)):
+            yield ("E1", signer, vote.view, vote.sequence), vote.batch_digest, False
         case Signed(message=Prepare() | Commit() as vote, signer=signer):
-            return (type(vote).__name__, signer, vote.view, vote.sequence), vote.batch_digest
+            yield (VOTES[type(vote)], signer, vote.view, vote.sequence), vote.batch_digest, False
+        case Signed(message=Checkpoint() as vote, signer=signer):
+            if host.replica.group.is_checkpoint(vote.sequence):
+                yield ("E4", signer, 0, vote.sequence), vote.state_root, True
+        case Signed(message=NewView() as new_view, signer=signer):
+            for again in new_view.pre_prepares:
+                place: Place = ("E1", signer, again.message.view, again.message.sequence)
+                yield place, again.message.batch_digest, True
         case _:
-            return None
+            pass
+    for change in _view_changes(item):
+        yield from _shown(change.message)
 
 
-def _is_current(host: Host, view: int, sequence: int) -> bool:
-    """Still inside view and window after the step, so it was so when the statement came in."""
-    log = host.replica.log
-    return log.view == view and log.low_watermark < sequence <= log.high_watermark
+def _shown(change: ViewChange) -> Iterator[tuple[Place, Digest, bool]]:
+    if isinstance(change.checkpoint, CheckpointCertificate):
+        vouched = change.checkpoint.checkpoint
+        for replica, _ in change.checkpoint.endorsements:
+            yield ("E4", replica, 0, vouched.sequence), vouched.state_root, True
+    for held in change.prepared:
+        vote = held.pre_prepare.message
+        yield ("E1", held.pre_prepare.signer, vote.view, vote.sequence), vote.batch_digest, True
+        for replica, _ in held.prepares:
+            yield ("E2", replica, vote.view, vote.sequence), vote.batch_digest, True
 
 
-def _is_held(host: Host, slot: Slot, digest: Digest) -> bool:
+def _is_held(host: Host, place: Place, digest: Digest) -> bool:
     """Whether the replica took the statement for the signer's."""
-    kind, signer, view, sequence = slot
-    held = host.replica.log.get(sequence)
-    if held is None or not _is_current(host, view, sequence):
+    code, signer, view, sequence = place
+    log = host.replica.log
+    held = log.get(sequence)
+    if held is None or log.view != view or not log.low_watermark < sequence <= log.high_watermark:
         return False
-    if kind == "Proposal":
+    if code == "E1":
         return held.proposal is not None and held.proposal.batch.digest == digest
-    votes: Mapping[ReplicaId, Signed[Prepare] | Signed[Commit]] = held.prepares if kind == "Prepare" else held.commits
+    votes: Mapping[ReplicaId, Signed[Prepare] | Signed[Commit]] = held.prepares if code == "E2" else held.commits
     vote = votes.get(ReplicaId(signer))
     return vote is not None and vote.message.batch_digest == digest

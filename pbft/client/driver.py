@@ -35,6 +35,7 @@ from pbft.client.errors import (
     TooBusy,
 )
 from pbft.client.owner import Owner
+from pbft.client.proofs import Proofs
 from pbft.client.quorums import (
     Accepted,
     Answered,
@@ -55,6 +56,7 @@ from pbft.client.quorums.core import QUERIES_MAX
 from pbft.client.quorums.queries import QUERY_BYTES_MAX
 from pbft.client.streams import EventStream
 from pbft.core.codec import Opener
+from pbft.core.effects import Evidence
 from pbft.core.messages import Answer as AnswerMessage
 from pbft.core.messages import Events, Reply, ToClient
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, SessionNumber
@@ -100,6 +102,7 @@ class ReplicaClient:
         verifier: Verifier,
         ordered_read: OrderedRead | None,
         on_contradiction: Callable[[Contradiction], None] | None,
+        on_evidence: Callable[[Evidence], None] | None,
         dial: Dial,
     ) -> None:
         self.directory = directory
@@ -113,7 +116,9 @@ class ReplicaClient:
             Connection(contact=contact, replica=replica, signer=signer, opener=opener, owner=self, dial=dial)
             for replica, contact in zip(self.group.replicas, directory.replicas, strict=True)
         )
-        self._owner = Owner(self._core, send=self._send_to, on_contradiction=on_contradiction)
+        self._proofs = Proofs(Opener(self.group, verifier))
+        self._told = (on_contradiction, on_evidence)
+        self._owner = Owner(self._core, send=self._send_to, on_contradiction=self._on_contradiction)
         self._asking_limit = trio.Semaphore(QUERIES_MAX)
         self._links_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -144,6 +149,19 @@ class ReplicaClient:
     def contradictions(self) -> ContradictionLog:
         """Who lied, how often, and the evidence."""
         return self._core.contradictions
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Proofs of lies that anybody can verify, the first few of each replica. Few contradictions give one."""
+        return self._proofs.kept
+
+    def _on_contradiction(self, contradiction: Contradiction) -> None:
+        on_contradiction, on_evidence = self._told
+        if on_contradiction is not None:
+            on_contradiction(contradiction)
+        evidence = self._proofs.add(contradiction)
+        if evidence is not None and on_evidence is not None:
+            on_evidence(evidence)
 
     @property
     def seen(self) -> SequenceNumber:
@@ -358,6 +376,7 @@ def open_client(
     verifier: Verifier | None = None,
     ordered_read: OrderedRead | None = None,
     on_contradiction: Callable[[Contradiction], None] | None = None,
+    on_evidence: Callable[[Evidence], None] | None = None,
     dial: Dial = dial_tcp,
 ) -> ReplicaClient:
     """Make a client of the group in `directory`, for the device whose key `signer` holds.
@@ -373,5 +392,6 @@ def open_client(
         verifier=verifier or Ed25519Verifier(),
         ordered_read=ordered_read,
         on_contradiction=on_contradiction,
+        on_evidence=on_evidence,
         dial=dial,
     )

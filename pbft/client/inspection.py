@@ -32,6 +32,10 @@ _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Member = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
+_Decimal = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}$")]
+_Code = Annotated[str, msgspec.Meta(max_length=24)]
+
+
 class _Waiting(msgspec.Struct):
     replicas: Annotated[list[_Member], msgspec.Meta(max_length=64)]
     what: Annotated[str, msgspec.Meta(max_length=500)]
@@ -74,6 +78,7 @@ class _Report(msgspec.Struct):
     alarms: list[str]
     uptime_s: float
     cpu_s: float
+    proven: Annotated[dict[_Decimal, dict[_Code, _Number]], msgspec.Meta(max_length=64)] | None = None
     in_view_change: bool = False
     waiting_for: _Waiting | None = None
     transfer: _Transfer | None = None

@@ -47,7 +47,7 @@ class Owner:
         core: ClientCore,
         *,
         send: Callable[[ReplicaId, bytes], None],
-        on_contradiction: Callable[[Contradiction], None] | None,
+        on_contradiction: Callable[[Contradiction], None],
     ) -> None:
         self.core = core
         self.unfinished = 0
@@ -164,6 +164,5 @@ class Owner:
         for number in out.closed:
             if number in self._streams:
                 self._streams[number].end()
-        if self._on_contradiction is not None:
-            for contradiction in out.contradictions:
-                self._on_contradiction(contradiction)
+        for contradiction in out.contradictions:
+            self._on_contradiction(contradiction)

@@ -18,7 +18,9 @@ from pbft.core.replies import reply_again
 from pbft.core.request_pool import RequestPool
 from pbft.core.types import Milliseconds, ReplicaId
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 
+CLIENT_EQUIVOCATION = "CLIENT-EQUIVOCATION"
 FORWARD_MAX = 256
 REFRESH_MAX = 16
 """Waiting requests that are looked at again with each STATUS."""
@@ -48,6 +50,7 @@ class Admission:
         log: Log,
         pool: RequestPool,
         executed: ExecutedOperations,
+        witness: Witness,
     ) -> None:
         self._group = group
         self._me = me
@@ -55,6 +58,7 @@ class Admission:
         self._log = log
         self._pool = pool
         self._executed = executed
+        self._witness = witness
 
     def on_request(
         self, out: Output, now: Milliseconds, source: ReplicaId | PublicKey, request: SignedRequest
@@ -73,7 +77,8 @@ class Admission:
         if reason is IgnoreReason.NAME_IN_USE:
             held = self._pool.contradicted_by(request)
             if held is not None:
-                out.accuse("CLIENT-EQUIVOCATION", request.device, held.wire, request.wire)
+                place = (request.message.session, request.message.first_client_sequence)
+                self._witness.accuse(out, CLIENT_EQUIVOCATION, request.device, place, held.wire, request.wire)
         out.ignore(reason, source, bodies.REQUEST)
 
     def _pass_on(self, out: Output, request: SignedRequest) -> None:

@@ -27,6 +27,7 @@ from pbft.core.messages import (
     Rejoining,
     Reply,
     Request,
+    SharedEvidence,
     SlotStatus,
     Status,
     Subscribe,
@@ -51,12 +52,15 @@ QUERY: Final = "QUERY"
 SUBSCRIBE: Final = "SUBSCRIBE"
 CREDIT: Final = "CREDIT"
 UNSUBSCRIBE: Final = "UNSUBSCRIBE"
+EVIDENCE: Final = "EVIDENCE"
 
 SMALL_BODY_BYTES_MAX = 64 * 1024
 STATUS_SLOTS_MAX = 64
 FETCH_MAX = 64
 EVENTS_MAX = 1024
 BITMAP_MAX = 2**62
+EVIDENCE_BYTES_MAX = 256 * 1024
+"""Of a proof that travels. Larger ones stay where they were found."""
 
 
 def _digest(value: Value) -> Digest:
@@ -314,6 +318,11 @@ def decode_fetch(body: bytes) -> Fetch:
         sequence, digest = expect_list(item, 2)
         wanted.append((_sequence(sequence), _digest(digest)))
     return Fetch(wanted=tuple(wanted))
+
+
+def decode_shared_evidence(body: bytes) -> SharedEvidence:
+    """What the proof says is decoded when it is verified, if it ever is."""
+    return SharedEvidence(data=expect_bytes(body, bytes_max=EVIDENCE_BYTES_MAX))
 
 
 def encode_query(query: Query) -> bytes:

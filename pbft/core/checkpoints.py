@@ -13,17 +13,21 @@ from pbft.core.output import Output
 from pbft.core.rejoin import Rejoin
 from pbft.core.types import ReplicaId, SequenceNumber
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 
 
 class Checkpoints:
     """Votes for the at most two checkpoints inside the window; one vote per replica and checkpoint."""
 
-    def __init__(self, *, group: Group, me: ReplicaId, rules: VotingRules, log: Log, rejoin: Rejoin) -> None:
+    def __init__(
+        self, *, group: Group, me: ReplicaId, rules: VotingRules, log: Log, rejoin: Rejoin, witness: Witness
+    ) -> None:
         self._group = group
         self._me = me
         self._rules = rules
         self._log = log
         self._rejoin = rejoin
+        self._witness = witness
         self._votes: dict[SequenceNumber, dict[ReplicaId, Signed[Checkpoint]]] = {}
         self.stable: CheckpointCertificate | None = None
         self._ahead: dict[SequenceNumber, CheckpointCertificate] = {}
@@ -59,6 +63,8 @@ class Checkpoints:
 
     def on_checkpoint(self, out: Output, vote: Signed[Checkpoint]) -> None:
         reason = self.why_ignore_checkpoint(out, vote)
+        if reason is not IgnoreReason.NOT_A_CHECKPOINT:
+            self._witness.hear_checkpoint(out, vote)
         if reason is not None:
             out.ignore(reason, vote.signer, CHECKPOINT)
             return
@@ -77,10 +83,7 @@ class Checkpoints:
                 return None
             self._rejoin.lose_voice(out, f"a CHECKPOINT at {sequence}")
             return IgnoreReason.NOT_OWN
-        if known.message != vote.message:
-            out.accuse("E4", vote.signer, known.wire, vote.wire)
-            return IgnoreReason.CONFLICTING_VOTE
-        return IgnoreReason.DUPLICATE
+        return IgnoreReason.DUPLICATE if known.message == vote.message else IgnoreReason.CONFLICTING_VOTE
 
     def on_own_root(self, out: Output, sequence: SequenceNumber, state_root: Digest) -> None:
         """The state at a checkpoint is durable: vouch for it, unless others have, or it stands on a damaged one."""
@@ -115,6 +118,7 @@ class Checkpoints:
         sequence = certificate.checkpoint.sequence
         if sequence <= self._log.low_watermark:
             return
+        self._witness.hear_checkpoint_certificate(out, certificate)
         root = self._own_roots.get(sequence)
         if sequence > self._log.last_executed:
             self._keep_ahead(certificate)
@@ -168,6 +172,9 @@ class Checkpoints:
             self._adopt(sequence)
 
     def _adopt(self, sequence: SequenceNumber) -> None:
+        for slot in self._log.slots():
+            if slot.sequence <= sequence:
+                self._witness.keep(slot)
         self._log.advance(sequence)
         self._rules.forget_below(sequence)
         for votes in [old for old in self._votes if old <= sequence]:

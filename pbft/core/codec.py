@@ -53,6 +53,14 @@ STATEMENT_BYTES_MAX = 512 * 1024
 T = TypeVar("T")
 
 
+def frame_bytes_max(group: Group) -> int:
+    """Of any frame in this group. A batch may exceed batch_bytes_max by its last request."""
+    limits = group.parameters
+    request_bytes_max = limits.request_operations_max * (limits.operation_bytes_max + 16)
+    proposal_bytes_max = limits.batch_bytes_max + request_bytes_max
+    return max(proposal_bytes_max, STATEMENT_BYTES_MAX, group.new_view_bytes_max) + 64 * 1024
+
+
 class Opener:
     """Opens frames of one group and epoch. The only way in for bytes from outside."""
 
@@ -61,12 +69,7 @@ class Opener:
         self.verifier = verifier
         self._memory = RequestMemory()
         self._statements = StatementMemory()
-        limits = group.parameters
-        request_bytes_max = limits.request_operations_max * (limits.operation_bytes_max + 16)
-        proposal_bytes_max = limits.batch_bytes_max + request_bytes_max
-        most = max(proposal_bytes_max, STATEMENT_BYTES_MAX, group.new_view_bytes_max)
-        self.frame_bytes_max: int = most + 64 * 1024
-        """A batch may exceed batch_bytes_max by its last request."""
+        self.frame_bytes_max: int = frame_bytes_max(group)
         self._peer_parsers: dict[str, Parser[PeerMessage]] = {
             PROPOSAL: self._proposal,
             BODY: self._body,
@@ -80,6 +83,7 @@ class Opener:
             bodies.NEW_VIEW: self._new_view,
             bodies.STATUS: self._link_with(bodies.decode_status),
             bodies.FETCH: self._link_with(bodies.decode_fetch),
+            bodies.EVIDENCE: self._link_with(bodies.decode_shared_evidence),
             FETCH_STATE: self._link_with(decode_fetch_state),
             STATE: self._link_with(partial(decode_state, bytes_max=self.frame_bytes_max)),
         }
@@ -135,6 +139,13 @@ class Opener:
     def parse_prepared_certificate(self, data: bytes) -> Unverified[PreparedCertificate]:
         """As stored in the ledger, or carried in a VIEW-CHANGE. Raises ProtocolViolation."""
         return self._parse(data, {PREPARED: self._prepared_certificate})
+
+    def parse_envelope(self, data: bytes, message_type: str) -> Unverified[Signed[bytes]]:
+        """A frame of one type signed by a replica, its body not looked into: it may be invalid in itself.
+
+        The only claim is the replica's own signature over that body. Raises ProtocolViolation.
+        """
+        return self._parse(data, {message_type: self._signed_with(bytes)})
 
     def parse_batch(self, data: bytes) -> Batch:
         """A bare batch out of the ledger: certified, so its requests need no checking. Raises ProtocolViolation."""

@@ -93,6 +93,8 @@ class Recovered:
     """The last checkpoint executed: the crash may have come before the vote for it was stored."""
     is_whole: bool = True
     """False if the state was being fetched when the node stopped."""
+    evidence: tuple[Evidence, ...] = ()
+    """Proofs that are kept, to tell peers of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,14 @@ class StateDamaged:
     what: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRefused:
+    """A frame did not open, and proves by itself that whoever signed it does what no correct replica does."""
+
+    now: Now
+    evidence: Evidence
+
+
 Input = (
     Received
     | TimerExpired
@@ -182,6 +192,7 @@ Input = (
     | ClientGone
     | StateDamaged
     | StateInstalled
+    | FrameRefused
 )
 
 
@@ -217,6 +228,9 @@ class IgnoreReason(Enum):
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
     STATE_NOT_WHOLE = "this replica's state is damaged or being fetched: it answers nobody out of it"
     NO_SUBSCRIPTION = "no such subscription"
+    PROVES_NOTHING = "evidence that does not prove what it says"
+    PROVEN_ALREADY = "enough proofs of this kind against the culprit are kept"
+    TOO_MUCH_EVIDENCE = "more evidence than is looked at from one peer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +359,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """What to do, in the order of the fields. Nothing is sent before `persist` is durable.
+    """What to do, in the order of the fields. Nothing is sent before `persist` and `evidence` are durable.
 
     `archive`: records that may become durable later than the sends, but no later than the next `persist`, nor than
     the state of a checkpoint: below a stable checkpoint nobody collects votes again.
@@ -353,6 +367,7 @@ class Effects:
 
     persist: tuple[Record, ...] = ()
     archive: tuple[Record, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     send: tuple[Send, ...] = ()
     reply: tuple[ReplyTo, ...] = ()
     install: tuple[InstallPages | InstallState, ...] = ()
@@ -361,7 +376,6 @@ class Effects:
     serve: tuple[ServeArchive, ...] = ()
     serve_state: tuple[ServeState, ...] = ()
     timers: tuple[SetTimer, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     ignored: tuple[Ignored, ...] = ()
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word for it
     """A peer sent what no correct peer sends. Closes the link it came over; never stops the node."""
 
+    frame: bytes = b""
+    """What did not open, where that is known: it may prove something of whoever signed it."""
+
 
 class MalformedMessage(ProtocolViolation):
     """Bytes that are no message: wrong encoding, shape, size or type."""

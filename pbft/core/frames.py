@@ -33,6 +33,7 @@ from pbft.core.messages import (
     PrePrepare,
     Query,
     Request,
+    SharedEvidence,
     Signed,
     SignedRequest,
     Status,
@@ -116,6 +117,8 @@ def wire_of(epoch: Epoch, message: PeerMessage | ClientMessage | ToClient) -> by
             return encode_link(FETCH_STATE, epoch, encode_fetch_state(message))
         case StateAnswer():
             return encode_link(STATE, epoch, encode_state(message))
+        case SharedEvidence():
+            return encode_link(bodies.EVIDENCE, epoch, message.data)
         case Query():
             return encode_link(bodies.QUERY, epoch, bodies.encode_query(message))
         case Subscribe():

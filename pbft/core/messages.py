@@ -260,6 +260,13 @@ class Body:
     batch: Batch
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedEvidence:
+    """A proof of misbehaviour in its encoding (`pbft.core.evidence`), not verified yet: it says nothing by itself."""
+
+    data: bytes = field(repr=False)
+
+
 # -- what replicas tell clients --------------------------------------------------------------------------------
 
 
@@ -337,4 +344,5 @@ PeerMessage = (
     | SignedRequest
     | FetchState
     | StateAnswer
+    | SharedEvidence
 )

@@ -39,6 +39,7 @@ from pbft.core.request_pool import RequestPool
 from pbft.core.slot import Slot, matching
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 
 BUSY_BATCH_DIVISOR = 4
 """While slots are in flight, a further one is proposed only when a quarter of a full batch waits."""
@@ -63,6 +64,7 @@ class Ordering:
         checkpoints: Checkpoints,
         repair: Repair,
         rejoin: Rejoin,
+        witness: Witness,
     ) -> None:
         self._group = group
         self._me = me
@@ -72,6 +74,7 @@ class Ordering:
         self._checkpoints = checkpoints
         self._repair = repair
         self._rejoin = rejoin
+        self._witness = witness
         self._others = group.others(me)
         self._next_sequence = SequenceNumber(1)
         self._last_issued = SequenceNumber(0)
@@ -235,21 +238,20 @@ class Ordering:
         vote = proposal.pre_prepare.message
         reason = self.why_ignore_proposal(now, proposal)
         if reason is not None:
-            slot = self._log.get(vote.sequence)
-            if reason is IgnoreReason.CONFLICTING_PROPOSAL and slot is not None and slot.pre_prepare is not None:
-                first = slot.pre_prepare
-                out.accuse("E1", first.signer, first.wire, proposal.pre_prepare.wire)
+            if reason is not IgnoreReason.NOT_THE_PRIMARY:
+                self._witness.hear(out, proposal.pre_prepare)
             if reason is IgnoreReason.NOT_OWN:
                 self._rejoin.lose_voice(out, f"a PRE-PREPARE at {vote.sequence}")
             out.ignore(reason, proposal.pre_prepare.signer, PROPOSAL)
             return
+        self._witness.compare(out, proposal.pre_prepare)
         slot = self._log.slot(vote.sequence, now.steady)
         slot.bodies[vote.batch_digest] = proposal.batch
         out.persist.append(Record(RecordKind.PROPOSAL, vote.sequence, proposal.wire))
         self._accept(out, slot, proposal.pre_prepare)
         self.execute_ready(out)
 
-    def _second_vote(self, out: Output, code: str, vote: Signed[V], known: Signed[V] | None) -> IgnoreReason | None:
+    def _second_vote(self, out: Output, vote: Signed[V], known: Signed[V] | None) -> IgnoreReason | None:
         """One vote of each kind per replica and slot; a second, different one is evidence."""
         if known is None:
             if vote.signer != self._me:
@@ -258,7 +260,7 @@ class Ordering:
             return IgnoreReason.NOT_OWN
         if known.message.batch_digest == vote.message.batch_digest:
             return IgnoreReason.DUPLICATE
-        out.accuse(code, vote.signer, known.wire, vote.wire)
+        self._witness.hear(out, vote)
         return IgnoreReason.CONFLICTING_VOTE
 
     def is_useless(self, message: PeerMessage) -> bool:
@@ -272,16 +274,20 @@ class Ordering:
                 slot = self._log.get(vote.sequence)
                 held = slot.accepted if slot is not None else None
                 outside = self._log.why_ignore_vote(vote.view, vote.sequence)
-                stranger = pre_prepare.signer != self._group.primary(vote.view)
-                return outside is not None or stranger or held == vote.batch_digest
+                if pre_prepare.signer != self._group.primary(vote.view) or held == vote.batch_digest:
+                    return True
+                return outside is not None and not self._witness.is_news(pre_prepare)
             case CommitCertificate(commit=commit):
                 slot = self._log.get(commit.sequence)
                 held_already = slot is not None and slot.certificate is not None
                 return held_already or self._log.why_not_to_execute(commit.sequence) is not None
-            case Signed(message=Prepare() as vote) | Signed(message=Commit() as vote):
-                return self._log.why_ignore_vote(vote.view, vote.sequence) is not None
+            case Signed(message=Prepare() | Commit()) as signed:
+                return self._is_late(signed) and not self._witness.is_news(signed)
             case _:
                 return False
+
+    def _is_late(self, signed: Signed[Prepare] | Signed[Commit]) -> bool:
+        return self._log.why_ignore_vote(signed.message.view, signed.message.sequence) is not None
 
     def on_prepare(self, out: Output, now: Now, prepare: Signed[Prepare]) -> None:
         vote = prepare.message
@@ -290,10 +296,13 @@ class Ordering:
             reason = IgnoreReason.PRIMARY_DOES_NOT_PREPARE
         if reason is None:
             known = self._log.slot(vote.sequence, now.steady).prepares.get(prepare.signer)
-            reason = self._second_vote(out, "E2", prepare, known)
+            reason = self._second_vote(out, prepare, known)
+        else:
+            self._witness.hear(out, prepare)
         if reason is not None:
             out.ignore(reason, prepare.signer, bodies.PREPARE)
             return
+        self._witness.compare(out, prepare)
         slot = self._log.slot(vote.sequence, now.steady)
         slot.prepares[prepare.signer] = prepare
         self.check_prepared(out, slot)
@@ -320,10 +329,13 @@ class Ordering:
         reason = self._log.why_ignore_vote(vote.view, vote.sequence)
         if reason is None:
             known = self._log.slot(vote.sequence, now.steady).commits.get(commit.signer)
-            reason = self._second_vote(out, "E3", commit, known)
+            reason = self._second_vote(out, commit, known)
+        else:
+            self._witness.hear(out, commit)
         if reason is not None:
             out.ignore(reason, commit.signer, bodies.COMMIT)
             return
+        self._witness.compare(out, commit)
         slot = self._log.slot(vote.sequence, now.steady)
         slot.commits[commit.signer] = commit
         self.check_committed(out, slot, vote.batch_digest)
@@ -348,6 +360,7 @@ class Ordering:
         if reason is not None:
             out.ignore(reason, peer, COMMIT_CERTIFICATE)
             return
+        self._witness.hear_commit_certificate(out, certificate)
         self._adopt_certificate(out, self._log.slot(sequence, now.steady), certificate)
 
     def _adopt_certificate(self, out: Output, slot: Slot, certificate: CommitCertificate) -> None:

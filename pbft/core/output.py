@@ -36,6 +36,7 @@ class Output:
 
     persist: list[Record] = field(default_factory=list)
     archive: list[Record] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
     send: list[Send] = field(default_factory=list)
     reply: list[ReplyTo] = field(default_factory=list)
     install: list[InstallPages | InstallState] = field(default_factory=list)
@@ -44,7 +45,6 @@ class Output:
     serve: list[ServeArchive] = field(default_factory=list)
     serve_state: list[ServeState] = field(default_factory=list)
     timers: list[SetTimer] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
 

@@ -6,7 +6,6 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from crypto.signing import PublicKey
@@ -20,6 +19,7 @@ from pbft.core.effects import (
     ClientGone,
     Effects,
     EventsDone,
+    FrameRefused,
     FromClient,
     FromPeer,
     IgnoreReason,
@@ -33,6 +33,7 @@ from pbft.core.effects import (
     Timer,
     TimerExpired,
 )
+from pbft.core.exchange import Exchange
 from pbft.core.frames import CHECKPOINT_CERTIFICATE
 from pbft.core.group import Group
 from pbft.core.log import Log
@@ -49,6 +50,7 @@ from pbft.core.messages import (
     Prepare,
     Proposal,
     Query,
+    SharedEvidence,
     Signed,
     SignedRequest,
     Status,
@@ -73,6 +75,7 @@ from pbft.core.types import Milliseconds, Now, ReplicaId
 from pbft.core.view_changes import ViewChanges
 from pbft.core.view_votes import ViewVotes
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 
 STATUS_INTERVAL_MS = 1000
 STATUS_INTERVAL_INCOMPLETE_MS = 250
@@ -94,11 +97,23 @@ class Replica:
         self.opener = opener
         self.log = Log(group)
         self.pool = RequestPool(group.parameters)
-        self.admission = Admission(group=group, me=me, rules=rules, log=self.log, pool=self.pool, executed=executed)
+        self.witness = Witness(group, self.log)
+        self.exchange = Exchange(group, me, opener)
+        self.admission = Admission(
+            group=group,
+            me=me,
+            rules=rules,
+            log=self.log,
+            pool=self.pool,
+            executed=executed,
+            witness=self.witness,
+        )
         self.rejoin = Rejoin(group, me, rules, self.log)
         self.rejoin_help = RejoinHelp(group, me, self.log)
         self.votes = ViewVotes(group, me, self.log)
-        self.checkpoints = Checkpoints(group=group, me=me, rules=rules, log=self.log, rejoin=self.rejoin)
+        self.checkpoints = Checkpoints(
+            group=group, me=me, rules=rules, log=self.log, rejoin=self.rejoin, witness=self.witness
+        )
         self.repair = Repair(
             group=group,
             me=me,
@@ -116,6 +131,7 @@ class Replica:
             checkpoints=self.checkpoints,
             repair=self.repair,
             rejoin=self.rejoin,
+            witness=self.witness,
         )
         self.views = ViewChanges(
             group=group,
@@ -128,6 +144,7 @@ class Replica:
             admission=self.admission,
             rejoin=self.rejoin,
             votes=self.votes,
+            witness=self.witness,
         )
         self.supervision = Supervision(
             group=group,
@@ -175,8 +192,12 @@ class Replica:
                 self.on_state_damaged(out, given)
             case StateInstalled():
                 self.on_state_installed(out, given)
+            case FrameRefused():
+                self.witness.accuse_by_frame(out, given.evidence)
             case _:
                 assert_never(given)
+        if out.evidence:
+            self.exchange.announce(out)
         return out.effects()
 
     def is_useless(self, message: PeerMessage) -> bool:
@@ -228,8 +249,8 @@ class Replica:
                 self.ordering.on_body(out, item.peer, body)
             case SignedRequest() as request:
                 self._on_request(out, now.steady, item.peer, request)
-            case FetchState() | StateAnswer() as message:
-                self._on_state_message(out, now.steady, item.peer, message)
+            case FetchState() | StateAnswer() | SharedEvidence() as message:
+                self._on_side_message(out, now.steady, item.peer, message)
             case _:
                 assert_never(item.message)
 
@@ -241,14 +262,17 @@ class Replica:
         else:
             out.ignore(IgnoreReason.STATE_NOT_WHOLE, source, bodies.REQUEST)
 
-    def _on_state_message(
-        self, out: Output, now: Milliseconds, peer: ReplicaId, message: FetchState | StateAnswer
+    def _on_side_message(
+        self, out: Output, now: Milliseconds, peer: ReplicaId, message: FetchState | StateAnswer | SharedEvidence
     ) -> None:
+        """What has no part in ordering."""
         match message:
             case FetchState():
                 self.state_serving.on_fetch(out, now, peer, message)
             case StateAnswer():
                 self.state_repair.on_answer(out, now, peer, message)
+            case SharedEvidence():
+                self.exchange.on_evidence(out, now, peer, message)
             case _:
                 assert_never(message)
 
@@ -346,6 +370,7 @@ class Replica:
                     self.admission.refresh(out, expired.now.steady)
                 self.supervision.judge_primary(out, expired.now)
                 self.supervision.help_mute_peers(out, expired.now)
+                self.exchange.tell(out, expired.now.steady)
                 self._arm_status(out, expired.now)
             case Timer.VIEW_CHANGE:
                 self.supervision.on_view_timer(out, expired.now)
@@ -381,20 +406,16 @@ class Replica:
         if lacks is not None:
             out.send_to((peer,), lacks)
         for slot in self.log.unexecuted():
-            own: Sequence[Proposal | Signed[Prepare] | Signed[Commit] | None] = (
-                slot.proposal if slot.pre_prepare is not None and slot.pre_prepare.signer == self.me else None,
-                slot.prepares.get(self.me),
-                slot.commits.get(self.me),
-            )
-            for message in own:
-                if message is not None:
-                    out.send_to((peer,), message)
+            for message in slot.said_by(self.me):
+                out.send_to((peer,), message)
         if peer == self.group.primary(self.log.view):
             self.admission.pass_all_on(out)
+        self.exchange.on_link_up(out, link.now.steady, peer)
 
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
         restore(self, recovered)
+        self.exchange.restore(recovered.evidence)
         self.state_repair.on_recovered(recovered.now.steady, is_whole=recovered.is_whole)
         last = recovered.checkpoint
         if last is not None and self.checkpoints.own_vote(last.sequence) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -84,6 +84,13 @@ class Slot:
     def release_bodies(self) -> None:
         """The batch is executed: the ledger has it for those who ask."""
         self.bodies.clear()
+
+    def said_by(self, replica: ReplicaId) -> Iterator[Proposal | Signed[Prepare] | Signed[Commit]]:
+        """What a replica said of the slot in this view, in the order of the phases."""
+        proposed = self.proposal if self.pre_prepare is not None and self.pre_prepare.signer == replica else None
+        for message in (proposed, self.prepares.get(replica), self.commits.get(replica)):
+            if message is not None:
+                yield message
 
     def leave_view(self, now: Milliseconds) -> None:
         """Votes of a view are worth nothing in the next one, what they proved is."""

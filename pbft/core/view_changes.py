@@ -18,6 +18,7 @@ from pbft.core.types import Milliseconds, Now, ReplicaId, View
 from pbft.core.view_timer import ViewTimer
 from pbft.core.view_votes import ViewVotes
 from pbft.core.voting_rules import VotingRules
+from pbft.core.witness import Witness
 
 
 class ViewChanges:
@@ -36,6 +37,7 @@ class ViewChanges:
         admission: Admission,
         rejoin: Rejoin,
         votes: ViewVotes,
+        witness: Witness,
     ) -> None:
         self._group = group
         self._me = me
@@ -47,6 +49,7 @@ class ViewChanges:
         self._admission = admission
         self._rejoin = rejoin
         self._votes = votes
+        self._witness = witness
         self.timer = ViewTimer(group)
 
     def is_useless(self, message: ViewChange | NewView, wire: bytes, signer: ReplicaId) -> bool:
@@ -55,7 +58,7 @@ class ViewChanges:
         Never says so of what contradicts something: that may be evidence.
         """
         if message.view < self._log.view:
-            return True
+            return not self._witness.is_news_of_views(signer, message)
         held: Signed[ViewChange] | Signed[NewView] | None
         held = self._votes.new_view if isinstance(message, NewView) else self._votes.of(signer)
         return held is not None and held.wire == wire
@@ -85,6 +88,8 @@ class ViewChanges:
 
     def _leave_for(self, now: Milliseconds, view: View) -> None:
         was_idle = self._log.in_view and not len(self._pool) and not self._ordering.has_open_proposal
+        for slot in self._log.slots():
+            self._witness.keep(slot)
         self._log.move_to(view, now, in_view=False)
         self._votes.new_view = None
         self.timer.leave_view(was_idle=was_idle)
@@ -94,9 +99,9 @@ class ViewChanges:
         change = signed.message
         known = self._votes.of(signed.signer)
         if known is not None and known.message.view == change.view:
-            if known.wire == signed.wire:
+            if known.message == change:
                 return IgnoreReason.DUPLICATE
-            out.accuse("E6", signed.signer, known.wire, signed.wire)
+            self._witness.accuse(out, "E6", signed.signer, (change.view, 0), known.wire, signed.wire)
             return IgnoreReason.CONFLICTING_VOTE
         if change.view < self._log.view or (change.view == self._log.view and self._log.in_view):
             return IgnoreReason.OLD_VIEW
@@ -108,6 +113,7 @@ class ViewChanges:
         return None
 
     def on_view_change(self, out: Output, now: Now, signed: Signed[ViewChange]) -> None:
+        self._witness.hear_view_change(out, signed)
         reason = self.why_ignore_view_change(out, signed)
         if reason is not None:
             out.ignore(reason, signed.signer, bodies.VIEW_CHANGE)
@@ -161,9 +167,9 @@ class ViewChanges:
             return IgnoreReason.OLD_VIEW
         if view == self._log.view and self._log.in_view:
             known = self._votes.new_view
-            if known is None or known.wire == signed.wire:
+            if known is None or known.message == signed.message:
                 return IgnoreReason.DUPLICATE
-            out.accuse("E7", signed.signer, known.wire, signed.wire)
+            self._witness.accuse(out, "E7", signed.signer, (view, 0), known.wire, signed.wire)
             return IgnoreReason.CONFLICTING_PROPOSAL
         if signed.signer == self._me:
             self._rejoin.lose_voice(out, f"the NEW-VIEW of view {view}")
@@ -173,12 +179,13 @@ class ViewChanges:
     def on_new_view(self, out: Output, now: Now, signed: Signed[NewView]) -> None:
         """Enter the view, whichever this replica was in; give it up at once if its primary cheats."""
         new_view = signed.message
+        self._witness.hear_new_view(out, signed)
         reason = self.why_ignore_new_view(out, signed)
         if reason is not None:
             out.ignore(reason, signed.signer, bodies.NEW_VIEW)
             return
         if not proposes_what_it_must(new_view):
-            out.accuse("E7", signed.signer, signed.wire)
+            self._witness.accuse(out, "E7", signed.signer, (new_view.view, 1), signed.wire)
             self.start(out, now, View(new_view.view + 1))
             return
         self._take_checkpoint(out, [change.message for change in new_view.view_changes])

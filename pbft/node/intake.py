@@ -9,14 +9,27 @@ import trio
 
 from pbft.core.claims import Claim, Unverified, check_claims
 from pbft.core.codec import Opener
-from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp, StateDamaged, TimerExpired
+from pbft.core.effects import (
+    ClientGone,
+    Evidence,
+    FrameRefused,
+    FromClient,
+    FromPeer,
+    LinkUp,
+    StateDamaged,
+    TimerExpired,
+)
 from pbft.core.errors import ProtocolViolation
+from pbft.core.refused import proof_in
 from pbft.node.turns import BYTES_PER_UNIT, CLAIM_UNITS, FRAME_UNITS, SLICE_UNITS, Party, Share, Turn, Turns
 
 SLICE_CLAIMS = SLICE_UNITS // CLAIM_UNITS
 """Signature checks between two looks at the other connections: about a millisecond."""
 THREAD_CLAIMS_MIN = 16
 """Fewer are checked where they are: a thread costs more than it saves."""
+
+THREAD_FRAME_BYTES_MIN = 4096
+"""The same, where it is not known how many there are."""
 
 SOMEBODY: Party = (Share.NEWCOMERS, None, None)
 
@@ -47,7 +60,7 @@ class Intake:
     ) -> tuple[list[T], ProtocolViolation | None]:
         """The messages before the first violation, and the violation. What is useless is dropped unchecked."""
         opened: list[T] = []
-        waiting: list[Unverified[T]] = []
+        waiting: list[tuple[bytes, Unverified[T]]] = []
         claims = 0
         violation: ProtocolViolation | None = None
         turn = Turn(self._turns, party)
@@ -58,12 +71,13 @@ class Intake:
                     item = parse(frame)
                 except ProtocolViolation as error:
                     violation = error
+                    violation.frame = frame
                     break
                 turn.units += FRAME_UNITS + len(frame) // BYTES_PER_UNIT
                 if is_useless(item.value):
                     self.dropped += 1
                 else:
-                    waiting.append(item)
+                    waiting.append((frame, item))
                     claims += len(item.claims)
                 if turn.units + claims * CLAIM_UNITS >= SLICE_UNITS:
                     failure = await self._check(waiting, opened, turn, admit)
@@ -78,22 +92,31 @@ class Intake:
 
     async def _check(
         self,
-        waiting: list[Unverified[T]],
+        waiting: list[tuple[bytes, Unverified[T]]],
         opened: list[T],
         turn: Turn,
         admit: Admit[T] | None,
     ) -> ProtocolViolation | None:
         if admit is not None and waiting:
-            admitted = await admit(waiting, turn)
+            admitted = {id(item) for item in await admit([item for _, item in waiting], turn)}
             self.dropped += len(waiting) - len(admitted)
-            waiting = admitted
-        for item in waiting:
+            waiting = [(frame, item) for frame, item in waiting if id(item) in admitted]
+        for frame, item in waiting:
             try:
                 await self._check_claims(item.claims, turn)
             except ProtocolViolation as error:
+                error.frame = frame
                 return error
             opened.append(self._opener.accept(item))
         return None
+
+    async def proof_in(self, violation: ProtocolViolation) -> Evidence | None:
+        """What the frame that did not open proves of its signer, if anything."""
+        # Memory of one's own: it may be used in a thread, and what was checked before must not count.
+        opener = Opener(self._opener.group, self._opener.verifier)
+        if self._limiter is not None and len(violation.frame) >= THREAD_FRAME_BYTES_MIN:
+            return await trio.to_thread.run_sync(proof_in, opener, violation.frame, limiter=self._limiter)
+        return proof_in(opener, violation.frame)
 
     async def _check_claims(self, claims: Sequence[Claim], turn: Turn) -> None:
         verifier = self._opener.verifier
@@ -108,7 +131,7 @@ class Intake:
             check_claims(verifier, part)
 
 
-Notice = LinkUp | ClientGone | TimerExpired | StateDamaged
+Notice = LinkUp | ClientGone | TimerExpired | StateDamaged | FrameRefused
 
 
 Messages = tuple[FromPeer | FromClient, ...]

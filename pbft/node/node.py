@@ -25,7 +25,9 @@ from pbft.core.effects import (
     ClientGone,
     Effects,
     EventsDone,
+    Evidence,
     Execute,
+    FrameRefused,
     Input,
     InstallPages,
     InstallState,
@@ -102,7 +104,7 @@ class Node:
         self._executor = executor
         self._ledger = ledger
         self._clock = Clock()
-        self._evidence = EvidenceStore(config.directory)
+        self._evidence = EvidenceStore(config.directory, config.group)
         self._inbox = Inbox()
         self._turns = Turns()
         # What an adversary puts in the replica's place need not know how much waits in it.
@@ -118,6 +120,7 @@ class Node:
             inbox=self._inbox,
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
+            on_proof=self._on_proof,
         )
         self._clients = Clients(
             config,
@@ -171,6 +174,7 @@ class Node:
             finally:
                 if self._fatal:
                     raise self._fatal[0]
+                self._store(())  # whoever breaks the agreement is named by its last certificates too
 
     async def _guarded(self, body: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -226,6 +230,9 @@ class Node:
 
     def _on_link_up(self, peer: ReplicaId) -> None:
         self._inbox.post(LinkUp(now=self._clock.now(), peer=peer))
+
+    def _on_proof(self, evidence: Evidence) -> None:
+        self._inbox.post(FrameRefused(now=self._clock.now(), evidence=evidence))
 
     def _on_client_gone(self, device: PublicKey) -> None:
         self._inbox.post(ClientGone(now=self._clock.now(), device=device))
@@ -306,6 +313,7 @@ class Node:
             last_executed=position.last_executed,
             checkpoint=Checkpoint(sequence=last.sequence, state_root=last.state_root) if last else None,
             is_whole=position.is_whole,
+            evidence=self._evidence.to_share(),
         )
 
     def _perform(self, inputs: Sequence[Input]) -> None:
@@ -318,6 +326,8 @@ class Node:
         self._archive.extend(effects.archive)
         if effects.persist:
             self._store(effects.persist)
+        for evidence in effects.evidence:
+            self._evidence.add(evidence)
         for send in effects.send:
             data = framed(wire_of(self._epoch, send.message))
             for peer in send.to:
@@ -330,8 +340,6 @@ class Node:
         self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
-        for evidence in effects.evidence:
-            self._evidence.add(evidence)
         for alarm in effects.alarms:
             self._alarm(alarm.text)
         for ignored in effects.ignored:
@@ -423,6 +431,7 @@ class Node:
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,
+            "proven": self._evidence.proven(),
             "alarms": list(self._alarms),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cpu_s": round(time.process_time(), 4),

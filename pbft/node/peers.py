@@ -17,7 +17,7 @@ from crypto.errors import CertificateError
 from crypto.tls import check_pinned, fingerprint, peer_certificate, replica_dial_context, replica_listener_context
 from pbft.core.bodies import REQUEST
 from pbft.core.codec import Opener
-from pbft.core.effects import FromPeer
+from pbft.core.effects import Evidence, FromPeer
 from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
     ReplicaHello,
@@ -37,6 +37,8 @@ from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 QUESTION_UNITS = 8
+VIOLATION_UNITS = 1000
+"""What a frame costs that does not open: it may take a thousand checks to see whether it is a proof."""
 QUESTIONS = (Status, Fetch, FetchState)
 """What asks for an answer: correct replicas do so a few times a second, or some hundred times when far behind."""
 REQUEST_PREFIX = encode([REQUEST, 0, b"", b"", b""])[: 2 + len(REQUEST)]
@@ -153,7 +155,8 @@ class OutgoingLink:
 
 
 class PeerListener:
-    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated."""
+    """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated,
+    and `on_proof` of frames that prove their signer a liar by not opening."""
 
     def __init__(
         self,
@@ -165,6 +168,7 @@ class PeerListener:
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
         on_linked: Callable[[ReplicaId], None],
+        on_proof: Callable[[Evidence], None],
     ) -> None:
         self._config = config
         self._opener = opener
@@ -173,6 +177,7 @@ class PeerListener:
         self._inbox = inbox
         self._is_useless = is_useless
         self._on_linked = on_linked
+        self._on_proof = on_proof
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -243,18 +248,25 @@ class PeerListener:
                 useless.spend(trio.current_time(), QUESTION_UNITS)
             return False
 
-        while frames := await stream.receive():
+        while True:
+            pause = useless.seconds_overdrawn(trio.current_time())
+            if pause:
+                self.slowed += 1
+                await trio.sleep(pause)
+            frames = await stream.receive()
+            if not frames:
+                return
             messages, violation = await self._intake.open(
                 self._without_surplus(peer, frames), self._opener.parse_peer, is_useless, party=party
             )
             if messages:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
+                useless.spend(trio.current_time(), VIOLATION_UNITS)
+                evidence = await self._intake.proof_in(violation)
+                if evidence is not None:
+                    self._on_proof(evidence)
                 raise violation
-            pause = useless.seconds_overdrawn(trio.current_time())
-            if pause:
-                self.slowed += 1
-                await trio.sleep(pause)
 
     def _without_surplus(self, peer: ReplicaId, frames: list[bytes]) -> list[bytes]:
         """Without the requests that are too many: whoever passed them on will do so again."""

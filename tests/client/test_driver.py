@@ -20,6 +20,7 @@ from pbft.client.errors import (
     TopicClosed,
 )
 from pbft.client.quorums import Contradiction, Outcome, Settings, Unknown, UnknownTicket
+from pbft.core.effects import Evidence
 from pbft.core.frames import encode_signed
 from pbft.core.handshake import framed
 from pbft.core.messages import Credit, Query, Reply, Signed, SignedRequest, Subscribe, ToClient, Unsubscribe
@@ -156,12 +157,15 @@ def saying(world: World, replica: int, **changes: Any) -> None:
 async def test_a_liar_is_not_believed_and_is_found_out(world: World, autojump_clock: MockClock) -> None:
     lying(world, 0)
     told: list[Contradiction] = []
-    async with client_of(world, on_contradiction=told.append) as client:
+    proven: list[Evidence] = []
+    async with client_of(world, on_contradiction=told.append, on_evidence=proven.append) as client:
         assert accepted(await client.submit(b"x")).result == b"done:x"
         await client.submit(b"y")
         assert client.contradictions.counts == {0: 2}
         assert client.contradictions.kept == tuple(told)
         assert len(told[0].accepted) == 2
+        assert [(evidence.code, evidence.culprit) for evidence in proven] == [("E9", 0), ("E9", 0)]
+        assert client.evidence == tuple(proven)
 
 
 GARBAGE = {

@@ -35,6 +35,7 @@ GOOD: dict[str, Any] = {
     "closed_connections": {},
     "evidence": 0,
     "evidence_dropped": 0,
+    "proven": {},
     "alarms": [],
     "uptime_s": 1.0,
     "cpu_s": 0.5,
@@ -77,6 +78,11 @@ def test_what_is_no_report_is_refused(data: bytes) -> None:
         ("transfer", TRANSFER | {"bytes_fetched": 2**63}),
         ("transfer", TRANSFER | {"checkpoint": None}),
         ("transfer", {}),
+        ("proven", {"x": {}}),
+        ("proven", {"0": {"E1": -1}}),
+        ("proven", {"0": {"E" * 25: 1}}),
+        ("proven", {str(number): {} for number in range(65)}),
+        ("proven", [0]),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_refused(field: str, value: Any) -> None:
@@ -85,8 +91,9 @@ def test_a_field_of_the_wrong_kind_is_refused(field: str, value: Any) -> None:
 
 
 def test_a_replica_that_knows_nothing_of_view_changes_and_transfers_is_heard_all_the_same() -> None:
-    older = {name: value for name, value in GOOD.items() if name not in {"in_view_change", "waiting_for", "transfer"}}
-    assert checked_report(json.dumps(older).encode(), ReplicaId(0)) == GOOD
+    later = {"in_view_change", "waiting_for", "transfer", "proven"}
+    older = {name: value for name, value in GOOD.items() if name not in later}
+    assert checked_report(json.dumps(older).encode(), ReplicaId(0)) == GOOD | {"proven": None}
 
 
 # -- what the table makes of it
@@ -129,7 +136,8 @@ def test_a_replica_that_is_well_has_no_remark() -> None:
             {"transfer": TRANSFER | {"pages_wanted": 0, "pages_fetched": 0, "bytes_fetched": 0}},
             "fetches the state of checkpoint 128: nothing of it has come yet",
         ),
-        ({"evidence": 1}, "1 proof of misbehaviour"),
+        ({"evidence": 3, "proven": {"0": {"E3": 1, "E1": 2}}}, "replica 0 proven to have lied (E1 x2, E3)"),
+        ({"evidence": 1}, "1 proof of misbehaviour by clients"),
     ],
 )
 def test_the_remark_says_what_is_wrong(fields: dict[str, Any], remark: str) -> None:
@@ -138,8 +146,8 @@ def test_the_remark_says_what_is_wrong(fields: dict[str, Any], remark: str) -> N
 
 
 def test_every_remark_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    report = report_of(0, evidence=2, alarms=["its disk is slow"])
-    assert remarked([report], capsys) == ["replica 0 its disk is slow", "2 proofs of misbehaviour"]
+    report = report_of(0, evidence=2, alarms=["its disk is slow"], proven={"2": {"E7": 2}})
+    assert remarked([report], capsys) == ["replica 0 its disk is slow", "replica 2 proven to have lied (E7 x2)"]
 
 
 def test_a_replica_is_seen_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:

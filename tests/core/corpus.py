@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from pbft.core.effects import Evidence
+from pbft.core.evidence import encode_evidence
 from pbft.core.frames import wire_of
 from pbft.core.handshake import (
     ReplicaHello,
@@ -26,6 +28,7 @@ from pbft.core.messages import (
     PeerMessage,
     Query,
     Reply,
+    SharedEvidence,
     SlotStatus,
     Status,
     Subscribe,
@@ -90,6 +93,16 @@ def peer_messages() -> dict[str, PeerMessage]:
         "FETCH": Fetch(wanted=((SequenceNumber(1), digest("x")),)),
         "BODY": Body(sequence=SequenceNumber(1), batch=batch),
         "REQUEST": request,
+        "EVIDENCE": SharedEvidence(
+            data=encode_evidence(
+                GROUP,
+                Evidence(
+                    code="E2",
+                    culprit=ReplicaId(1),
+                    statements=(CRAFT.prepare(1, 1, digest("x")).wire, CRAFT.prepare(1, 1, digest("y")).wire),
+                ),
+            )
+        ),
         **state_messages(),
     }
 

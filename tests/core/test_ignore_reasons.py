@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pbft.core.effects import IgnoreReason
-from pbft.core.messages import Body, Credit, Query, Subscribe, Unsubscribe
+from pbft.core.effects import Evidence, IgnoreReason
+from pbft.core.evidence import encode_evidence
+from pbft.core.exchange import INVALID_COSTS, SHARED_PER_CULPRIT_MAX, TOKENS_MAX
+from pbft.core.messages import Body, Credit, Query, SharedEvidence, Subscribe, Unsubscribe
 from pbft.core.places import STRANGERS_DIVISOR
 from pbft.core.readers import (
     QUERIES_PER_DEVICE_MAX,
@@ -153,6 +155,32 @@ def too_many_subscriptions(world: World) -> None:
             subscription=number % SUBSCRIPTIONS_PER_DEVICE_MAX, topic=b"log", start=EventIndex(0), bodies=True
         )
         world.cluster.from_client(device, ME, subscribe)
+
+
+def proof(world: World, *texts: str, sequence: int = 1) -> SharedEvidence:
+    """That replica 3 sent COMMITs for these batches."""
+    commits = tuple(world.craft.commit(3, sequence, digest(text)).wire for text in texts)
+    evidence = Evidence(code="E3", culprit=ReplicaId(3), statements=commits)
+    return SharedEvidence(data=encode_evidence(world.cluster.group, evidence))
+
+
+def evidence_of_nothing(world: World) -> None:
+    world.tell(proof(world, "x", "x"))
+    assert world.cluster.nodes[ME].evidence == []
+
+
+def evidence_of_what_is_proven(world: World) -> None:
+    for sequence in range(1, SHARED_PER_CULPRIT_MAX + 2):
+        world.tell(proof(world, "x", "y", sequence=sequence))
+    assert len(world.cluster.nodes[ME].evidence) == SHARED_PER_CULPRIT_MAX
+
+
+def evidence_without_end(world: World) -> None:
+    for number in range(TOKENS_MAX // INVALID_COSTS):
+        world.tell(proof(world, str(number), str(number)))
+    world.cluster.nodes[ME].ignored.clear()
+    world.tell(proof(world, "x", "y"))
+    assert world.cluster.nodes[ME].evidence == []
 
 
 def two_requests(world: World) -> None:
@@ -306,6 +334,9 @@ CASES = (
     Case("request", IgnoreReason.WRONG_DEVICE, someone_elses_request),
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
+    Case("evidence", IgnoreReason.PROVES_NOTHING, evidence_of_nothing),
+    Case("evidence", IgnoreReason.PROVEN_ALREADY, evidence_of_what_is_proven),
+    Case("evidence", IgnoreReason.TOO_MUCH_EVIDENCE, evidence_without_end),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
     Case("a query to a damaged replica", IgnoreReason.STATE_NOT_WHOLE, read_of_a_damaged_state),
     Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),

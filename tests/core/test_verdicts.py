@@ -15,7 +15,9 @@ from nacl import bindings
 from crypto.errors import InvalidSignature
 from crypto.signing import Domain, Ed25519Signer, Ed25519Verifier, PublicKey, SecretSeed, Signature
 from pbft.core.codec import Opener
+from pbft.core.effects import Evidence
 from pbft.core.errors import ProtocolViolation
+from pbft.core.evidence import verify_evidence
 from pbft.core.frames import encode_proposal, make_batch, sign_request, wire_of
 from pbft.core.group import Group
 from pbft.core.handshake import Welcome, decode_client_hello, encode_client_hello
@@ -141,12 +143,12 @@ class World:
         self.craft = Craft(Members(group=self.group, signers=signers, verifier=Ed25519Verifier()))
         self.opener = Opener(self.group, Ed25519Verifier())
 
-    def request(self, number: int = 0) -> bytes:
+    def request(self, number: int = 0, operation: bytes = b"op") -> bytes:
         request = Request(
             session=SessionNumber(1),
             first_client_sequence=ClientSequence(number),
             ack_below=ClientSequence(0),
-            operations=(b"op",),
+            operations=(operation,),
         )
         return sign_request(self.group, self.forger, request).wire
 
@@ -160,6 +162,9 @@ class World:
             results=(result,),
         )
         return wire_of(self.group.epoch, VotingRules(self.group, ReplicaId(ME), self.forger).sign_reply(reply))
+
+    def verify(self, code: str, culprit: ReplicaId | PublicKey, *statements: bytes) -> None:
+        verify_evidence(self.opener, Evidence(code=code, culprit=culprit, statements=statements))
 
     def proposal_of_request(self) -> bytes:
         request = Request(
@@ -224,6 +229,15 @@ PATHS: dict[str, Callable[[World], object]] = {
     "REQUEST seen before": known_before,
     "REPLY": lambda w: w.opener.open_reply(w.reply()),
     "HELLO of a client": hello,
+    "evidence of two votes": lambda w: w.verify(
+        "E2", ReplicaId(ME), *[w.craft.prepare(ME, 1, digest(each)).wire for each in "xy"]
+    ),
+    "evidence of two roots": lambda w: w.verify(
+        "E4", ReplicaId(ME), *[w.craft.checkpoint(ME, 128, digest(each)).wire for each in "xy"]
+    ),
+    "evidence about a client": lambda w: w.verify(
+        "CLIENT-EQUIVOCATION", w.forger.public_key, w.request(), w.request(operation=b"other")
+    ),
 }
 
 

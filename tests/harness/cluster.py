@@ -16,6 +16,7 @@ from pbft.core.codec import Opener
 from pbft.core.effects import (
     ClientGone,
     EventsDone,
+    FrameRefused,
     FromClient,
     FromPeer,
     Input,
@@ -26,6 +27,7 @@ from pbft.core.effects import (
     Timer,
     TimerExpired,
 )
+from pbft.core.errors import ProtocolViolation
 from pbft.core.frames import sign_request, wire_of
 from pbft.core.messages import (
     ClientMessage,
@@ -34,6 +36,7 @@ from pbft.core.messages import (
     Request,
     SignedRequest,
 )
+from pbft.core.refused import proof_in
 from pbft.core.replica import Replica
 from pbft.core.types import ClientSequence, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 from pbft.core.voting_rules import VotingRules
@@ -128,6 +131,7 @@ class Cluster:
             last_executed=node.executor.state.last_executed,
             checkpoint=node.executor.state.checkpoint,
             is_whole=node.executor.state.is_whole,
+            evidence=tuple(node.evidence),
         )
         self.step(node.me, recovered)
         if link_up:
@@ -200,10 +204,16 @@ class Cluster:
             item = FromClient(device=device, message=opened)
         else:
             opener = self.openers[flight.to]
-            parsed = opener.parse_peer(flight.frame)
-            if self.drops_useless and self.replicas[flight.to].is_useless(parsed.value):
-                return
-            item = FromPeer(peer=flight.source, message=opener.open(parsed))
+            try:
+                parsed = opener.parse_peer(flight.frame)
+                if self.drops_useless and self.replicas[flight.to].is_useless(parsed.value):
+                    return
+                item = FromPeer(peer=flight.source, message=opener.open(parsed))
+            except ProtocolViolation:
+                evidence = proof_in(opener, flight.frame)
+                if evidence is not None:
+                    self.step(flight.to, FrameRefused(now=self.now(flight.to), evidence=evidence))
+                raise
         if self.trace is not None:
             self.trace(f"deliver {self.text(flight)}")
         self.step(flight.to, Received(now=self.now(flight.to), messages=(item,)))

@@ -42,6 +42,8 @@ class Hands:
         if effects.persist:
             yield lambda: self._persist(node, effects.persist)
         yield lambda: node.archive.extend(effects.archive)
+        if effects.evidence:
+            yield lambda: node.evidence.extend(effects.evidence)
         for send in effects.send:
             for peer in send.to:
                 yield lambda send=send, peer=peer: self._send(node, send, peer)  # type: ignore[misc]
@@ -60,7 +62,6 @@ class Hands:
             answer = node.executor.serve_state(ask.fetch)
             yield lambda ask=ask, answer=answer: self._cluster.inject(node.me, ask.to, answer)  # type: ignore[misc]
         yield lambda: node.timers.update({timer.timer: timer.at for timer in effects.timers})
-        node.evidence.extend(effects.evidence)
         node.alarms.extend(alarm.text for alarm in effects.alarms)
         node.ignored.update(ignored.reason for ignored in effects.ignored)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,9 @@ import pytest
 import trio
 
 from chatsvc.groupfile import GroupFile
+from crypto.canonical import encode
 from crypto.signing import Ed25519Signer
+from pbft.core.bodies import EVIDENCE_BYTES_MAX
 from pbft.core.effects import (
     Archived,
     ClientGone,
@@ -26,6 +29,8 @@ from pbft.core.effects import (
     TimerExpired,
 )
 from pbft.core.errors import InvariantViolation
+from pbft.core.evidence import encode_evidence
+from pbft.core.exchange import SHARED_PER_CULPRIT_MAX
 from pbft.core.frames import wire_of
 from pbft.core.handshake import encode_inspect
 from pbft.core.messages import PeerMessage, Subscribe
@@ -38,6 +43,8 @@ from pbft.node.ledger import LedgerDamaged
 from pbft.node.node import Machine, Node
 from pbft.state.errors import StateError, StorageFailure
 from tests.harness.craft import digest
+from tests.harness.keys import make_group
+from tests.harness.waiting import until
 from tests.node.attacks import STATUS, craft_of
 from tests.node.ledgers import open_ledger
 from tests.node.logs import Logs
@@ -214,23 +221,79 @@ async def test_a_client_is_gone_after_what_it_said(group_file: GroupFile) -> Non
 # -- evidence and archive
 
 
+GROUP = make_group(4).group
+
+
 def proof(number: int) -> Evidence:
     return Evidence(code="E2", culprit=ReplicaId(1), statements=(b"one", b"two %d" % number))
 
 
 def test_evidence_is_kept_once_and_found_again(tmp_path: Path) -> None:
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     for number in (1, 2, 1):
         store.add(proof(number))
     assert len(store) == len(list((tmp_path / "evidence").iterdir())) == 2
-    again = EvidenceStore(tmp_path)
+    again = EvidenceStore(tmp_path, GROUP)
     again.add(proof(1))
     assert len(again) == 2
 
 
+def test_evidence_is_summed_up_by_replica_and_code(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path, GROUP)
+    device = make_group(4).device("a").public_key
+    for code, culprit, number in (("E2", 1, 1), ("E2", 1, 2), ("E1", 1, 3), ("E3", 3, 4)):
+        store.add(replace(proof(number), code=code, culprit=ReplicaId(culprit)))
+    store.add(Evidence(code="CLIENT-EQUIVOCATION", culprit=device, statements=(b"this", b"that")))
+    assert len(store) == 5
+    assert EvidenceStore(tmp_path, GROUP).proven() == {"1": {"E1": 1, "E2": 2}, "3": {"E3": 1}}
+
+
+def test_what_is_kept_is_found_again_to_be_told_up_to_a_bound(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path, GROUP)
+    kept = [proof(number) for number in range(SHARED_PER_CULPRIT_MAX + 3)]
+    large = replace(proof(0), code="E7", statements=(bytes(EVIDENCE_BYTES_MAX + 1),))
+    for evidence in (*kept, large):
+        store.add(evidence)
+    told = EvidenceStore(tmp_path, GROUP).to_share()
+    assert len(told) == SHARED_PER_CULPRIT_MAX
+    assert set(told) <= set(kept)
+
+
+def test_files_that_are_no_evidence_stop_nothing(tmp_path: Path) -> None:
+    """Of another group, of an older format, cut, a directory: each under a good name, and other things beside."""
+    store = EvidenceStore(tmp_path, GROUP)
+    store.add(proof(1))
+    (good,) = (tmp_path / "evidence").iterdir()
+    foreign = encode_evidence(make_group(4, name="other").group, proof(2))
+    others = {"0" * 24: good.read_bytes()[:-1], "1" * 24: foreign, "2" * 24: b"", "3" * 24: encode(["E2", 1, []])}
+    for digest_part, data in others.items():
+        (good.parent / f"E2-replica-1-{digest_part}.cbor").write_bytes(data)
+    (good.parent / f"E3-replica-2-{'4' * 24}.cbor").mkdir()
+    (good.parent / "E2-replica-x-0.cbor").write_bytes(b"")
+    (good.parent / "notes.txt").write_text("a remark")
+    again = EvidenceStore(tmp_path, GROUP)
+    assert again.to_share() == (proof(1),)
+    again.add(proof(3))
+    assert proof(3) in again.to_share()
+
+
+async def test_a_liar_is_proven_told_of_and_not_forgotten(group_file: GroupFile) -> None:
+    """Replica 3 signs a VIEW-CHANGE that is none, and tells one node alone. That one is started anew meanwhile."""
+    craft = craft_of(group_file)
+    change = craft.view_change(3, 1, craft.prepared(1, digest("x"), [1]))
+    async with running(group_file, [0]) as nodes, await link(group_file, 3, 0) as liar:
+        await liar.send(change.wire)
+        assert await liar.rest() == []
+        await until(lambda: nodes[0]._evidence.proven() == {"3": {"E7": 1}})
+    async with running(group_file, [0, 1, 2]) as nodes:
+        await until(lambda: all(node._evidence.proven() == {"3": {"E7": 1}} for node in nodes.values()))
+        async with await client(group_file, 2, Ed25519Signer.generate()) as caller:
+            assert (await caller.inspect())["proven"] == {"3": {"E7": 1}}
+
+
 def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_module, "EVIDENCE_FILES_MAX", 3)
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     for number in range(5):
         store.add(proof(number))
     assert (len(store), store.dropped) == (3, 2)
@@ -239,7 +302,7 @@ def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_evidence_that_cannot_be_written_is_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = EvidenceStore(tmp_path)
+    store = EvidenceStore(tmp_path, GROUP)
     monkeypatch.setattr(evidence_module, "atomic_write", failing(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(StorageFailure, match=r"E2-.*\.cbor: No space left on device; free the disk"):
         store.add(proof(1))

