@@ -84,4 +84,7 @@ def _add_attack(app: App, add: Callable[..., None]) -> None:
         ("replay", "replay", "Do an outcome, a scenario or an attack file again."),
     ):
         add(attack, f"adversary.attack_commands:{function}", name=name, help=text)
+    add(
+        attack, "adversary.live.commands:bench", name="bench", help="Measure what an attack leaves of the throughput."
+    )
     add(attack, "adversary.fuzz.commands:fuzz", name="fuzz", help="Try lies that nobody named, drawn from seeds.")

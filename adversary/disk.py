@@ -83,6 +83,26 @@ class Disk:
             spoilt[len(spoilt) // 2] ^= 1
             ledger.execute("UPDATE records SET data = ? WHERE id = ?", (bytes(spoilt), number))
 
+    def spoil_rows(self, count: int, *, seed: int) -> int:
+        """One bit each of some rows of the state, in a database that is otherwise whole. Gives how many it were."""
+        dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        with self._stopped(), closing(sqlite3.connect(self.directory / STATE_NAME)) as state, state:
+            named = state.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%row BLOB NOT NULL%'")
+            tables = sorted(name for (name,) in named)
+            places = [
+                (table, page, key, row)
+                for table in tables
+                for page, key, row in state.execute(f"SELECT page, key, row FROM {table}")  # noqa: S608 - our own names
+            ]
+            for table, page, key, row in dice.sample(places, min(count, len(places))):
+                spoilt = bytearray(row)
+                spoilt[-1] ^= 1
+                state.execute(
+                    f"UPDATE {table} SET row = ? WHERE page = ? AND key = ?",  # noqa: S608 - the same
+                    (bytes(spoilt), page, key),
+                )
+        return min(count, len(places))
+
     def records(self) -> range:
         """Numbers of the records that the ledger holds."""
         with self._stopped(), closing(sqlite3.connect(self.directory / LEDGER_NAME)) as ledger:

@@ -223,6 +223,7 @@ class Simulation:
             for action in plan.actions:
                 self.at(action.at_ms * 1000, ACT, action.id, lambda client=client, action=action: client.act(action))  # type: ignore[misc]
         self.faults.schedule()
+        self.at_heal = Standing.of(self)
         self.at(scenario.heal_ms * 1000, FAULT, -1, self._heal)
 
     def _heal(self) -> None:

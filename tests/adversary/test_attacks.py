@@ -332,3 +332,31 @@ def test_every_break_that_is_expected_has_a_name() -> None:
     texts = {text for attack in all_attacks() if attack.above_f for text in attack.above_f.expect.breaks}
     assert {text.partition(":")[0] for text in texts} <= set(INVARIANTS)
     assert {"progress: halt", "progress: livelock", "progress: censored", "progress: laggards stuck"} <= texts
+
+
+# -- what the documents show
+
+SCRIPTS = Path(__file__).parents[2] / "docs" / "attack-scripts.md"
+
+
+def example(language: str) -> str:
+    return SCRIPTS.read_text().split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_the_example_in_json_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "lost_in_the_vote.json"
+    path.write_text(example("json"))
+    assert run_command(str(path)) == 0
+    assert "E2 against replica 3" in capsys.readouterr().out
+
+
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example("python"), SCRIPTS.name, "exec"), {})  # noqa: S102 - our own document
+    assert "code='E5', culprit=3" in capsys.readouterr().out
+
+
+def test_the_document_names_every_field_of_an_attack() -> None:
+    text = SCRIPTS.read_text()
+    own_words = {"format", "number", "family", "title", "story", "live", "name"}
+    fields = {*Attack.__struct_fields__, *Expect.__struct_fields__} - own_words
+    assert {field for field in fields if f"`{field}`" not in text} == set()

@@ -13,6 +13,7 @@ from adversary.disk import Disk, NodeRunsError, limit_file_size
 from chatsvc.process import LOCK_NAME, STATE_NAME
 from pbft.node.ledger_files import LEDGER_NAME, WITNESS_NAME
 from tests.node.ledgers import fill, open_ledger, records_in, slot, verdict
+from tests.state.exchange import new_state, scrub_all, talk
 
 SLOTS = 6
 RECORDS = [record for sequence in range(1, SLOTS + 1) for record in slot(sequence)]
@@ -92,6 +93,17 @@ def test_a_torn_log_has_lost_its_last_transaction(disk: Disk, tmp_path: Path) ->
     torn = Disk(tmp_path / "torn")
     torn.tear_ledger(1)
     assert verdict(torn.directory) is None, "the witness knows of more"
+
+
+def test_rotten_rows_are_found_by_whoever_looks_at_their_pages(tmp_path: Path) -> None:
+    executor = new_state(path=tmp_path / STATE_NAME)
+    talk(executor, 8)
+    assert not scrub_all(executor)
+    executor.close()
+    assert Disk(tmp_path).spoil_rows(2, seed=1) == 2
+    executor = new_state(path=tmp_path / STATE_NAME)
+    assert 1 <= len(scrub_all(executor)) <= 2
+    executor.close()
 
 
 def test_an_older_image_is_put_back_whole(disk: Disk, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Attacks on real processes: real sockets, real disks, real time."""

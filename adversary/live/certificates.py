@@ -1,0 +1,85 @@
+"""Certificates that lapse while a group runs, and are renewed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import trio
+
+from adversary.live.group import Seat
+from adversary.simulator.scenario import Lapse
+from chatsvc.groupfile import read_group_file, render_group_file
+from crypto.tls import make_tls_identity, write_tls_identity
+
+if TYPE_CHECKING:
+    from adversary.live.stage import Stage
+
+VALID_DAYS = 30
+START_SECONDS = 6.0
+"""In which the group is up and people are registered, before the first certificate may lapse."""
+WARNING = "certificate expires"
+"""What every node's log says beforehand."""
+
+
+def let_lapse(stage: Stage) -> None:
+    """Make the certificates that are to lapse: their dates are in them, so the attack begins when theirs come."""
+    lapses = [fault for fault in stage.attack.happens if isinstance(fault, Lapse)]
+    if not lapses:
+        return
+    first_ms = min(fault.at_ms for fault in lapses)
+    stage.not_before = time.monotonic() + START_SECONDS
+    for fault in lapses:
+        lasting = timedelta(seconds=START_SECONDS, milliseconds=fault.at_ms)
+        _certify(stage, stage.group.seats[fault.replica], lasting=lasting)
+    stage.figures["certificates_lapse_after_ms"] = round(START_SECONDS * 1000 + first_ms)
+
+
+def _certify(stage: Stage, seat: Seat, *, lasting: timedelta) -> None:
+    """A new certificate in the replica's directory, and in everybody's group file."""
+    group = stage.group
+    begin = datetime.now(UTC) + lasting - timedelta(days=VALID_DAYS)
+    identity = make_tls_identity(f"replica-{seat.replica}.quorate", valid_days=VALID_DAYS, now=begin)
+    write_tls_identity(seat.home, identity, overwrite=True)
+    for path in sorted({group.file.path, *(each.view for each in group.seats)}):
+        file = read_group_file(path)
+        members = list(file.members)
+        members[seat.replica] = replace(members[seat.replica], certificate_der=identity.certificate_der)
+        path.write_text(render_group_file(file.group, tuple(members)))
+    group.file = read_group_file(group.file.path)
+
+
+async def lose_links(stage: Stage, replica: int) -> None:
+    """Open links outlive their certificates; so they are cut once these have lapsed. Dates count in seconds."""
+    group, network, seat = stage.group, stage.group.network, stage.group.seats[replica]
+    await trio.sleep(1.0)
+    witness = next(each for each in group.seats if each.replica != replica)
+    if WARNING not in group.log_of(witness).read_text(errors="replace"):
+        stage.problems.append("nobody was warned that a certificate lapses")
+    if network is not None:
+        for peer in group.file.group.replicas:
+            if peer != replica:
+                network.cut(peer, replica)
+                network.cut(replica, peer)
+    stage.lapsed.add(replica)
+    stage.moment(f"replica {replica}", "certificate lapses", "its links are cut, and nobody makes new ones")
+    if await group.reports([seat]):
+        stage.problems.append("a replica whose certificate has lapsed was still reached")
+
+
+async def renew(stage: Stage) -> None:
+    """New certificates, and a restart of everybody, one after the other: the file with the new ones is read then."""
+    group = stage.group
+    if not stage.lapsed:
+        return
+    first = [group.seats[replica] for replica in sorted(stage.lapsed)]
+    for seat in first:
+        _certify(stage, seat, lasting=timedelta(days=VALID_DAYS))
+    for seat in (*first, *(each for each in group.seats if each not in first)):
+        await group.stop(seat)
+        await group.start(seat)
+        await group.until_answering([seat])
+        stage.moment(f"replica {seat.replica}", "starts again", "with the new certificates")
+    stage.lapsed.clear()

@@ -1,0 +1,159 @@
+"""The verdict on a live attack: what must hold of a real group afterwards, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from adversary.attacks.outcome import Outcome, Proof
+from crypto.signing import Ed25519Verifier
+from pbft.core.codec import Opener, frame_bytes_max
+from pbft.core.effects import Evidence
+from pbft.core.errors import ProtocolViolation
+from pbft.core.evidence import decode_evidence, verify_evidence
+from pbft.core.forensics import forensics_of
+from pbft.node.post_mortem import LedgerCopy, ledgers_in
+
+if TYPE_CHECKING:
+    from adversary.live.group import LiveGroup
+    from adversary.live.stage import Stage
+
+PATIENCE_FACTOR = 3
+"""How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time."""
+FORENSICS = "forensics"
+"""Whoever compares the ledgers afterwards."""
+
+
+def proofs_of(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
+    """Everything in the evidence directories of replicas that are not played, and what of it is none."""
+    opener = Opener(group.file.group, Ed25519Verifier())
+    holders: dict[tuple[str, int | str], set[str]] = {}
+    wrong: list[str] = []
+    for seat in group.seats:
+        if seat.replica in played:
+            continue
+        for path in sorted((seat.home / "evidence").glob("*.cbor")):
+            try:
+                evidence = decode_evidence(group.file.group, path.read_bytes())
+                verify_evidence(opener, evidence)
+            except (ProtocolViolation, OSError) as error:
+                wrong.append(f"{path.name} of replica {seat.replica} proves nothing: {error}")
+                continue
+            culprit = evidence.culprit.hex() if isinstance(evidence.culprit, bytes) else int(evidence.culprit)
+            holders.setdefault((evidence.code, culprit), set()).add(f"replica {seat.replica}")
+    return [
+        Proof(code=code, culprit=culprit, held_by=tuple(sorted(who)))
+        for (code, culprit), who in sorted(holders.items(), key=str)
+    ], wrong
+
+
+def proofs_of_clients(group: LiveGroup, evidence: Iterable[tuple[str, Evidence]]) -> tuple[list[Proof], list[str]]:
+    """What clients can prove, by whom it was found, and what of it is nothing."""
+    opener = Opener(group.file.group, Ed25519Verifier())
+    proofs, wrong = [], []
+    for who, each in evidence:
+        try:
+            verify_evidence(opener, each)
+        except ProtocolViolation as error:
+            wrong.append(f"{each.code} of client {who} proves nothing: {error}")
+            continue
+        culprit = each.culprit.hex() if isinstance(each.culprit, bytes) else int(each.culprit)
+        proofs.append(Proof(code=each.code, culprit=culprit, held_by=(f"client {who}",)))
+    return proofs, wrong
+
+
+def proofs_of_ledgers(group: LiveGroup, played: Collection[int]) -> tuple[list[Proof], list[str]]:
+    """What the ledgers of replicas that are not played prove side by side, and where agreement broke.
+
+    All must be stopped.
+    """
+    opener = Opener(group.file.group, Ed25519Verifier())
+    bytes_max = frame_bytes_max(group.file.group)
+    ledgers = [
+        LedgerCopy(path, bytes_max)
+        for seat in group.seats
+        if seat.replica not in played
+        for path in ledgers_in(seat.home)
+    ]
+    findings = forensics_of(opener, ledgers)
+    proofs = [
+        Proof(code=each.code, culprit=int(each.culprit), held_by=(FORENSICS,))
+        for each in findings.evidence
+        if not isinstance(each.culprit, bytes)
+    ]
+    return proofs, [str(fork) for fork in findings.forks]
+
+
+def merged(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
+    holders: dict[tuple[str, int | str], set[str]] = {}
+    for proof in proofs:
+        holders.setdefault((proof.code, proof.culprit), set()).update(proof.held_by)
+    return tuple(
+        Proof(code=code, culprit=culprit, held_by=tuple(sorted(who)))
+        for (code, culprit), who in sorted(holders.items(), key=str)
+    )
+
+
+def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
+    """Somebody that evidence names and who did nothing, in words."""
+    for proof in proofs:
+        if isinstance(proof.culprit, int) and proof.culprit not in stage.untrusted:
+            return (
+                f"{proof.code} accuses replica {proof.culprit}, which is honest, held by {', '.join(proof.held_by)}"
+            )
+        if isinstance(proof.culprit, str) and proof.culprit in stage.devices:
+            return f"{proof.code} accuses the device of {stage.devices[proof.culprit]}, who is honest"
+    return None
+
+
+def note_floor(stage: Stage) -> None:
+    """Whether somebody waited longer than the attack allows, in real time."""
+    allowed_ms = stage.attack.expect.wait_ms * PATIENCE_FACTOR
+    waited_ms = stage.journal.longest_wait_s() * 1000
+    if allowed_ms and waited_ms > allowed_ms:
+        stage.late = f"somebody waited {waited_ms:.0f} ms for an operation, where {allowed_ms} are allowed"
+
+
+def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: str, replay: str) -> Outcome:
+    """`is_live`: whether everything was accepted and all stood level within the bound."""
+    expect = stage.attack.expect
+    accused = falsely_accused(stage, proofs)
+    if accused is not None:
+        stage.breaks.append(("honest evidence", accused))
+    safe = not stage.breaks
+    breaks, text = stage.breaks[0] if stage.breaks else ("", "") if is_live else ("progress", why_dead)
+    culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
+    why_not = list(stage.problems)
+    if not safe and breaks not in expect.breaks:
+        why_not.append(f"{breaks}: {text}")
+    if safe and expect.breaks and "progress" not in expect.breaks:
+        why_not.append(f"nothing broke, where {' or '.join(expect.breaks)} should have")
+    if is_live != expect.live:
+        why_not.append(why_dead or "everything was accepted, which was not expected")
+    held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}
+    if stage.late and "floor" not in expect.breaks:
+        why_not.append(f"floor: {stage.late}")
+    if expect.evidence and not held & set(expect.evidence):
+        found = ", ".join(sorted(held)) or "none"
+        why_not.append(f"evidence {' or '.join(expect.evidence)} was expected, and {found} found")
+    if len(set(culprits) & stage.untrusted) < expect.culprits:
+        why_not.append(f"{expect.culprits} culprits should be named, not {len(culprits)}")
+    return Outcome(
+        attack=stage.attack,
+        world="live",
+        seed=stage.seed,
+        replicas=stage.group.file.group.size,
+        above_f=False,
+        faulty=tuple(sorted(stage.failing)),
+        safe=safe,
+        live=is_live,
+        breaks=breaks,
+        breaks_text=text,
+        proofs=proofs,
+        culprits=culprits,
+        as_expected=not why_not,
+        why_not="; ".join(why_not),
+        figures=stage.figures,
+        moments=tuple(sorted(stage.moments, key=lambda moment: moment.at_ms)),
+        replay=replay,
+    )

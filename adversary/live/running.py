@@ -1,0 +1,357 @@
+"""One attack against real processes: founded, started, attacked, healed, read back and judged."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from msgspec.structs import replace as changed
+
+from adversary.attacks.model import Attack, AttackError
+from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.running import PARAMETERS as SIMULATED
+from adversary.behaviours.catalogue import LAYOUTS
+from adversary.live.certificates import let_lapse, renew
+from adversary.live.faults import NETWORK_FAULTS, Faults
+from adversary.live.group import POLL_SECONDS, LiveError, LiveGroup, live_group
+from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
+from adversary.live.people import Person, client_of, what_is_wrong
+from adversary.live.scripts import acts_of
+from adversary.live.stage import Stage
+from adversary.simulator.scenario import ClockStep, Liar, Network
+from adversary.simulator.sights import alarm_says
+from pbft.client.errors import ClientError
+from pbft.client.inspection import Report
+from pbft.core.effects import Evidence
+
+PARAMETERS = SIMULATED | {"view_change_timeout_ms": 1_000}
+"""As in the simulator, but for the patience that real machines need."""
+RETAINED_USUALLY = 1024
+NOTICE_SECONDS = 20.0
+"""Within which a damaged replica says so: a page of its state is looked at in every twentieth of a second."""
+SEEDS_MAX = 3
+"""An attack that may miss is tried so often, at most."""
+BOUND_SECONDS_MAX = 60.0
+"""However long an attack's own bound is: nothing here may take for ever."""
+ATTACK_SECONDS_MAX = 60.0
+Tell = Callable[[str], None]
+
+
+def run_live(
+    attack: Attack,
+    *,
+    seed: int = 0,
+    replicas: int | None = None,
+    directory: Path | None = None,
+    tell: Tell = lambda _text: None,
+) -> Outcome:
+    """Carry out an attack on real processes, and judge what became of the group.
+
+    The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
+    what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
+    Raises AttackError if the directory holds such a group already.
+    """
+    attack = attack if replicas is None else changed(attack, replicas=replicas)
+    tries = 1 if directory is not None else min(attack.seeds, SEEDS_MAX)
+    for number in range(seed, seed + tries):
+        outcome = trio.run(partial(attacked, attack, seed=number, directory=directory, tell=tell))
+        if outcome.as_expected or outcome.breaks:
+            break
+    return outcome
+
+
+async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: Tell) -> Outcome:
+    """The same for programs that run trio already."""
+    async with AsyncExitStack() as stack:
+        if directory is None:
+            made = await trio.to_thread.run_sync(partial(tempfile.TemporaryDirectory, prefix="quorate-"))
+            directory = Path(stack.enter_context(made))
+        else:
+            directory /= f"{attack.name}-live-{seed}"
+            if directory.exists():
+                raise AttackError(f"{directory}: exists already; choose another directory, or another seed")
+        group = await stack.enter_async_context(
+            live_group(
+                directory,
+                replicas=attack.replicas,
+                parameters=PARAMETERS | attack.parameters,
+                networked=_needs_network(attack),
+                seed=seed,
+            )
+        )
+        return await _Run(attack, group, seed, tell).run()
+
+
+def _needs_network(attack: Attack) -> bool:
+    return attack.network != Network() or any(isinstance(fault, NETWORK_FAULTS) for fault in attack.happens)
+
+
+class _Run:
+    def __init__(self, attack: Attack, group: LiveGroup, seed: int, tell: Tell) -> None:
+        self._stage = Stage(attack=attack, group=group, seed=seed, tell=tell)
+        self._group = group
+        self._attack = attack
+        self._evidence: list[tuple[str, tuple[Evidence, ...]]] = []
+        self._why_dead = ""
+
+    async def run(self) -> Outcome:
+        stage, group = self._stage, self._group
+        is_live = False
+        try:
+            self._cast()
+            let_lapse(stage)
+            with trio.fail_after(ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX):
+                await group.start_all()
+                is_live = await self._attack_and_heal()
+        except* (LiveError, ClientError) as failed:
+            self._why_dead = str(_first(failed))
+        except* trio.TooSlowError:
+            self._why_dead = f"it did not end within {ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX:g} s"
+        self._note_exits()
+        await group.close()
+        self._count()
+        replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
+        proofs = await self._proofs()
+        return judge(stage, proofs, is_live=is_live, why_dead=self._why_dead, replay=replay)
+
+    def _cast(self) -> None:
+        """Who is played, and whose clock can be wrong."""
+        group, attack = self._group, self._attack
+        if attack.cast and not all(0 <= liar.replica < attack.replicas for liar in attack.cast):
+            msg = f"the attack casts a replica that a group of {attack.replicas} does not have"
+            raise LiveError(msg)
+        liars = tuple(sorted({liar.replica for liar in attack.cast}))
+        for liar in attack.cast:
+            seat = group.seats[liar.replica]
+            seat.cast = (*seat.cast, (liar.strategy, liar.options))
+            seat.accomplices = tuple(other for other in liars if other != liar.replica)
+        for liar in attack.cast:
+            if liar.strategy in LAYOUTS:
+                self._double(liar)
+        if attack.retained_sequences != RETAINED_USUALLY:
+            for seat in group.seats:
+                seat.retained_sequences = attack.retained_sequences
+        for fault in attack.happens:
+            if isinstance(fault, ClockStep):
+                self._unwind(fault.replica, 0)
+        for replica, ppm in enumerate(attack.drift_ppm):
+            if ppm and replica < len(group.seats):
+                self._unwind(replica, ppm)
+
+    def _unwind(self, replica: int, drift_ppm: int) -> None:
+        """Its clock can be put wrong from now on."""
+        seat = self._group.seats[replica]
+        seat.clock = self._group.path / f"clock-{replica}"
+        seat.drift_ppm = drift_ppm or seat.drift_ppm
+        seat.set_clock(0)
+
+    def _double(self, liar: Liar) -> None:
+        """Two processes with one key, seen by a half of the others each."""
+        seat = self._group.seats[liar.replica]
+        seat.cast = tuple(part for part in seat.cast if part[0] not in LAYOUTS)
+        sides = liar.options.get("sides") or ()
+        first = sides[0] if isinstance(sides, tuple) and sides and isinstance(sides[0], tuple) else None
+        seen = [peer for peer in range(self._attack.replicas) if peer % 2 == 0] if first is None else first
+        self._group.add_twin(liar.replica, [int(peer) for peer in seen]).cast = seat.cast
+        self._stage.took_place += 1
+
+    # -- the attack
+
+    async def _attack_and_heal(self) -> bool:
+        """Whether everything was accepted in the end, everywhere."""
+        stage, attack = self._stage, self._attack
+        faults = Faults(stage)
+        async with self._people() as people, trio.open_nursery() as watching:
+            await trio.sleep(max(0.0, stage.not_before - time.monotonic()))
+            stage.restart_clock()
+            stage.narrow()
+            watching.start_soon(stage.watch)
+            bound_s = min(attack.bound_ms / 1000, BOUND_SECONDS_MAX)
+            talked = trio.Event()
+            async with trio.open_nursery() as nursery:
+                attacking = trio.CancelScope()
+                nursery.start_soon(self._talk, people, talked)
+                with trio.move_on_after(ATTACK_SECONDS_MAX):
+                    await self._until_over(faults, attacking)
+                await renew(stage)
+                await faults.heal()
+                stage.moment("everybody", "is healed")
+                with trio.move_on_after(bound_s):
+                    await talked.wait()
+                nursery.cancel_scope.cancel()
+            is_live = talked.is_set() and await self._afterwards(people, bound_s)
+            if not talked.is_set():
+                waiting = ", ".join(name for name, count in stage.journal.waiting.items() if count)
+                self._why_dead = f"{bound_s:g} s after everything was healed, {waiting} had not been answered"
+            watching.cancel_scope.cancel()
+        return is_live
+
+    async def _until_over(self, faults: Faults, attacking: trio.CancelScope) -> None:
+        """Faults at their times and attackers all the while, until the attack ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._attackers, attacking)
+            nursery.start_soon(faults.run)
+            await trio.sleep(self._attack.until_ms / 1000)
+            attacking.cancel()
+
+    async def _attackers(self, scope: trio.CancelScope) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for act in acts_of(self._attack):
+                    nursery.start_soon(act, self._stage)
+
+    async def _talk(self, people: list[Person], talked: trio.Event) -> None:
+        """What everybody has to say, and at the end of it once more: a group that was healed must go on."""
+        talk = self._attack.talk
+        async with trio.open_nursery() as nursery:
+            for person in people:
+                nursery.start_soon(person.talk, talk.messages, talk.for_ms / 1000)
+            for client in self._attack.clients:
+                if not client.behaves:
+                    nursery.start_soon(self._scripted, client.name)
+        talked.set()
+
+    async def _scripted(self, name: str) -> None:
+        client = next(each for each in self._attack.clients if each.name == name)
+        began = trio.current_time()
+        async with self._person(name, 100) as person:
+            for action in client.actions:
+                await trio.sleep_until(began + action.at_ms / 1000)
+                await person.act(action.kind, action.room, action.text)
+
+    async def _afterwards(self, people: list[Person], bound_s: float) -> bool:
+        """Everybody says one more thing, all stand level, and the room holds what it should."""
+        stage = self._stage
+        with trio.move_on_after(bound_s) as scope:
+            async with trio.open_nursery() as nursery:
+                for person in people:
+                    nursery.start_soon(person.post, f"{person.name} is still here")
+        if scope.cancelled_caught:
+            self._why_dead = f"nothing that was said after everything was healed was accepted within {bound_s:g} s"
+            return False
+        await self._until_noticed()
+        level = await self._group.until(stage.honest(), _are_level, within_s=bound_s)
+        if level is None:
+            self._why_dead = f"within {bound_s:g} s not all stood level: {await self._standing()}"
+            return False
+        self._look_at(level)
+        messages = await people[-1].history()
+        wrong = what_is_wrong(stage.journal, messages)
+        if wrong is not None:
+            stage.breaks.append(wrong)
+        stage.figures["messages_read_back"] = len(messages)
+        return True
+
+    async def _until_noticed(self) -> None:
+        """Rotten rows are found when their turn comes to be looked at."""
+        with trio.move_on_after(NOTICE_SECONDS):
+            while self._unnoticed():  # noqa: ASYNC110 - a log of another process tells nobody
+                await trio.sleep(POLL_SECONDS)
+
+    def _unnoticed(self) -> list[str]:
+        return [
+            f"replica {seat.replica} was damaged and did not say {text!r}"
+            for seat, text in self._stage.to_be_noticed
+            if text not in self._group.log_of(seat).read_text(errors="replace")
+        ]
+
+    async def _standing(self) -> str:
+        reports = await self._group.reports(self._stage.honest())
+        return ", ".join(
+            f"replica {number} {report['role']} at {report['last_executed']} with {report['state_root'][:8]}"
+            for number, report in sorted(reports.items())
+        )
+
+    def _look_at(self, reports: dict[int, Report]) -> None:
+        stage = self._stage
+        for number, report in sorted(reports.items()):
+            for text in report["alarms"]:
+                self._on_alarm(number, text)
+        stage.figures["last_executed"] = max(report["last_executed"] for report in reports.values())
+        stage.figures["view_changes"] = max(report["view"] for report in reports.values())
+
+    def _on_alarm(self, number: int, text: str) -> None:
+        """Some tell of what is right, and some blame a liar."""
+        stage = self._stage
+        harmless, _, blamed = alarm_says(text)
+        stage.moment(f"replica {number}", "raises an alarm", text)
+        if blamed is not None and blamed not in stage.faulty:
+            stage.breaks.append(("honest evidence", f"replica {number}: {text}"))
+        if not harmless and number not in stage.faulty:
+            stage.breaks.append(("equal roots", f"replica {number}: {text}"))
+
+    # -- people
+
+    @asynccontextmanager
+    async def _people(self) -> AsyncIterator[list[Person]]:
+        async with AsyncExitStack() as stack:
+            people = [
+                await stack.enter_async_context(self._person(f"person{number}", number))
+                for number in range(self._attack.talk.people)
+            ]
+            async with trio.open_nursery() as nursery:
+                for person in people:
+                    nursery.start_soon(person.arrive)
+            yield people
+
+    @asynccontextmanager
+    async def _person(self, name: str, number: int) -> AsyncIterator[Person]:
+        opened, device = client_of(self._group.directory_for(number))
+        async with opened as client:
+            self._stage.devices[device.hex()] = name
+            yield Person(name, number, client, self._stage.journal)
+            self._evidence.append((name, client.evidence))
+
+    # -- in the end
+
+    def _note_exits(self) -> None:
+        """An honest process ends when it is ended, and never by itself."""
+        for seat in self._group.seats:
+            if seat.process is not None and seat.process.returncode is not None:
+                what = f"replica {seat.replica} ended by itself: {self._group.log_tail(seat)}"
+                if seat.cast or seat.replica in self._stage.played:
+                    self._stage.problems.append(what)
+                else:
+                    self._stage.breaks.append(("internal", what))
+
+    def _count(self) -> None:
+        stage = self._stage
+        stage.figures |= {
+            "operations_accepted": len(stage.journal.accepted),
+            "longest_gap_ms": round(stage.journal.longest_gap_s() * 1000),
+            "longest_wait_ms": round(stage.journal.longest_wait_s() * 1000),
+            "lies_told": self._group.lies(),
+        }
+        stage.breaks += [("storage", text) for text in self._unnoticed()]
+        if not self._group.lies() and not stage.took_place:
+            stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
+
+    async def _proofs(self) -> tuple[Proof, ...]:
+        stage, group = self._stage, self._group
+        held, wrong = await trio.to_thread.run_sync(proofs_of, group, stage.played)
+        of_clients, more = proofs_of_clients(group, [(who, each) for who, kept in self._evidence for each in kept])
+        compared, forks = await trio.to_thread.run_sync(proofs_of_ledgers, group, stage.played)
+        stage.breaks += [("honest evidence", text) for text in (*wrong, *more)]
+        stage.breaks += [("agreement", text) for text in forks]
+        note_floor(stage)
+        proofs = merged([*held, *of_clients, *compared])
+        for proof in proofs:
+            text = f"{proof.code} against {proof.culprit}"
+            stage.moment(", ".join(proof.held_by), "proves", text, told=False)
+        return proofs
+
+
+def _are_level(reports: dict[int, Report]) -> bool:
+    return len({(report["last_executed"], report["state_root"]) for report in reports.values()}) == 1
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,84 @@
+"""What is done in some attacks beside their liars and faults: by attackers that are no replica, mostly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from adversary.live.customers import kill_with_words, replay
+from adversary.live.group import LiveError
+from adversary.live.operators import hide_a_twin
+
+if TYPE_CHECKING:
+    from adversary.attacks.model import Attack
+    from adversary.live.stage import Stage
+
+Act = Callable[["Stage"], Awaitable[None]]
+FAREWELL_SECONDS = 5.0
+
+
+async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
+    """A process that attacks until this is cancelled. What it did is counted."""
+    command = [sys.executable, "-m", "adversary.live.attackers", str(stage.group.path), *names]
+    process = await trio.lowlevel.open_process(
+        [*command, "--seed", str(stage.seed)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    stage.moment("attackers", "begin", ", ".join(names))
+    try:
+        await process.wait()
+        stage.problems.append(f"the attackers ended by themselves, with exit code {process.returncode}")
+    finally:
+        with trio.CancelScope(shield=True):
+            await _end(stage, process)
+
+
+async def _end(stage: Stage, process: trio.Process) -> None:
+    if process.stdin is None or process.stdout is None:
+        return
+    await process.stdin.aclose()
+    said = b""
+    with trio.move_on_after(FAREWELL_SECONDS):
+        while data := await process.stdout.receive_some():
+            said += data
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+    await process.stdout.aclose()
+    done: dict[str, int] = json.loads(said or b"{}")
+    stage.figures |= done
+    stage.took_place += sum(done.values())
+    stage.moment("attackers", "end", ", ".join(f"{name} {count}" for name, count in done.items()))
+
+
+SCRIPTS: Final[Mapping[str, Act]] = {
+    "twins_lead": hide_a_twin,
+    "cbor_bombs": partial(attackers, names=("bombs", "slowloris", "litter")),
+}
+"""By the attack's name: what is done beside what its data says."""
+CLIENTS: Final[Mapping[str, Act]] = {
+    "replay": replay,
+    "query_of_death": kill_with_words,
+    "flood": partial(attackers, names=("flood",)),
+}
+"""By the behaviour of somebody in `Attack.clients`."""
+
+
+def acts_of(attack: Attack) -> list[Act]:
+    """Everything that is done while an attack lasts, beside its liars and faults. Raises LiveError."""
+    acts = [SCRIPTS[attack.name]] if attack.name in SCRIPTS else []
+    for behaviour in sorted({client.behaves for client in attack.clients if client.behaves}):
+        if behaviour not in CLIENTS:
+            msg = f"people who {behaviour} are in the simulator only"
+            raise LiveError(msg)
+        acts.append(CLIENTS[behaviour])
+    return acts

@@ -1,0 +1,169 @@
+"""What an attack's parts share while it goes on: the group, the people, and what happened when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from adversary.attacks.model import Attack
+from adversary.attacks.outcome import Moment
+from adversary.live.group import LiveGroup, Seat
+from adversary.live.people import Journal, Said
+from adversary.network.route import Place
+from adversary.simulator.scenario import Route
+
+MOMENTS_MAX = 20_000
+WATCH_SECONDS = 0.4
+
+
+@dataclass
+class Stage:
+    """`began`: when the attack began, by `time.monotonic`; times of moments count from there."""
+
+    attack: Attack
+    group: LiveGroup
+    seed: int
+    tell: Callable[[str], None] = lambda _text: None
+    journal: Journal = field(default_factory=Journal)
+    moments: list[Moment] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    problems: list[str] = field(default_factory=list)
+    """Why the attack did not take place as it should have."""
+    breaks: list[tuple[str, str]] = field(default_factory=list)
+    """Invariants that parts of the attack found broken, by name, and how."""
+    not_before: float = 0.0
+    """When the attack may begin, by `time.monotonic`."""
+    to_be_noticed: list[tuple[Seat, str]] = field(default_factory=list)
+    """Damage, by what a log must say of it in the end."""
+    lapsed: set[int] = field(default_factory=set)
+    """Replicas whose certificates are no longer valid."""
+    late: str = ""
+    """Who waited for too long, if anybody did."""
+    figures: dict[str, int | float | str] = field(default_factory=dict)
+    took_place: int = 0
+    """Faults carried out, and things that attackers did, each of which makes the attack one."""
+    damaged: set[int] = field(default_factory=set)
+    """Replicas whose disks were changed: they count among the faulty."""
+    forgetful: set[int] = field(default_factory=set)
+    """Those of them that cannot know it, and may be accused."""
+    excused: set[int] = field(default_factory=set)
+    """Replicas that need not be level in the end."""
+    devices: dict[str, str] = field(default_factory=dict)
+    """Honest people's keys in hexadecimal, and whose they are."""
+    views: dict[int, int] = field(default_factory=dict)
+    cuts: dict[int, dict[tuple[Place, Place], str]] = field(default_factory=dict)
+    """By fault: the routes that it takes away, and how: `refused` or `held`."""
+
+    def __post_init__(self) -> None:
+        self.journal.tell = self._on_said
+
+    def restart_clock(self) -> None:
+        self.began = time.monotonic()
+
+    def now_ms(self) -> float:
+        return round((time.monotonic() - self.began) * 1000, 1)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attack has had its time."""
+        return self.now_ms() >= self.attack.until_ms
+
+    def moment(self, source: str, what: str, text: str = "", *, view: int | None = None, told: bool = True) -> None:
+        if len(self.moments) < MOMENTS_MAX:
+            self.moments.append(Moment(at_ms=self.now_ms(), source=source, what=what, text=text, view=view))
+        if told:
+            self.tell(f"{self.now_ms() / 1000:6.2f} s  {source} {what}{': ' if text else ''}{text}")
+
+    def _on_said(self, said: Said) -> None:
+        if said.accepted_at is not None and said.sequence is not None and len(self.moments) < MOMENTS_MAX:
+            text = f"{said.what}, after {(said.accepted_at - said.asked_at) * 1000:.0f} ms, from " + ", ".join(
+                map(str, said.vouchers)
+            )
+            self.moments.append(
+                Moment(
+                    at_ms=self.now_ms(),
+                    source=f"client {said.who}",
+                    what="accepted",
+                    text=text,
+                    sequence=said.sequence,
+                )
+            )
+
+    # -- who is what
+
+    @property
+    def played(self) -> set[int]:
+        return {liar.replica for liar in self.attack.cast}
+
+    @property
+    def faulty(self) -> set[int]:
+        return self.played | self.damaged
+
+    @property
+    def failing(self) -> set[int]:
+        """Those, and whose process or clock fails."""
+        named = (getattr(fault, "replica", None) for fault in self.attack.happens if not isinstance(fault, Route))
+        return self.faulty | {replica for replica in named if replica is not None}
+
+    @property
+    def untrusted(self) -> set[int]:
+        return self.played | self.forgetful
+
+    def honest(self) -> list[Seat]:
+        """Seats that must be level in the end: all but those that are played."""
+        out = self.played | self.excused
+        return [seat for seat in self.group.seats[: self.group.file.group.size] if seat.replica not in out]
+
+    # -- the network
+
+    def recut(self) -> None:
+        """Make the network what all faults together leave of it."""
+        network = self.group.network
+        if network is None:
+            return
+        how: dict[tuple[Place, Place], set[str]] = {}
+        for cut in self.cuts.values():
+            for pair, kind in cut.items():
+                how.setdefault(pair, set()).add(kind)
+        for pair in network.routes:
+            kinds = how.get(pair, set())
+            rule = network.route(*pair).rule
+            wanted = ("refused" in kinds, "held" in kinds)
+            if (rule.refused, rule.held) != wanted:
+                network.change([pair], refused=wanted[0], held=wanted[1])
+
+    def heal_network(self) -> None:
+        self.cuts.clear()
+        if self.group.network is not None:
+            self.group.network.heal()
+
+    def narrow(self) -> None:
+        """What the attack says of the network as a whole. Bytes of a connection are not lost: it is cut instead."""
+        network, wanted = self.group.network, self.attack.network
+        if network is not None:
+            network.change(
+                [pair for pair in network.routes if "clients" not in pair],
+                delay_s=wanted.delay_us / 1e6,
+                jitter_s=wanted.jitter_us / 1e6,
+                cut_chance=min(1.0, wanted.loss / 1000 * CUT_SHARE),
+            )
+
+    # -- watching
+
+    async def watch(self) -> None:
+        """Note views as they change, until cancelled."""
+        while True:
+            reports = await self.group.reports(self.honest())
+            for number, report in sorted(reports.items()):
+                view = int(report["view"])
+                if view > self.views.get(number, 0) and not report["in_view_change"]:
+                    self.views[number] = view
+                    self.moment(f"replica {number}", "enters view", f"view {view}", view=view)
+            await trio.sleep(WATCH_SECONDS)
+
+
+CUT_SHARE = 0.05
+"""A lost frame costs a link a few milliseconds; a cut connection costs it some tens of them."""

@@ -1,0 +1,264 @@
+"""What live attacks are made of, without their processes: journals, clocks that are wrong, bombs, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from adversary.attacks.model import Attack, Expect
+from adversary.attacks.outcome import Outcome, Proof
+from adversary.live.attackers import ATTACKERS
+from adversary.live.attackers import main as attack
+from adversary.live.bench import ATTACKS, Kept
+from adversary.live.bombs import BOMBS, DEADLY
+from adversary.live.group import LiveGroup
+from adversary.live.judging import judge, note_floor
+from adversary.live.load import Measured
+from adversary.live.node import LIES_TOLD, ClockedMachine, Forgetting
+from adversary.live.people import Journal, Said, what_is_wrong
+from adversary.live.stage import Stage
+from adversary.simulator.scenario import Damage, Liar
+from chatsvc.application.answers import Message
+from chatsvc.application.operations import decode_operation
+from chatsvc.groupfile import read_group_file
+from crypto.errors import MalformedEncoding
+from crypto.signing import Ed25519Verifier
+from pbft.core.codec import Opener
+from pbft.core.effects import Effects, Input, Timer, TimerExpired
+from pbft.core.errors import ProtocolViolation
+from pbft.core.types import Milliseconds, Now, ReplicaId
+from tests.chatsvc_process.processes import make_group
+from tests.harness.keys import make_group as make_members
+
+# -- what people know ---------------------------------------------------------------------------------------------
+
+
+def said(nonce: bytes, asked_at: float, accepted_at: float | None, *, what: str = "post") -> Said:
+    return Said(who="ann", what=what, nonce=nonce, asked_at=asked_at, accepted_at=accepted_at)
+
+
+def message(index: int, nonce: bytes) -> Message:
+    return cast("Message", SimpleNamespace(index=index, nonce=nonce))
+
+
+def test_a_gap_is_a_time_in_which_somebody_waits_and_nothing_is_accepted() -> None:
+    journal = Journal()
+    for each in (said(b"1", 0.0, 1.0), said(b"2", 5.0, 5.5), said(b"3", 5.25, 8.0)):
+        journal.add(each)
+    assert journal.longest_gap_s() == 2.5, "from 1 to 5 nobody waited"
+    assert journal.longest_wait_s() == 2.75
+    assert Journal().longest_gap_s() == Journal().longest_wait_s() == 0
+
+
+def test_what_was_accepted_must_be_in_the_room_once() -> None:
+    journal = Journal()
+    for each in (said(b"1", 0, 1), said(b"2", 0, 1), said(b"3", 0, None), said(b"", 0, 1, what="join")):
+        journal.add(each)
+    room = [message(0, b"1"), message(1, b"2")]
+    assert what_is_wrong(journal, room) is None
+    assert what_is_wrong(journal, [*room, message(2, b"3")]) is None, "nobody knows of it, and it was said"
+    assert (what_is_wrong(journal, room[:1]) or ("",))[0] == "replies"
+    assert (what_is_wrong(journal, [*room, message(2, b"1")]) or ("",))[0] == "exactly once"
+    assert (what_is_wrong(journal, [message(0, b"1"), message(2, b"2")]) or ("",))[0] == "order"
+
+
+# -- clocks and memories --------------------------------------------------------------------------------------------
+
+
+class Machine:
+    def __init__(self) -> None:
+        self.told: list[Now] = []
+
+    def step(self, given: Input) -> Effects:
+        self.told.append(given.now)
+        return Effects()
+
+    def is_useless(self, _message: object) -> bool:
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_wrong_clock_is_off_by_what_the_file_says_and_goes_wrong_further(tmp_path: Path) -> None:
+    path, machine = tmp_path / "clock", Machine()
+    clocked = ClockedMachine(machine, path)
+
+    def wall_at(steady: int) -> int:
+        now = Now(steady=Milliseconds(steady), wall=Milliseconds(1_000_000 + steady))
+        clocked.step(TimerExpired(now=now, timer=Timer.STATUS))
+        assert machine.told[-1].steady == steady, "pacing is not what goes wrong"
+        return machine.told[-1].wall - 1_000_000 - steady
+
+    path.write_text("0 0")
+    assert wall_at(0) == 0
+    path.write_text("-5000 2000")
+    os.utime(path, ns=(1, 1))
+    assert [wall_at(10), wall_at(1010), wall_at(10_010)] == [-5000, -4998, -4980]
+    path.write_text("-99999999999")
+    os.utime(path, ns=(2, 2))
+    assert wall_at(20_000) == -1_020_000, "never before the beginning of time"
+
+
+def test_a_node_may_remember_less(tmp_path: Path) -> None:
+    file = make_group(tmp_path / "group")
+    forgetting = Forgetting(path=file.path, group=file.group, members=file.members, retained_sequences=3)
+    usual = file.node_config(ReplicaId(1))
+    assert forgetting.node_config(ReplicaId(1)) == replace(usual, retained_sequences=3)
+
+
+# -- bombs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
+def test_every_bomb_is_refused_by_every_decoder(bomb: bytes) -> None:
+    opener = Opener(make_members(4).group, Ed25519Verifier())
+    for parse in (opener.parse_peer, opener.parse_client, opener.parse_reply):
+        with pytest.raises(ProtocolViolation):
+            parse(bomb)
+
+
+def test_nothing_but_a_refusal_comes_out_of_decoding_a_deadly_operation() -> None:
+    refused = 0
+    for operation in DEADLY.values():
+        try:
+            decode_operation(operation)
+        except MalformedEncoding:
+            refused += 1
+    assert 10 <= refused < len(DEADLY), "some are well-formed, and deadly later if at all"
+
+
+def test_attackers_end_with_their_input_and_say_what_they_did(tmp_path: Path) -> None:
+    """Nobody is at home: they knock, are not let in, and come back."""
+    path = make_group(tmp_path / "group").path.parent
+    command = [sys.executable, "-m", "adversary.live.attackers", str(path), *ATTACKERS]
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=True)
+    assert isinstance(json.loads(done.stdout), dict)
+
+
+def test_attackers_of_a_group_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        attack([str(tmp_path), "charm"])
+    assert "invalid choice: 'charm'" in capsys.readouterr().err
+
+
+# -- the verdict ----------------------------------------------------------------------------------------------------
+
+
+def stage_of(attack: Attack, tmp_path: Path) -> Stage:
+    file = make_group(tmp_path / "group")
+    return Stage(attack=attack, group=LiveGroup(file, None, seed=1), seed=1)
+
+
+def verdict(stage: Stage, *proofs: Proof, is_live: bool = True, why_dead: str = "") -> Outcome:
+    return judge(stage, proofs, is_live=is_live, why_dead=why_dead, replay="")
+
+
+def proof(culprit: int | str, code: str = "E1") -> Proof:
+    return Proof(code=code, culprit=culprit, held_by=("replica 1",))
+
+
+LIED = Attack(name="lied", cast=(Liar(0, "split_primary"),), expect=Expect(evidence=("E1", "E3"), culprits=1))
+
+
+def test_a_liar_that_is_proven_to_be_one_is_as_expected(tmp_path: Path) -> None:
+    outcome = verdict(stage_of(LIED, tmp_path), proof(0, "E3"))
+    assert (outcome.as_expected, outcome.safe, outcome.culprits, outcome.faulty) == (True, True, (0,), (0,))
+
+
+def test_a_liar_of_whom_nothing_is_proven_is_not(tmp_path: Path) -> None:
+    assert "evidence E1 or E3 was expected, and none found" in verdict(stage_of(LIED, tmp_path)).why_not
+    assert "and E4 found" in verdict(stage_of(LIED, tmp_path / "again"), proof(0, "E4")).why_not
+
+
+def test_an_honest_replica_or_person_that_is_accused_breaks_an_invariant(tmp_path: Path) -> None:
+    outcome = verdict(stage_of(LIED, tmp_path), proof(0), proof(2))
+    assert (outcome.safe, outcome.breaks) == (False, "honest evidence")
+    assert "accuses replica 2" in outcome.why_not
+    stage = stage_of(LIED, tmp_path / "again")
+    stage.devices["ab"] = "ann"
+    assert "ann, who is honest" in verdict(stage, proof(0), proof("ab", "CLIENT-EQUIVOCATION")).why_not
+
+
+def test_a_replica_that_knows_that_it_forgot_may_not_be_accused_and_one_that_cannot_know_may(tmp_path: Path) -> None:
+    lost = Damage(id=1, at_ms=0, for_ms=0, replica=3, what="lost_ledger")
+    stage = stage_of(Attack(name="lost", happens=(lost,)), tmp_path)
+    stage.damaged.add(3)
+    assert verdict(stage, proof(3, "E2")).breaks == "honest evidence"
+    stage = stage_of(Attack(name="stale", happens=(lost,)), tmp_path / "again")
+    stage.damaged.add(3)
+    stage.forgetful.add(3)
+    assert verdict(stage, proof(3, "E2")).as_expected
+
+
+def test_what_is_not_accepted_in_the_end_is_told(tmp_path: Path) -> None:
+    outcome = verdict(stage_of(LIED, tmp_path), proof(0), is_live=False, why_dead="ann waits")
+    assert (outcome.as_expected, outcome.live, outcome.safe) == (False, False, True)
+    assert (outcome.breaks, outcome.why_not) == ("progress", "ann waits")
+
+
+def test_who_waits_for_longer_than_a_real_machine_excuses_is_late(tmp_path: Path) -> None:
+    stage = stage_of(Attack(name="slow", expect=Expect(wait_ms=100)), tmp_path)
+    stage.journal.add(said(b"1", 0, 0.25))
+    note_floor(stage)
+    assert verdict(stage).as_expected
+    stage.journal.add(said(b"2", 0, 0.35))
+    note_floor(stage)
+    assert "floor: somebody waited 350 ms" in verdict(stage).why_not
+
+
+# -- seats ----------------------------------------------------------------------------------------------------------
+
+
+def test_twins_share_a_key_and_no_peer(tmp_path: Path) -> None:
+    group = LiveGroup(make_group(tmp_path / "group"), None, seed=1)
+    twin = group.add_twin(0, seen_by_first=[2])
+    first, second = (read_group_file(seat.view) for seat in group.seats_of(0))
+    assert (twin.home / "signing.key").read_bytes() == (group.seats[0].home / "signing.key").read_bytes()
+    assert first.members[0].replica_endpoint != second.members[0].replica_endpoint
+    real = group.file.members
+    reachable = [
+        [peer for peer in (1, 2, 3) if view.members[peer].replica_endpoint == real[peer].replica_endpoint]
+        for view in (first, second)
+    ]
+    assert reachable == [[2], [1, 3]]
+    for seat in group.seats[1:4]:
+        seen = read_group_file(seat.view).members[0].replica_endpoint
+        assert seen == (first if seat.replica == 2 else second).members[0].replica_endpoint
+    contacts = [group.directory_for(person).replicas[0].port for person in (0, 1)]
+    assert contacts == [view.members[0].client_endpoint.port for view in (first, second)]
+    assert first.group.group_id == second.group.group_id == group.file.group.group_id
+
+
+def test_how_often_liars_lied_is_read_from_their_logs(tmp_path: Path) -> None:
+    group = LiveGroup(make_group(tmp_path / "group"), None, seed=1)
+    assert group.lies() == 0
+    group.log_of(group.seats[0]).write_text(f"up\n{LIES_TOLD}3\nup\n{LIES_TOLD}4\n")
+    assert group.lies() == 7
+    assert group.log_tail(group.seats[1]) == "it wrote nothing"
+
+
+# -- the bench ------------------------------------------------------------------------------------------------------
+
+
+def measured(accepted: int) -> Measured:
+    return Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=accepted, p50_ms=1.0, p99_ms=2.0)
+
+
+def test_what_is_kept_is_the_median_of_the_rounds() -> None:
+    kept = Kept("flood", ATTACKS["flood"])
+    kept.honest += [measured(1000), measured(2000), measured(1000)]
+    kept.attacked += [measured(600), measured(800), measured(900)]
+    assert kept.share == 0.6
+    assert kept.is_enough
+    assert kept.record()["longest_gap_ms"] == {"fault_free": 2000, "attacked": 900}
+    kept.attacked[0] = measured(450)
+    assert not kept.is_enough
