@@ -16,11 +16,13 @@ from cyclopts import App
 from adversary.behaviours.catalogue import BEHAVIOURS, LAYOUTS
 from clients.main import COMMANDS, add_lazily
 from pbft.core.group import Parameters
+from pbft.node.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BEHAVIOURS_PAGE = (ROOT / "docs" / "behaviours.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
+BOUNDS = (ROOT / "docs" / "bounds.md").read_text()
 
 
 class Recorder:
@@ -56,6 +58,19 @@ def test_every_command_is_in_the_readme_and_has_an_example(name: str) -> None:
 @pytest.mark.parametrize("field", sorted(Parameters.__dataclass_fields__))
 def test_every_parameter_is_documented(field: str) -> None:
     assert f"| `{field}` |" in OPERATING
+
+
+@pytest.mark.parametrize("field", sorted(Limits.__dataclass_fields__))
+def test_every_limit_is_documented_with_its_default(field: str) -> None:
+    assert f"| `{field}` | {getattr(Limits(), field)} |" in OPERATING
+    assert f"`{field}`" in BOUNDS
+
+
+def test_bounds_that_are_documented_exist() -> None:
+    named = set(re.findall(r"`(pbft\.[a-z_.]+)\.([A-Z_]+)`", BOUNDS))
+    assert len(named) > 30
+    missing = {(module, name) for module, name in named if not hasattr(importlib.import_module(module), name)}
+    assert not missing
 
 
 def test_every_field_of_the_report_is_documented() -> None:
