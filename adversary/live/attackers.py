@@ -33,7 +33,7 @@ from pbft.core.types import ClientSequence, SequenceNumber, SessionNumber
 NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
-FLOOD_DEVICES = 4
+FLOOD_DEVICES = 2
 FLOOD_BUNDLE = 64
 FLOOD_ROOM = "flood"
 SLOW_CONNECTIONS = 40

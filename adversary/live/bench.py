@@ -47,7 +47,7 @@ ATTACKS: Final[Mapping[str, Way]] = {
         about="the primary proposes just before the others lose patience", cast=((0, "slow_primary", {"hold": 800}),)
     ),
     "flood": Way(
-        about="four people say all they can, and strangers, forgers and askers", attackers=("flood",), floor=0.5
+        about="two people say all that they can, and strangers, forgers and askers", attackers=("flood",), floor=0.5
     ),
     "cbor_bombs": Way(
         about="frames that are to burst decoders, dripping connections, litter",
