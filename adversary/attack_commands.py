@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,14 +129,10 @@ def run(
         return _usage(f"--replicas {replicas}: from {REPLICAS_MIN} to {REPLICAS_MAX}")
     try:
         attack = attack_named(name)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "replicas": replicas,
-            "live": live,
-            "keep": keep,
-            "record": report is not None,
-        }
-        outcome = _run((attack, above_f), **options)
+        wanted = report is not None
+        outcome = _run((attack, above_f), seed=seed, replicas=replicas, live=live, keep=keep, record=wanted)
+        if attack not in all_attacks():
+            outcome = replace(outcome, replay=outcome.replay.replace(f" {attack.name}", f" {name}", 1))
     except AttackError as error:
         return _usage(str(error))
     _tell(outcome, as_json=as_json, report=report)
@@ -278,14 +274,9 @@ def _run(
         return simulated(attack, seed=seed, replicas=replicas, above_f=above_f, keep=keep, record=record)
     if above_f:
         raise AttackError("above f attacks run in virtual time only: leave --live out")
-    run_live = _lazily("adversary.live.running", "run_live")
-    outcome: Outcome = run_live(attack, seed=seed, replicas=replicas, directory=keep)
-    return outcome
+    from adversary.live.running import run_live  # noqa: PLC0415 - processes only where they are wanted
 
-
-def _lazily(module: str, name: str) -> Any:
-    """Processes and pages only where they are wanted."""
-    return getattr(import_module(module), name)
+    return run_live(attack, seed=seed, replicas=replicas, directory=keep)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
@@ -309,13 +300,16 @@ def _tell(outcome: Outcome, *, as_json: bool, report: Path | None) -> None:
 def _report(outcome: Outcome, directory: Path | None) -> Path | None:
     if directory is None:
         return None
-    page: Path = _lazily("adversary.reports", "write_report")(outcome, directory)
-    return page
+    from adversary.reports import write_report  # noqa: PLC0415 - pages only where they are wanted
+
+    return write_report(outcome, directory)
 
 
 def _index(outcomes: Sequence[Outcome], directory: Path | None) -> None:
     if directory is not None:
-        _lazily("adversary.reports", "write_index")(outcomes, directory)
+        from adversary.reports import write_index  # noqa: PLC0415 - pages only where they are wanted
+
+        write_index(outcomes, directory)
 
 
 def _usage(problem: str) -> int:

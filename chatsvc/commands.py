@@ -20,6 +20,14 @@ def add_commands(app: App, add: Callable[..., None]) -> None:
     )
     add(app, "chatsvc.operating:up", name="up", group=OPERATING, help="Run all replicas of a group until Ctrl-C.")
     add(app, "chatsvc.operating:node", name="node", group=OPERATING, help="Run one replica of a group.")
+    add(
+        app,
+        "chatsvc.restarting:restart",
+        name="restart",
+        group=OPERATING,
+        help="Restart replicas one at a time, while the others are well.",
+    )
+    add(app, "chatsvc.renewing:renew", name="renew", group=OPERATING, help="Give a replica a new TLS certificate.")
 
     evidence = App(name="evidence", help="Look at proofs of misbehaviour, and verify them offline.", group=OPERATING)
     add(

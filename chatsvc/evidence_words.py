@@ -147,7 +147,7 @@ def _checkpoint(opener: Opener, frame: bytes) -> str:
 
 def _view_change(opener: Opener, frame: bytes) -> str:
     envelope = opener.parse_envelope(frame, bodies.VIEW_CHANGE).value
-    about = f"VIEW-CHANGE of replica {envelope.signer}"
+    about = f"VIEW-CHANGE {_short(digest_of(envelope.message))} of replica {envelope.signer}"
     try:
         view, stable, _, parts = bodies.decode_view_change(
             envelope.message, bytes_max=opener.group.view_change_bytes_max
@@ -172,7 +172,7 @@ def _shown(opener: Opener, parts: list[bytes]) -> str:
 
 def _new_view(opener: Opener, frame: bytes) -> str:
     envelope = opener.parse_envelope(frame, bodies.NEW_VIEW).value
-    about = f"NEW-VIEW of replica {envelope.signer}"
+    about = f"NEW-VIEW {_short(digest_of(envelope.message))} of replica {envelope.signer}"
     try:
         view, changes, proposals = bodies.decode_new_view(envelope.message, bytes_max=opener.frame_bytes_max)
     except MalformedEncoding:

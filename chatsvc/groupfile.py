@@ -24,8 +24,10 @@ from pbft.client.directory import GroupDirectory, ReplicaContact
 from pbft.core.group import Group, Parameters
 from pbft.core.types import Epoch, ReplicaId
 from pbft.node.config import Contact, Endpoint, NodeConfig
+from pbft.node.limits import Limits
 
 GROUP_FILE_NAME = "group.toml"
+LIMITS_NAME = "limits.toml"
 GROUP_FILE_BYTES_MAX = 1024 * 1024
 FORMAT_VERSION = 1
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -103,7 +105,24 @@ class GroupFile:
             client_listener=self.members[replica].client_endpoint,
             tls_pem=directory / "tls.pem",
             directory=directory,
+            limits=read_limits(directory / LIMITS_NAME),
         )
+
+
+def read_limits(path: Path) -> Limits:
+    """What a file changes of a node's limits; the usual ones if there is none. Raises GroupFileError."""
+    try:
+        found = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Limits()
+    except (OSError, ValueError) as error:
+        raise GroupFileError(path, f"cannot be read: {error}; correct or remove it") from error
+    for name, value in found.items():
+        if name not in Limits.__dataclass_fields__:
+            raise GroupFileError(path, f"{name}: there is no such limit; remove the line")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise GroupFileError(path, f"{name}: {value!r} is not a whole number above 0")
+    return Limits(**found)
 
 
 def read_group_file(path: Path) -> GroupFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -123,6 +124,7 @@ def up(directory: Annotated[Path, Parameter(name="DIR")]) -> int:
     """
     import trio  # noqa: PLC0415
 
+    from chatsvc.expiry import expiry_warnings  # noqa: PLC0415
     from chatsvc.groupfile import GroupFileError, read_group_file  # noqa: PLC0415
     from chatsvc.supervisor import Supervisor, node_command  # noqa: PLC0415
 
@@ -130,5 +132,7 @@ def up(directory: Annotated[Path, Parameter(name="DIR")]) -> int:
         file = read_group_file(directory)
     except GroupFileError as error:
         return _fail(str(error), EXIT_FAILED)
+    for warning in expiry_warnings(file, datetime.now(UTC)):
+        sys.stderr.write(f"quorate: {warning}\n")
     commands = {f"replica {number}": node_command(directory, number) for number in range(file.group.size)}
     return trio.run(Supervisor(commands, colour=sys.stderr.isatty() and "NO_COLOR" not in os.environ).run)

@@ -20,13 +20,14 @@ import structlog
 import trio
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.expiry import expiring
 from chatsvc.founding import SIGNING_KEY_NAME, ledger_identity
 from chatsvc.groupfile import GroupFile, GroupFileError
 from chatsvc.search_index import SearchIndex
 from crypto.errors import CryptoError
 from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer, Ed25519Verifier
-from crypto.tls import days_left, read_tls_certificate
+from crypto.tls import read_tls_certificate
 from pbft.core.codec import Opener
 from pbft.core.errors import InvariantViolation
 from pbft.core.group import Group
@@ -42,7 +43,6 @@ from pbft.state.executor import Executor, open_state
 
 STATE_NAME = "state.sqlite"
 LOCK_NAME = "lock"
-EXPIRY_WARNING_DAYS = 30
 FILES_MAX = 16_384
 STATE_REPAIRS_MAX = 2
 """How often a run of the node puts a damaged state aside: if that goes on, the disk is to be replaced."""
@@ -89,10 +89,20 @@ def run_node(
     *,
     until_stdin_closes: bool = False,
 ) -> None:
-    """Run one replica until SIGTERM or SIGINT. `make_machine` may put something in the replica's place.
+    """Run one replica until SIGTERM or SIGINT, and after SIGHUP again from the start: the same command, in the same
+    process, with whatever program and files are there then. `make_machine` may put something in the replica's place.
 
     Raises NodeError.
     """
+    stop = _Stop()
+    _run_locked(file, replica, make_machine, stop, until_stdin_closes=until_stdin_closes)
+    if stop.is_restart:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
+
+
+def _run_locked(
+    file: GroupFile, replica: ReplicaId, make_machine: MakeMachine | None, stop: _Stop, *, until_stdin_closes: bool
+) -> None:
     structlog.contextvars.bind_contextvars(replica=replica)
     config = file.node_config(replica)
     try:
@@ -112,14 +122,14 @@ def run_node(
                 raise NodeError(msg)
             _raise_file_limit()
 
-            def run_once(stop: _Stop) -> None:
+            def run_once() -> None:
                 with _node(file, replica, signer, make_machine) as node:
                     # What is alive now stays alive; the collector need not look at it, nor so often at the rest.
                     gc.freeze()
                     gc.set_threshold(20_000, 10, 50)
                     trio.run(_until_stopped, node, file, stop, until_stdin_closes)
 
-            _run_repairing(config.directory / STATE_NAME, run_once)
+            _run_repairing(config.directory / STATE_NAME, run_once, stop)
     except LedgerDamaged as error:
         msg = (
             f"{error}. Start the node again: it begins a new ledger by itself, and is mute until it may vote again; "
@@ -133,12 +143,11 @@ def run_node(
         raise NodeError(msg) from error
 
 
-def _run_repairing(path: Path, run_once: Callable[[_Stop], None]) -> None:
+def _run_repairing(path: Path, run_once: Callable[[], None], stop: _Stop) -> None:
     """Run the node. If the state at `path` is found damaged meanwhile, put it aside and begin anew, a few times."""
-    stop = _Stop()
     for repairs in range(STATE_REPAIRS_MAX + 1):
         try:
-            run_once(stop)
+            run_once()
             break
         except StateDamaged as damage:
             if stop.is_asked:
@@ -155,9 +164,10 @@ def _run_repairing(path: Path, run_once: Callable[[_Stop], None]) -> None:
 
 @dataclass
 class _Stop:
-    """Whether somebody asked the process to stop."""
+    """Whether somebody asked the process to stop, and whether to begin again then."""
 
     is_asked: bool = False
+    is_restart: bool = False
 
 
 @contextmanager
@@ -234,7 +244,7 @@ async def _until_stopped(
             stop.is_asked = True
             nursery.cancel_scope.cancel()
 
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             nursery.start_soon(run_node_task)
             nursery.start_soon(_warn_of_expiry, file)
             if until_stdin_closes:
@@ -242,6 +252,7 @@ async def _until_stopped(
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 stop.is_asked = True
+                stop.is_restart = number == signal.SIGHUP
                 nursery.cancel_scope.cancel()
                 break
     if failure:
@@ -254,12 +265,6 @@ async def _warn_of_expiry(file: GroupFile) -> None:
         for replica, days in expiring(file, datetime.now(UTC)):
             log.warning("certificate has expired" if days < 0 else "certificate expires", of=replica, days_left=days)
         await trio.sleep(24 * 3600)
-
-
-def expiring(file: GroupFile, now: datetime) -> list[tuple[int, int]]:
-    """Replicas whose certificates expire within EXPIRY_WARNING_DAYS, and in how many days."""
-    left = [(replica, days_left(member.certificate_der, now)) for replica, member in enumerate(file.members)]
-    return [(replica, days) for replica, days in left if days <= EXPIRY_WARNING_DAYS]
 
 
 def _raise_file_limit() -> None:
@@ -283,6 +288,24 @@ def _lock(directory: Path) -> Iterator[None]:
         except BlockingIOError as error:
             msg = f"{directory}: another process runs this replica already; stop it first"
             raise NodeError(msg) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def holder_of(directory: Path) -> int | None:
+    """The process that runs the replica of this directory, on this machine; None if there is none."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None

@@ -17,6 +17,7 @@ from chatsvc.application.operations import Create, Join, Operation, Post, Regist
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
 from clients.sdk import ClientFailure, ExitCode
 from crypto.signing import Domain, Ed25519Signer, Ed25519Verifier
+from pbft.client.connection import Dial, dial_tcp
 from pbft.client.directory import GroupDirectory
 from pbft.client.driver import ReplicaClient, open_client
 from pbft.client.inspection import Report, inspect_all
@@ -164,16 +165,22 @@ def verify_rate() -> float:
 
 @asynccontextmanager
 async def open_loops(
-    directory: GroupDirectory, plan: LoadPlan, *, journal: bool = False
+    directory: GroupDirectory,
+    plan: LoadPlan,
+    *,
+    journal: bool = False,
+    dial_of: Callable[[int], Dial] = lambda _: dial_tcp,
 ) -> AsyncIterator[list[Loop]]:
-    """`plan.clients` fresh users in a fresh room, ready to be started. Raises ClientFailure."""
+    """`plan.clients` fresh users in a fresh room, ready to be started. Raises ClientFailure.
+
+    `dial_of`: how each of them reaches the replicas, by its number."""
     room = f"bench-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
         loops: list[Loop] = []
         for number in range(plan.clients):
             settings = Settings(bundle=plan.bundle, outbox_max=max(16_384, 2 * plan.window))
             client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=settings)
+                open_client(directory, Ed25519Signer.generate(), settings=settings, dial=dial_of(number))
             )
             await client.wait_connected(directory.group.quorum)
             await _do(client, Register(name=f"{room}-{number}"))
@@ -193,13 +200,19 @@ async def end_loops(loops: Sequence[Loop]) -> None:
                 await loop.idle.wait()
 
 
-async def run_load(directory: GroupDirectory, plan: LoadPlan, progress: Callable[[float], None]) -> LoadResult:
+async def run_load(
+    directory: GroupDirectory,
+    plan: LoadPlan,
+    progress: Callable[[float], None],
+    *,
+    dial_of: Callable[[int], Dial] = lambda _: dial_tcp,
+) -> LoadResult:
     """Let `plan.clients` users talk in a room. Raises ClientFailure.
 
     `progress` is told the seconds measured so far.
     """
     verify_before = verify_rate()
-    async with open_loops(directory, plan) as loops:
+    async with open_loops(directory, plan, dial_of=dial_of) as loops:
         for loop in loops:
             loop.start(plan.window)
         await trio.sleep(WARM_UP_S)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rich.table import Table
 from rich.text import Text
 
+from chatsvc.expiry import expiry_warnings
 from clients.console import COMMON, Common, Output, load_group, run
 from clients.sdk import ExitCode
+from crypto.tls import days_left
 from pbft.client.inspection import Report, inspect_all
 from pbft.core.group import Group
 
@@ -143,16 +146,21 @@ def status(*, common: Common = COMMON) -> int:
     async def body() -> int:
         file = load_group(common)
         answers = await inspect_all(file.directory(), timeout_s=min(common.timeout, 5.0))
+        now = datetime.now(UTC)
+        left = [days_left(member.certificate_der, now) for member in file.members]
         output = Output(as_json=common.json)
         if common.json:
             for number, answer in enumerate(answers):
                 record = {"replica": number, "reason": answer} if isinstance(answer, str) else answer
-                output.result(record | {"up": isinstance(answer, dict)}, "")
+                more = {"up": isinstance(answer, dict), "certificate_days_left": left[number]}
+                output.result(record | more, "")
         else:
             output.out.print(status_table(answers))
             below = remark_table(answers, file.group)
             if below is not None:
                 output.out.print(below)
+        for warning in expiry_warnings(file, now):
+            output.remark(warning)
         problem = trouble(answers, file.group)
         if problem is not None:
             output.remark(problem)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import importlib
 import re
+from functools import partial
 from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cyclopts import App
 
+from adversary.behaviours.catalogue import BEHAVIOURS, LAYOUTS
 from clients.main import COMMANDS, add_lazily
 from pbft.core.group import Parameters
+from pbft.node.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BEHAVIOURS_PAGE = (ROOT / "docs" / "behaviours.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
+BOUNDS = (ROOT / "docs" / "bounds.md").read_text()
 
 
 class Recorder:
@@ -54,6 +60,19 @@ def test_every_parameter_is_documented(field: str) -> None:
     assert f"| `{field}` |" in OPERATING
 
 
+@pytest.mark.parametrize("field", sorted(Limits.__dataclass_fields__))
+def test_every_limit_is_documented_with_its_default(field: str) -> None:
+    assert f"| `{field}` | {getattr(Limits(), field)} |" in OPERATING
+    assert f"`{field}`" in BOUNDS
+
+
+def test_bounds_that_are_documented_exist() -> None:
+    named = set(re.findall(r"`(pbft\.[a-z_.]+)\.([A-Z_]+)`", BOUNDS))
+    assert len(named) > 30
+    missing = {(module, name) for module, name in named if not hasattr(importlib.import_module(module), name)}
+    assert not missing
+
+
 def test_every_field_of_the_report_is_documented() -> None:
     sources = [ROOT / "pbft" / "node" / "node.py", ROOT / "pbft" / "core" / "description.py"]
     source = "".join(path.read_text() for path in sources)
@@ -81,3 +100,17 @@ def test_the_application_can_be_composed() -> None:
     for point in entry_points(group=COMMANDS):
         point.load()(app, add_lazily)
     assert {"send", "init", "identity"} <= set(app)
+
+
+@pytest.mark.parametrize("name", sorted((*BEHAVIOURS, *LAYOUTS)))
+def test_every_behaviour_is_documented_with_its_options(name: str) -> None:
+    rows = [line for line in BEHAVIOURS_PAGE.splitlines() if f"`{name}`" in line]
+    assert rows, f"docs/behaviours.md does not name {name}"
+    made = (BEHAVIOURS | LAYOUTS)[name]
+    options = {
+        each.name
+        for each in signature(made).parameters.values()
+        if each.kind is Parameter.KEYWORD_ONLY and not (isinstance(made, partial) and each.name in made.keywords)
+    }
+    text = BEHAVIOURS_PAGE if name in LAYOUTS else rows[0]
+    assert not {option for option in options if f"`{option}`" not in text}

@@ -45,8 +45,16 @@ class FalseAccuser(Interject):
     `rate`: in thousandths of its steps. `victim`: whom it accuses; by default anybody. `to`: whom it tells.
     """
 
-    def __init__(self, means: Means, *, rate: int = 300, victim: int | None = None, to: Sequence[int] = ()) -> None:
-        super().__init__(means, rate=rate, to=to)
+    def __init__(
+        self,
+        means: Means,
+        *,
+        rate: int = 300,
+        times: int = 1,
+        victim: int | None = None,
+        to: Sequence[int] = (),
+    ) -> None:
+        super().__init__(means, rate=rate, times=times, to=to)
         self._craft = means.craft
         self._opener = Opener(means.group, means.craft.members.verifier)
         self._victims = means.honest(means.group.replicas) if victim is None else (ReplicaId(victim),)

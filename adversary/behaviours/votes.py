@@ -143,17 +143,21 @@ class DoubleVotes(Behaviour):
 
 
 class Accomplice(Behaviour):
-    """Tells everybody what it wants to hear: votes for whatever others vote for, whom it tells nothing else."""
+    """Tells everybody what it wants to hear: votes for whatever others vote for, whom it tells nothing else.
+
+    Not those whose keys it holds: two who agree with each other would never come to an end.
+    """
 
     def __init__(self, means: Means) -> None:
         self._craft = means.craft
         self._me = means.me
+        self._colluders = frozenset(means.colluders)
 
     def rewrite(self, _puppet: Puppet, given: Input, effects: Effects) -> Effects:
         send = [item for item in effects.send if not _is_vote(item)]
         for item in given.messages if isinstance(given, Received) else ():
             match item.message:
-                case Signed(message=Prepare() | Commit() as vote, signer=other) if other != self._me:
+                case Signed(message=Prepare() | Commit() as vote, signer=other) if other not in self._colluders:
                     primary = self._craft.group.primary(vote.view)
                     to = tuple(sorted({other, primary} - {self._me}))
                     for sign in (self._craft.prepare, self._craft.commit):

@@ -4,8 +4,6 @@ place."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from random import Random
 from typing import Final
 
 from adversary.behaviours.base import Behaviour, Means, Puppet, Twist, parted
@@ -49,17 +47,19 @@ def heard(epoch: Epoch, given: Input) -> Iterable[bytes]:
 
 
 class Interject(Behaviour):
-    """Says one more frame in some of its steps. `rate`: in thousandths. `to`: to one of these; by default of all."""
+    """Says more in some of its steps. `rate`: in thousandths. `times`: so many frames. `to`: each to one of these; by
+    default of all."""
 
-    def __init__(self, means: Means, *, rate: int = 200, to: Sequence[int] = ()) -> None:
+    def __init__(self, means: Means, *, rate: int = 200, times: int = 1, to: Sequence[int] = ()) -> None:
         self._means = means
         self._random = means.random
         self._rate = rate
+        self._times = times
         self._to = tuple(ReplicaId(peer) for peer in to if peer != means.me) or means.group.others(means.me)
 
     def rewrite(self, puppet: Puppet, given: Input, effects: Effects) -> Effects:
         self.overhear(given, effects)
-        if self._random.random() * 1000 < self._rate:
+        for _ in range(self._times if self._random.random() * 1000 < self._rate else 0):
             frame = self.frame(puppet)
             if frame is not None:
                 puppet.say(self._random.choice(self._to), frame)
@@ -71,7 +71,7 @@ class Interject(Behaviour):
         raise NotImplementedError
 
 
-def _bombs(size: int) -> tuple[bytes, ...]:
+def bombs(size: int) -> tuple[bytes, ...]:
     """Frames that a careless decoder dies of; `size` is about how many bytes the largest have."""
     return (
         b"\x81" * size,  # lists in lists
@@ -99,9 +99,11 @@ class CborBombs(Interject):
     `size`: bytes of the larger ones.
     """
 
-    def __init__(self, means: Means, *, rate: int = 200, to: Sequence[int] = (), size: int = 4096) -> None:
-        super().__init__(means, rate=rate, to=to)
-        self._frames = _bombs(size)
+    def __init__(
+        self, means: Means, *, rate: int = 200, times: int = 1, to: Sequence[int] = (), size: int = 4096
+    ) -> None:
+        super().__init__(means, rate=rate, times=times, to=to)
+        self._frames = bombs(size)
         self._last = b""
 
     def overhear(self, given: Input, _effects: Effects) -> None:
@@ -113,7 +115,7 @@ class CborBombs(Interject):
 
 
 Reencoding = Callable[[bytes], bytes]
-_REENCODINGS: Final[tuple[Reencoding, ...]] = (
+REENCODINGS: Final[tuple[Reencoding, ...]] = (
     lambda wire: b"\x98" + bytes([wire[0] & 0x1F]) + wire[1:],  # the length in two bytes
     lambda wire: b"\x9f" + wire[1:] + b"\xff",  # no length, but an end
     lambda wire: b"\xd9\xd9\xf7" + wire,  # "this is CBOR", as a tag says
@@ -138,14 +140,14 @@ class DualEncoding(Twist):
         if isinstance(message, Proposal) and message.pre_prepare.signer == self._me and message.batch.requests:
             wire = self._with_other_requests(message)
         else:
-            wire = self._random.choice(_REENCODINGS)(wire_of(puppet.replica.group.epoch, message))
+            wire = self._random.choice(REENCODINGS)(wire_of(puppet.replica.group.epoch, message))
         for peer in deceived:
             puppet.say(peer, wire)
         to = item.to if self._also else others
         return (Send(to=to, message=message),) if to else ()
 
     def _with_other_requests(self, proposal: Proposal) -> bytes:
-        vote, form = proposal.pre_prepare.message, self._random.choice(_REENCODINGS)
+        vote, form = proposal.pre_prepare.message, self._random.choice(REENCODINGS)
         requests = tuple(_in_form(request, form) for request in proposal.batch.requests)
         batch = make_batch(proposal.batch.timestamp, requests)
         return self._craft.proposal(self._me, vote.sequence, batch, view=vote.view).wire
@@ -161,10 +163,11 @@ HEARD_MAX: Final = 256
 
 class Replay(Interject):
     """Says old frames of others and of itself again, as they are, and with their signatures moved to where they do
-    not belong: under another type, in another epoch, made for another group."""
+    not belong: under another type, in another epoch, made for another group. With a `rate` of 1000 and many `times`
+    it is a flood."""
 
-    def __init__(self, means: Means, *, rate: int = 300, to: Sequence[int] = ()) -> None:
-        super().__init__(means, rate=rate, to=to)
+    def __init__(self, means: Means, *, rate: int = 300, times: int = 1, to: Sequence[int] = ()) -> None:
+        super().__init__(means, rate=rate, times=times, to=to)
         self._heard: list[bytes] = []
         self._count = 0
 
@@ -223,24 +226,16 @@ NOT_CANONICAL: Final = tuple((P + y).to_bytes(32, "little") for y in (0, 1))
 """Points whose y is not below p."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Edge:
-    """Signatures on the edge of validity, about which verifiers differ."""
-
-    random: Random
-
-    def of(self, true: bytes) -> bytes:
-        point, scalar = true[:32], int.from_bytes(true[32:], "little")
-        choices = (
-            point + (scalar + L).to_bytes(33, "little")[:32],  # S not below L
-            self.random.choice(SMALL_ORDER) + true[32:],
-            self.random.choice(NOT_CANONICAL) + true[32:],
-            self.random.choice(SMALL_ORDER) + bytes(32),  # holds for keys of small order with careless verifiers
-            point + bytes(32),
-            bytes(64),
-            b"\xff" * 64,
-        )
-        return self.random.choice(choices)
+def on_the_edge(true: bytes) -> tuple[bytes, ...]:
+    """Signatures on the edge of validity, about which verifiers differ; made of a valid one."""
+    point, scalar = true[:32], int.from_bytes(true[32:], "little")
+    return (
+        point + (scalar + L).to_bytes(33, "little")[:32],  # S not below L
+        *(small + true[32:] for small in (*SMALL_ORDER, *NOT_CANONICAL)),
+        *(small + bytes(32) for small in SMALL_ORDER),  # holds for keys of small order with careless verifiers
+        point + bytes(32),
+        b"\xff" * 64,
+    )
 
 
 class SigEdge(Twist):
@@ -253,14 +248,13 @@ class SigEdge(Twist):
         super().__init__(means)
         self._rate = rate
         self._to = frozenset(to or means.group.replicas)
-        self._edge = _Edge(means.random)
 
     def twist(self, puppet: Puppet, item: Send) -> Iterable[Send]:
         message = item.message
         if not (_is_vote(message) and self._random.random() * 1000 < self._rate):
             return (item,)
         kind, epoch, signer, body, signature = expect_list(decode(message.wire, bytes_max=FRAME_BYTES_MAX))  # type: ignore[union-attr]
-        frame = encode([kind, epoch, signer, body, self._edge.of(bytes(signature))])  # type: ignore[arg-type]
+        frame = encode([kind, epoch, signer, body, self._random.choice(on_the_edge(bytes(signature)))])  # type: ignore[arg-type]
         deceived, others = parted(item, self._to)
         for peer in deceived:
             puppet.say(peer, self._of_no_device() if self._random.random() < 0.2 else frame)

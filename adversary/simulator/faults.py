@@ -77,10 +77,14 @@ class Faults:
                 run.start(host)
             if host.number in self._lapsed:
                 run.meet_again(host)
-        self._reconnect()
+        self.reconnect()
 
     def _lies(self, host: Host) -> bool:
         return any(liar.replica == host.me for liar in self._run.scenario.liars)
+
+    def inflict(self, fault: Fault) -> None:
+        """Something that no scenario foresaw."""
+        self._begin(fault)
 
     def _begin(self, fault: Fault) -> None:
         run = self._run
@@ -120,12 +124,12 @@ class Faults:
             case Partition() | Route():
                 run.links.end(fault)
                 run.marks.reach("partition healed")
-                self._reconnect()
+                self.reconnect()
             case Lapse():
                 run.links.end(fault)
                 self._lapsed.discard(fault.replica)
                 run.meet_again(run.hosts[fault.replica])
-                self._reconnect()
+                self.reconnect()
             case Cascade() | Restarts():
                 self._operators.end(fault)
             case Pause():
@@ -173,7 +177,7 @@ class Faults:
         host.note_damage(fault.what)
         host.disk.damage(fault.what, fault.amount, before, self._images.get(fault.id))
 
-    def _reconnect(self) -> None:
+    def reconnect(self) -> None:
         run = self._run
         for host in run.hosts:
             for other in run.hosts:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from adversary.behaviours.base import Behaviour, Means
+from adversary.behaviours.base import Behaviour, Chain, Means
 from adversary.behaviours.catalogue import LAYOUTS, PEEKABOO_TWIN, TWIN, make_behaviour
 from adversary.craft import Craft
 from adversary.simulator.clock import HostClock
@@ -16,6 +16,10 @@ from pbft.core.types import ReplicaId
 if TYPE_CHECKING:
     from adversary.simulator.clients import SimulatedClient
     from adversary.simulator.run import Simulation
+
+
+OWN: Final = "own"
+"""The strategy of a liar whose behaviour is not of the catalogue but given to the run."""
 
 
 class Layout:
@@ -54,13 +58,17 @@ class Layout:
         """Those who lie hold each other's keys, and no others."""
         run, liars = self._run, self._run.scenario.liars
         wanted: list[tuple[str, dict[str, Any]]] = [
-            (liar.strategy, liar.options) for liar in liars if liar.replica == me
+            (liar.strategy, liar.options) for liar in liars if liar.replica == me and liar.strategy != OWN
         ]
         layout, options = self._twins.get(me, ("", {}))
         if layout == PEEKABOO_TWIN:
             wanted.append(("peekaboo", options | {"phase": int(number >= run.group.size)}))
         craft = Craft(run.members.held_by(liar.replica for liar in liars))
-        return make_behaviour(wanted, Means(me=me, craft=craft, random=run.streams.random("strategy", me)))
+        means = Means(me=me, craft=craft, random=run.streams.random("strategy", me))
+        named, own = make_behaviour(wanted, means), run.own.get(me)
+        if own is None:
+            return named
+        return own(means) if named is None else Chain((named, own(means)))
 
     def meet(self, one: Host, other: Host) -> bool:
         """Whether there is a link between two hosts. Twins never have one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from adversary.simulator.scenario import Cascade, Restarts
+from pbft.core.restart_guard import why_not_restart
 from pbft.core.types import View
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ class Operators:
         self._run = run
         self._at_work: dict[int, Cascade | Restarts] = {}
         self._left: dict[int, list[int]] = {}
-        self.refused = 0
-        """How often somebody was told to wait."""
 
     def begin(self, fault: Cascade | Restarts) -> None:
         self._at_work[fault.id] = fault
@@ -63,21 +62,17 @@ class Operators:
             for replica in left:
                 self._take_down(run.hosts[replica], fault.down_ms)
             left.clear()
-        elif self.why_not(left[0]):
-            self.refused += 1
+        elif self._why_not(left[0]) is not None:
             run.marks.reach("restart of one too many refused")
         else:
             self._take_down(run.hosts[left.pop(0)], fault.down_ms)
         self._later(fault, ASKS_AGAIN_US, lambda: self._restart(fault))
 
-    def why_not(self, replica: int) -> str:
-        """What speaks against restarting a replica now; empty if nothing does."""
+    def _why_not(self, replica: int) -> str | None:
+        """What `quorate restart` would say."""
         run = self._run
-        top = max((host.executed for host in run.hosts if host.is_up), default=0)
-        missing = [host.me for host in run.hosts if host.me != replica and (not host.is_up or host.executed < top)]
-        if len(missing) < run.group.faulty_max:
-            return ""
-        return f"replica {missing[0]} is down or behind already, and the group bears {run.group.faulty_max}"
+        standings = [host.replica.describe() if host.is_up else f"it is {host.mode}" for host in run.hosts]
+        return why_not_restart(standings[: run.group.size], replica, run.group)
 
     def _take_down(self, host: Host, down_ms: int) -> None:
         run = self._run

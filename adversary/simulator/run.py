@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from adversary.describe import Describe
+from adversary.behaviours.base import Behaviour, Means
 from adversary.keys import Members, make_group
 from adversary.simulator.bad_clients import ReplayingClient, make_client
 from adversary.simulator.broken import Broken
@@ -29,15 +29,15 @@ from adversary.simulator.health import (
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
 from adversary.simulator.layout import Layout
+from adversary.simulator.lines import Lines
 from adversary.simulator.marks import Marks
-from adversary.simulator.network import REPLICA_ADDRESSES, Links
+from adversary.simulator.network import Links
 from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.watching import Watch
 from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Record, Timer
-from pbft.core.errors import ProtocolViolation
 from pbft.core.messages import ToClient
 from pbft.core.types import Milliseconds, ReplicaId
 
@@ -101,7 +101,10 @@ class Simulation:
         trace: Trace | None = None,
         watch: Watch | None = None,
         autopsy: bool = False,
+        own: Mapping[int, Callable[[Means], Behaviour]] | None = None,
     ) -> None:
+        """`own`: behaviours that the catalogue does not know, of replicas that the scenario calls liars."""
+        self.own = own or {}
         self.autopsy = autopsy
         self.watch = watch
         self.scenario = scenario
@@ -129,7 +132,7 @@ class Simulation:
         self._extra = 0
         self._trace = trace
         self._digest = sha256()
-        self._describe = Describe(self.members)
+        self._lines = Lines(self.members, self.frames)
         self._heap: list[tuple[int, int, int, int, Callable[[], None]]] = []
         self._count = 0
         self.layout = Layout(self, directory)
@@ -157,6 +160,31 @@ class Simulation:
         self._count += 1
         heappush(self._heap, (max(time_us, self.now_us), kind, ident, self._count, what))
 
+    @property
+    def next_us(self) -> int | None:
+        """When the next thing happens."""
+        return self._heap[0][0] if self._heap else None
+
+    def step(self) -> int:
+        """Let the next thing happen, and give its kind. Raises Broken."""
+        time, kind, _, _, what = heappop(self._heap)
+        self.now_us = time
+        self.steps += 1
+        what()
+        return kind
+
+    def begin(self) -> None:
+        """Start all hosts. Whoever drives a run by hand begins with this, and ends with `close`."""
+        if self.scenario.real_signatures:
+            self.marks.reach("real signatures")
+        for host in self.hosts:
+            self.start(host)
+
+    def close(self) -> None:
+        """End all hosts."""
+        for host in self.hosts:
+            host.close()
+
     def run(self) -> Result:
         failure: Failure | None = None
         try:
@@ -172,8 +200,7 @@ class Simulation:
             self.note(f"broken: {broken}".replace(self._directory, ""))
         finally:
             self.ledgers = [host.disk.ledger.records() for host in self.hosts if self._testifies(host)]
-            for host in self.hosts:
-                host.close()
+            self.close()
         return Result(
             failure=failure,
             digest=self._digest.hexdigest(),
@@ -191,14 +218,12 @@ class Simulation:
 
     def _begin(self) -> None:
         scenario = self.scenario
-        if scenario.real_signatures:
-            self.marks.reach("real signatures")
-        for host in self.hosts:
-            self.start(host)
+        self.begin()
         for client, plan in zip(self.clients, scenario.clients, strict=True):
             for action in plan.actions:
                 self.at(action.at_ms * 1000, ACT, action.id, lambda client=client, action=action: client.act(action))  # type: ignore[misc]
         self.faults.schedule()
+        self.at_heal = Standing.of(self)
         self.at(scenario.heal_ms * 1000, FAULT, -1, self._heal)
 
     def _heal(self) -> None:
@@ -224,14 +249,11 @@ class Simulation:
             end = (scenario.heal_ms + min(scenario.bound_ms, 2_000)) * 1000
         last_action = max((a.at_ms for client in scenario.clients for a in client.actions), default=0) * 1000
         while self._heap:
-            time, kind, _, _, what = heappop(self._heap)
-            if time > end or self.steps > STEPS_MAX:
+            if self._heap[0][0] > end or self.steps > STEPS_MAX:
                 if scenario.progress:
                     raise self.checker.beyond.later or Broken("progress", why_no_progress(self))
                 break
-            self.now_us = time
-            self.steps += 1
-            what()
+            kind = self.step()
             if kind == CHECK and self.now_us > last_action and is_settled(self):
                 self.settled = True
                 break
@@ -254,13 +276,19 @@ class Simulation:
     def meet_again(self, host: Host) -> None:
         """Clients come back to a host that they could not reach."""
         for client in self.clients:
-            if self.layout.meets_client(host, client) and not self.links.is_shut(host.number, client.address):
-                self.at(
-                    self.now_us + CONNECT_US,
-                    LINK,
-                    client.address,
-                    lambda client=client: client.on_link(host.me, up=host.is_up),  # type: ignore[misc]
-                )
+            self._connect_client(host, client)
+
+    def _connect_client(self, host: Host, client: SimulatedClient) -> None:
+        if self.layout.meets_client(host, client) and not self.links.is_shut(host.number, client.address):
+            self.at(self.now_us + CONNECT_US, LINK, client.address, lambda: client.on_link(host.me, up=host.is_up))
+
+    def join(self, client: SimulatedClient) -> None:
+        """Somebody comes while the run is under way."""
+        self.clients.append(client)
+        self._client_of[client.device] = client
+        for host in self.hosts:
+            if host.is_up:
+                self._connect_client(host, client)
 
     def connect(self, source: Host, to: Host) -> None:
         """The link from `source` comes up, if both live and nothing lies between them."""
@@ -364,24 +392,7 @@ class Simulation:
         if self.watch is not None:
             self.watch.noted(self.now_us, what, source, to, frame)
         if self._trace is not None:
-            self._trace(f"{self.now_us / 1000:10.3f} {what} {self._way(source, to)}{self._text(what, frame)}")
-
-    @staticmethod
-    def _way(source: int, to: int) -> str:
-        names = [f"client {a - REPLICA_ADDRESSES}" if a >= REPLICA_ADDRESSES else str(a) for a in (source, to)]
-        return "" if source < 0 else names[0] if to < 0 else f"{names[0]}->{names[1]}"
-
-    def _text(self, what: str, frame: bytes) -> str:
-        if not frame:
-            return ""
-        try:
-            if what == "reply":
-                return ": " + self._describe.message(self.frames.from_replica(frame))
-            if what == "client":
-                return ": " + self._describe.message(self.frames.from_client(frame))
-            return ": " + self._describe.message(self.frames.from_peer(frame))
-        except ProtocolViolation as error:
-            return f": {error}"
+            self._trace(self._lines.line(self.now_us, what, source, to, frame))
 
 
 def simulate(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from adversary.behaviours.catalogue import UnknownBehaviour, check_behaviour
+from adversary.behaviours.base import Means
+from adversary.behaviours.catalogue import UnknownBehaviour, make_behaviour
+from adversary.craft import Craft
+from adversary.keys import make_group
 from pbft.core.group import REPLICAS_MIN, Parameters
+from pbft.core.types import ReplicaId
 
 FORMAT = 1
 REPLICAS_MAX = 13
@@ -343,7 +349,7 @@ def _problem_of_parts(scenario: Scenario) -> str | None:
         return "core: names a replica twice"
     for liar in scenario.liars:
         try:
-            check_behaviour(liar.strategy, liar.options)
+            make_behaviour([(liar.strategy, liar.options)], _means())
         except UnknownBehaviour as error:
             return f"liars: {error}"
     for client in scenario.clients:
@@ -358,6 +364,12 @@ def _problem_of_parts(scenario: Scenario) -> str | None:
     if len(set(numbers)) != len(numbers) or len(set(actions)) != len(actions):
         return "two faults, or two actions, have the same id"
     return None
+
+
+@lru_cache
+def _means() -> Means:
+    """Of nobody in particular: to try options out."""
+    return Means(me=ReplicaId(0), craft=Craft(make_group(REPLICAS_MIN).held_by([0])), random=Random(0))  # noqa: S311
 
 
 def _replicas_of(fault: Any) -> tuple[int, ...]:

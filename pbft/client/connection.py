@@ -60,8 +60,22 @@ LINK_FAULTS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio
 """What ends one link, and nothing else."""
 
 
+EXPIRED = 10
+"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
 class NotTheReplica(ProtocolViolation):
     """Whoever answers there does not hold the pinned certificate."""
+
+
+def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
+    """What a person can do about a certificate that does not verify."""
+    if error.verify_code == EXPIRED:
+        return (
+            "its certificate in the group file has expired: whoever runs the replica makes a new one with "
+            "'quorate renew', and gives everybody the new group file"
+        )
+    return f"its certificate is not the pinned one: {error.verify_message}"
 
 
 class LinkOwner(Protocol):
@@ -205,7 +219,7 @@ class Connection:
             raise NotTheReplica(str(error)) from error
         except trio.BrokenResourceError as error:
             if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                msg = f"its certificate is not the pinned one: {error.__cause__.verify_message}"
+                msg = certificate_problem(error.__cause__)
                 raise NotTheReplica(msg) from error
             if isinstance(error.__cause__, ssl.SSLError):
                 msg = f"no TLS: {error.__cause__.reason or error.__cause__}"

@@ -11,6 +11,7 @@ import trio
 
 from crypto.errors import CertificateError
 from crypto.tls import check_pinned, client_dial_context
+from pbft.client.connection import certificate_problem
 from pbft.client.directory import GroupDirectory, ReplicaContact
 from pbft.core.errors import MalformedMessage, ProtocolViolation
 from pbft.core.handshake import (
@@ -81,6 +82,9 @@ class _Report(msgspec.Struct):
     in_view_change: bool = False
     waiting_for: _Waiting | None = None
     transfer: _Transfer | None = None
+    dropped_messages: int = 0
+    shed: dict[str, int] = msgspec.field(default_factory=dict)
+    slowed_links: int = 0
 
 
 async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, timeout_s: float) -> Report | str:
@@ -105,6 +109,8 @@ async def inspect_replica(directory: GroupDirectory, replica: ReplicaId, *, time
 def _reason(error: Exception, contact: ReplicaContact) -> str:
     """What trio's own exceptions do not say, but what caused them does."""
     cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return certificate_problem(cause)
     if isinstance(cause, ExceptionGroup):  # of all the addresses of a name; the first says enough
         first = cause.exceptions[0]
         if isinstance(first, OSError) and first.errno is not None:

@@ -70,7 +70,7 @@ class Admission:
         if reason is None:
             reason = self._pool.why_refuse(request, is_stranger=is_stranger)
         if reason is None:
-            self._pool.add(request, now, is_stranger=is_stranger)
+            self._pool.add(request, now, is_stranger=is_stranger, is_own=source == request.device)
             if source == request.device:
                 self._pass_on(out, request)
             return

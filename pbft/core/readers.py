@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -13,12 +13,15 @@ from pbft.core.bodies import CREDIT, EVENTS_MAX, QUERY, SUBSCRIBE, UNSUBSCRIBE
 from pbft.core.effects import ClientGone, EventsDone, IgnoreReason, QueryDone, ReadEvents, RunQuery
 from pbft.core.messages import Answer, Credit, Events, Query, Subscribe, Unsubscribe
 from pbft.core.output import Output
+from pbft.core.places import Places
 from pbft.core.types import EventIndex, SequenceNumber
 from pbft.core.voting_rules import VotingRules
 
 QUERIES_MAX = 4096
 QUERIES_PER_DEVICE_MAX = 64
 QUERIES_AT_ONCE = 8
+STRANGERS_TURN = 8
+"""While others ask, each so many-th turn is of a device that the application does not know."""
 RESTARTS_MAX = 4
 """Reads under way for one subscription number: more restarts than that are refused."""
 QUERY_AHEAD_MAX = 10_000
@@ -54,18 +57,20 @@ class Readers:
     So a device that asks a thousand things waits for its own turns, and ordering waits for at most a few reads.
     """
 
-    def __init__(self, rules: VotingRules) -> None:
+    def __init__(self, rules: VotingRules, *, knows: Callable[[PublicKey], bool] = lambda _: True) -> None:
         self._rules = rules
         self._early: dict[PublicKey, list[Query]] = {}
         """Queries for a state that this replica has not reached."""
         self._ready: dict[PublicKey, deque[Query]] = {}
         self._turns: deque[PublicKey] = deque()
-        """Devices with ready queries, each once."""
-        self._open: Counter[PublicKey] = Counter()
+        """Devices with ready queries, each once; strangers have a ring of their own."""
+        self._strangers_turns: deque[PublicKey] = deque()
+        self._beat = 0
+        self._open = Places(QUERIES_MAX, knows)
         """Queries of a device that have no answer yet: early, ready or under way."""
         self._under_way = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
-        self._subscription_count = 0
+        self._subscribed = Places(SUBSCRIPTIONS_MAX, knows)
         self._is_suspended = False
         self._may_resume = False
         """The state is whole again, but stands below what was read out of it before."""
@@ -93,10 +98,10 @@ class Readers:
         if query.minimum_sequence > last_executed + QUERY_AHEAD_MAX:
             out.ignore(IgnoreReason.TOO_FAR_AHEAD, device, QUERY)
             return
-        if self._open[device] >= QUERIES_PER_DEVICE_MAX or self._open.total() >= QUERIES_MAX:
+        if self._open.of(device) >= QUERIES_PER_DEVICE_MAX or not self._open.has_room(device):
             out.ignore(IgnoreReason.TOO_MANY_READS, device, QUERY)
             return
-        self._open[device] += 1
+        self._open.take(device)
         if query.minimum_sequence > last_executed:
             self._early.setdefault(device, []).append(query)
         else:
@@ -105,7 +110,7 @@ class Readers:
 
     def on_query_done(self, out: Output, done: QueryDone) -> None:
         self._under_way -= 1
-        self._close(done.device)
+        self._open.give_back(done.device)
         answer = Answer(device=done.device, query_id=done.query_id, sequence=done.sequence, result=done.result)
         out.reply_to(done.device, self._rules.sign_answer(answer))
         self._start(out)
@@ -113,27 +118,32 @@ class Readers:
     def _line_up(self, device: PublicKey, query: Query) -> None:
         queue = self._ready.setdefault(device, deque())
         if not queue:
-            self._turns.append(device)
+            self._take_turn(device)
         queue.append(query)
+
+    def _take_turn(self, device: PublicKey) -> None:
+        (self._strangers_turns if self._open.is_stranger(device) else self._turns).append(device)
+
+    def _next_turn(self) -> PublicKey | None:
+        self._beat += 1
+        rings = (self._turns, self._strangers_turns)
+        for ring in rings if self._beat % STRANGERS_TURN else reversed(rings):
+            if ring:
+                return ring.popleft()
+        return None
 
     def _start(self, out: Output) -> None:
         if self._is_suspended:
             return
-        while self._turns and self._under_way < QUERIES_AT_ONCE:
-            device = self._turns.popleft()
+        while self._under_way < QUERIES_AT_ONCE and (device := self._next_turn()) is not None:
             queue = self._ready[device]
             query = queue.popleft()
             if queue:
-                self._turns.append(device)
+                self._take_turn(device)
             else:
                 del self._ready[device]
             self._under_way += 1
             out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
-
-    def _close(self, device: PublicKey, count: int = 1) -> None:
-        self._open[device] -= count
-        if self._open[device] <= 0:
-            del self._open[device]
 
     # -- subscriptions
 
@@ -147,11 +157,11 @@ class Readers:
             if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX:
                 # Its client may have left without a word, over one of several connections: the oldest makes room.
                 del mine[next(iter(mine))]
-                self._subscription_count -= 1
-            if self._subscription_count >= SUBSCRIPTIONS_MAX:
+                self._subscribed.give_back(device)
+            if not self._subscribed.has_room(device):
                 out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
                 return
-            self._subscription_count += 1
+            self._subscribed.take(device)
         subscription = _Subscription(
             topic=subscribe.topic, next=subscribe.start, taken=subscribe.start, bodies=subscribe.bodies
         )
@@ -173,7 +183,7 @@ class Readers:
         if mine.pop(unsubscribe.subscription, None) is None:
             out.ignore(IgnoreReason.NO_SUBSCRIPTION, device, UNSUBSCRIBE)
             return
-        self._subscription_count -= 1
+        self._subscribed.give_back(device)
         if not mine:
             del self._subscriptions[device]
 
@@ -245,6 +255,7 @@ class Readers:
         for queries in (self._early, self._ready):
             queries.clear()
         self._turns.clear()
+        self._strangers_turns.clear()
         self._open.clear()
         self._reads.clear()
         self._under_way = 0
@@ -263,10 +274,11 @@ class Readers:
         self.on_executed(out, topics, last_executed)
 
     def on_client_gone(self, device: PublicKey) -> None:
-        self._close(device, len(self._early.pop(device, ())) + len(self._ready.pop(device, ())))
-        if device in self._turns:
-            self._turns.remove(device)
-        self._subscription_count -= len(self._subscriptions.pop(device, {}))
+        self._open.give_back(device, len(self._early.pop(device, ())) + len(self._ready.pop(device, ())))
+        for ring in (self._turns, self._strangers_turns):
+            if device in ring:
+                ring.remove(device)
+        self._subscribed.give_back(device, len(self._subscriptions.pop(device, {})))
 
     def _read(self, out: Output, device: PublicKey, number: int, subscription: _Subscription) -> None:
         limit = min(subscription.room, EVENTS_PER_FRAME_MAX)

@@ -168,7 +168,7 @@ class Replica:
             local=executed,
         )
         self.state_serving = StateServing(group, me)
-        self.readers = Readers(rules)
+        self.readers = Readers(rules, knows=executed.knows)
         self._status_at = Milliseconds(0)
 
     def step(self, given: Input) -> Effects:
@@ -206,8 +206,15 @@ class Replica:
         match message:
             case Signed(message=ViewChange() | NewView() as change):
                 return self.views.is_useless(change, message.wire, message.signer)
+            case SignedRequest():
+                return self.pool.has_no_room(message)
             case _:
                 return self.ordering.is_useless(message)
+
+    @property
+    def own_operations(self) -> int:
+        """Operations of clients that are connected here and wait to be executed."""
+        return self.pool.own_operations
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
@@ -315,11 +322,10 @@ class Replica:
 
     def on_batch_executed(self, out: Output, done: BatchExecuted) -> None:
         self.ordering.on_executed(done.sequence)
-        for request in done.batch.requests:
-            self.pool.remove(request, done.now.steady)
+        held = [self.pool.remove(request, done.now.steady) for request in done.batch.requests]
         for executed in done.results:
             self.pool.on_served(executed, done.now.steady)
-        self.supervision.on_executed(done.results)
+        self.supervision.on_executed(done.results, waited=any(held))
         replies_to_executed(out, self.rules, self.log.view, done)
         if done.state_root is not None:
             self.checkpoints.on_own_root(out, done.sequence, done.state_root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from crypto.signing import PublicKey
 from pbft.core.effects import ExecutedRequest, IgnoreReason
@@ -18,6 +19,21 @@ POOL_STRANGERS_MAX = 4_096
 """Operations of devices that the application does not know: making keys costs nothing."""
 DEVICE_WINDOWS_MAX = 2
 
+
+class Ring(IntEnum):
+    """Devices take turns within a ring, by the request that each has first; so do the rings, by PATTERN.
+
+    What clients bring themselves comes through the primary's own doors, where each has only a fair part. What others
+    pass on, and strangers, must not crowd it out.
+    """
+
+    OWN = 0
+    PASSED_ON = 1
+    STRANGERS = 2
+
+
+PATTERN = (*[Ring.OWN] * 4, Ring.PASSED_ON, *[Ring.OWN] * 4, Ring.STRANGERS)
+
 OperationName = tuple[PublicKey, SessionNumber, ClientSequence]
 
 
@@ -26,6 +42,10 @@ def names_of(request: SignedRequest) -> list[OperationName]:
     device, named = request.device, request.message
     numbers = range(named.first_client_sequence, named.first_client_sequence + len(named.operations))
     return [(device, named.session, ClientSequence(number)) for number in numbers]
+
+
+def _name_of(request: SignedRequest) -> OperationName:
+    return request.device, request.message.session, request.message.first_client_sequence
 
 
 @dataclass(slots=True)
@@ -38,6 +58,8 @@ class _Device:
     """Session and client sequence of its newest operation that ran meanwhile."""
     operations: int = 0
     """Waiting and proposed together: what the device may have in here is bounded."""
+    ring: Ring = Ring.OWN
+    """Where it waits for its turn, if anything of it waits."""
 
 
 class RequestPool:
@@ -55,7 +77,11 @@ class RequestPool:
         self._proposed: set[OperationName] = set()
         self._devices: OrderedDict[PublicKey, _Device] = OrderedDict()
         """Those that wait longest come first."""
-        self._turns: deque[PublicKey] = deque()
+        self._rings: tuple[deque[PublicKey], ...] = tuple(deque() for _ in Ring)
+        self._beat = 0
+        self._own: set[OperationName] = set()
+        """Requests that their clients brought themselves."""
+        self._own_operations = 0
         self._operations = 0
         self._strangers_operations = 0
         self._bytes = 0
@@ -68,6 +94,11 @@ class RequestPool:
     def operations(self) -> int:
         """Operations not yet executed."""
         return self._operations
+
+    @property
+    def own_operations(self) -> int:
+        """Those of them that clients brought themselves."""
+        return self._own_operations
 
     @property
     def waiting_operations(self) -> int:
@@ -88,6 +119,15 @@ class RequestPool:
         """Requests in order of admission."""
         return iter(self._requests.values())
 
+    def has_no_room(self, request: SignedRequest) -> bool:
+        """Whether the device has so much in here that this would be refused, whatever its signature. Never so of
+        what contradicts something in here: that may be evidence."""
+        device = self._devices.get(request.device)
+        if device is None:
+            return False
+        most = DEVICE_WINDOWS_MAX * self._parameters.client_window
+        return device.operations >= most and self.why_refuse(request) is IgnoreReason.POOL_FULL
+
     def why_refuse(self, request: SignedRequest, *, is_stranger: bool = False) -> IgnoreReason | None:
         names = names_of(request)
         known = self._requests.get(names[0])
@@ -105,8 +145,10 @@ class RequestPool:
             return IgnoreReason.POOL_FULL
         return None
 
-    def add(self, request: SignedRequest, now: Milliseconds, *, is_stranger: bool = False) -> None:
-        """Admit a request that `why_refuse` does not refuse."""
+    def add(
+        self, request: SignedRequest, now: Milliseconds, *, is_stranger: bool = False, is_own: bool = True
+    ) -> None:
+        """Admit a request that `why_refuse` does not refuse. `is_own`: its client brought it, not another replica."""
         names = names_of(request)
         count = len(names)
         self._requests[names[0]] = request
@@ -116,21 +158,40 @@ class RequestPool:
         device = self._devices.setdefault(request.device, _Device(is_stranger=is_stranger, since=now))
         device.operations += count
         self._strangers_operations += count if device.is_stranger else 0
-        if not device.waiting:
-            self._turns.append(request.device)
+        if is_own:
+            self._own.add(names[0])
+            self._own_operations += count
         device.waiting.append(request)
+        if len(device.waiting) == 1:
+            self._line_up(request.device, device)
         self._waiting_operations += count
 
+    def _line_up(self, key: PublicKey, device: _Device) -> None:
+        if device.is_stranger:
+            device.ring = Ring.STRANGERS
+        else:
+            device.ring = Ring.OWN if _name_of(device.waiting[0]) in self._own else Ring.PASSED_ON
+        self._rings[device.ring].append(key)
+
+    def _next_ring(self) -> deque[PublicKey] | None:
+        """The ring whose turn it is, of those in which somebody waits."""
+        for ahead in range(len(PATTERN)):
+            ring = self._rings[PATTERN[(self._beat + ahead) % len(PATTERN)]]
+            if ring:
+                self._beat += ahead
+                return ring
+        return None
+
     def take(self) -> tuple[SignedRequest, ...]:
-        """The next batch: one request of each device in turn, within the group's batch limits.
+        """The next batch: one request of each device in turn (`Ring`), within the group's batch limits.
 
         They stay in the pool, as proposed, until `remove`.
         """
         taken: list[SignedRequest] = []
         operations = 0
         size = 0
-        while self._turns:
-            device = self._devices[self._turns[0]]
+        while (ring := self._next_ring()) is not None:
+            device = self._devices[ring[0]]
             request = device.waiting[0]
             operations += len(request.message.operations)
             size += len(request.wire)
@@ -139,15 +200,18 @@ class RequestPool:
                 break
             device.waiting.popleft()
             self._waiting_operations -= len(request.message.operations)
-            turn = self._turns.popleft()
+            self._beat += 1
+            turn = ring.popleft()
             if device.waiting:
-                self._turns.append(turn)
+                self._line_up(turn, device)
             self._proposed.add(names_of(request)[0])
             taken.append(request)
         return tuple(taken)
 
-    def remove(self, request: SignedRequest, now: Milliseconds) -> None:
-        """Its operations were executed: whatever waits under one of their names would only wait for ever."""
+    def remove(self, request: SignedRequest, now: Milliseconds) -> bool:
+        """Its operations were executed: whatever waits under one of their names would only wait for ever.
+
+        Says whether anything did."""
         is_held = False
         for name in names_of(request):
             holder = self._holders.get(name)
@@ -156,6 +220,7 @@ class RequestPool:
                 is_held = True
         if is_held:
             self._begin_to_wait(request.device, now)
+        return is_held
 
     def on_served(self, executed: ExecutedRequest, now: Milliseconds) -> None:
         """Operations of a device ran, whether they were held here or not. What is older than what ran before says
@@ -192,14 +257,15 @@ class RequestPool:
         if not self._proposed:
             return
         self._proposed.clear()
-        self._turns.clear()
+        for ring in self._rings:
+            ring.clear()
         for device in self._devices.values():
             device.waiting.clear()
         for request in self._requests.values():
             device = self._devices[request.device]
-            if not device.waiting:
-                self._turns.append(request.device)
             device.waiting.append(request)
+            if len(device.waiting) == 1:
+                self._line_up(request.device, device)
         self._waiting_operations = self._operations
 
     def mark_proposed(self, requests: Iterable[SignedRequest]) -> None:
@@ -216,7 +282,7 @@ class RequestPool:
         device.waiting.remove(held)
         self._waiting_operations -= len(held.message.operations)
         if not device.waiting:
-            self._turns.remove(held.device)
+            self._rings[device.ring].remove(held.device)
 
     def _drop(self, name: OperationName) -> None:
         held = self._requests.pop(name)
@@ -228,6 +294,9 @@ class RequestPool:
         device = self._devices[held.device]
         device.operations -= count
         self._strangers_operations -= count if device.is_stranger else 0
+        if name in self._own:
+            self._own.discard(name)
+            self._own_operations -= count
         if name in self._proposed:
             self._proposed.discard(name)
         else:

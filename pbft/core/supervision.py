@@ -62,11 +62,14 @@ class Supervision:
         behind = self._log.last_executed < self._log.low_watermark or self._repair.is_surely_behind
         return certified or behind
 
-    def on_executed(self, results: Sequence[ExecutedRequest]) -> None:
-        """Progress, if an operation ran: what waits still is given a new timeout. What ran before, or is refused, a
-        primary may order as often as it likes."""
+    def on_executed(self, results: Sequence[ExecutedRequest], *, waited: bool) -> None:
+        """Progress, if an operation ran, or something that `waited` here is done with: what waits still is given a
+        new timeout.
+
+        What ran before a primary may order as often as it likes. What waits here comes once, even if it is refused
+        when its turn comes: a client that only sends such things must not cost an honest primary its office."""
         ran = sum(not result.refused for request in results for result in request.results)
-        if ran:
+        if ran or waited:
             self._watch.on_executed(ran)
             self._views.timer.on_progress()
             if self._log.in_view:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -11,8 +11,10 @@ import trio
 
 from crypto.signing import PublicKey
 from crypto.tls import client_listener_context
+from pbft.core.bodies import REQUEST
+from pbft.core.claims import Unverified
 from pbft.core.codec import Opener
-from pbft.core.effects import FromClient
+from pbft.core.effects import FromClient, Ignored, IgnoreReason
 from pbft.core.errors import ProtocolViolation
 from pbft.core.handshake import (
     NONCE_BYTES,
@@ -24,8 +26,10 @@ from pbft.core.handshake import (
     framed,
     is_inspect,
 )
+from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
+from pbft.node.listening import Newcomers, Place, address_of
 from pbft.node.streams import (
     FAREWELL_SECONDS,
     HANDSHAKE_SECONDS_MAX,
@@ -34,19 +38,77 @@ from pbft.node.streams import (
     TlsStream,
     until_one_ends,
 )
+from pbft.node.turns import (
+    HANDSHAKE_UNITS,
+    HOLD_SECONDS,
+    IGNORED_UNITS,
+    REPORT_UNITS,
+    USELESS_UNITS,
+    Allowances,
+    Door,
+    Party,
+    Ration,
+    Room,
+    Share,
+    Turn,
+    Turns,
+)
 
 CLIENT_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_PER_DEVICE_MAX = 16
 CLIENT_FRAME_BYTES_MAX = 2 * 1024 * 1024
 INSPECTIONS_BEFORE_HELLO_MAX = 16
+FRAMES_AT_ONCE = 64
+"""Of a connection, between two looks at how much room there is for requests."""
 
 log = structlog.get_logger()
 
 
 class _Connection:
-    def __init__(self) -> None:
-        self.queue = SendQueue(CLIENT_QUEUE_BYTES_MAX)
+    def __init__(
+        self, device: PublicKey, host: str, *, room: Room, strangers: Ration, stream: FrameStream, queue: SendQueue
+    ) -> None:
+        self.device = device
+        self.queue = queue
         self.scope = trio.CancelScope()
+        self._stream = stream
+        self.party: Party = (Share.NEWCOMERS, host, None)
+        self.host = host
+        self._room = room
+        self._strangers = strangers
+        self._reserved = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self.queue.waiting_bytes + self._stream.unfinished_bytes
+
+    def become(self, *, known: bool) -> None:
+        """Whose turns it takes from now on."""
+        self.party = (Share.PEOPLE, self.host, self.device) if known else (Share.NEWCOMERS, self.host, None)
+
+    async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
+        """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
+        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, len(messages), turn):
+            return []
+        values = [message.value for message in messages]
+        operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
+        if operations and not await self._enter(self._room, operations, turn):
+            return [message for message in messages if not isinstance(message.value, SignedRequest)]
+        self._reserved += operations
+        return messages
+
+    async def _enter(self, door: Door, amount: int, turn: Turn) -> bool:
+        if door.enter_now(self.party, amount):
+            return True
+        turn.end()
+        has_room = await door.enter(self.party, amount)
+        await turn.begin()
+        return has_room
+
+    def release(self) -> None:
+        """What was admitted is with the replica, or was refused."""
+        self._room.leave(self._reserved)
+        self._reserved = 0
 
 
 class Clients:
@@ -58,18 +120,53 @@ class Clients:
         *,
         opener: Opener,
         intake: Intake,
+        turns: Turns,
+        room: Room,
+        strangers: Ration,
         inbox: Inbox,
+        is_useless: Callable[[PeerMessage], bool],
+        knows: Callable[[PublicKey], bool],
         report: Callable[[], bytes],
         on_gone: Callable[[PublicKey], None],
     ) -> None:
+        """`knows`: whether the application knows a device; strangers share few turns."""
         self._config = config
         self._opener = opener
         self._intake = intake
+        self._turns = turns
+        self._room = room
+        self._strangers = strangers
         self._inbox = inbox
+        self._is_useless_to_peers = is_useless
+        self._knows = knows
         self._report = report
         self._on_gone = on_gone
         self._context = client_listener_context(config.tls_pem)
         self._devices: dict[PublicKey, list[_Connection]] = {}
+        self._held_bytes = 0
+        self.closed_for_memory = 0
+        self._newcomers = Newcomers(config.limits.newcomers_max)
+        self._useless = Allowances(config.limits.address_useless_per_s)
+        self.slowed = 0
+        """How often a connection was not read for a while, for what comes from its address is of no use."""
+
+    def _on_bytes(self, change: int) -> None:
+        """All connections together have a bound: whoever holds most is closed."""
+        self._held_bytes += change
+        while change > 0 and self._held_bytes > self._config.limits.connection_bytes_max:
+            held = [each for all_of in self._devices.values() for each in all_of if not each.scope.cancel_called]
+            largest = max(held, key=lambda each: each.held_bytes, default=None)
+            if largest is None:
+                return
+            log.warning("client holds most of the memory", device=largest.device.hex()[:16])
+            self.closed_for_memory += 1
+            largest.scope.cancel()
+            largest.queue.clear()
+
+    @property
+    def displaced(self) -> int:
+        """Newcomers' connections that were closed for others."""
+        return self._newcomers.displaced
 
     @property
     def connected(self) -> int:
@@ -87,39 +184,57 @@ class Clients:
                 log.warning("client too slow", device=device.hex()[:16], queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
                 connection.scope.cancel()
 
+    def on_ignored(self, ignored: Ignored) -> None:
+        """Something that a device said changed nothing."""
+        is_cheap = ignored.message_type != REQUEST or ignored.reason is IgnoreReason.DUPLICATE
+        for connection in self._devices.get(PublicKey(bytes(ignored.source)), ()):
+            units = USELESS_UNITS if is_cheap else IGNORED_UNITS
+            self._useless.of(connection.host).spend(trio.current_time(), units)
+
     async def handle(self, socket: trio.SocketStream) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""
         tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
-        try:
-            frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
-            stream = FrameStream(tls, frame_bytes_max=frame_bytes_max)
-            device = await self._handshake(tls, stream)
-            if device is None:
-                return
-            connection = _Connection()
-            connections = self._devices.setdefault(device, [])
-            if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
-                # The oldest may be dead without our knowing, after its machine slept.
-                log.info("client connects again", device=device.hex()[:16], closed="its oldest connection")
-                connections.pop(0).scope.cancel()
-            connections.append(connection)
+        host, _ = address_of(socket)
+        frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
+        stream = FrameStream(tls, frame_bytes_max=frame_bytes_max, on_change=self._on_bytes)
+        with self._newcomers.enter(host) as place:
             try:
-                with connection.scope:
-                    await until_one_ends(
-                        partial(self._write, stream, connection), partial(self._read, stream, device, connection)
-                    )
+                device = await self._handshake(tls, stream, host)
+                if device is not None:
+                    await self._serve(stream, device, host, place)
             finally:
-                if connection in connections:
-                    connections.remove(connection)
-                if not connections and self._devices.get(device) is connections:
-                    del self._devices[device]
-                    self._on_gone(device)
-        finally:
-            await trio.aclose_forcefully(tls)
+                self._on_bytes(-stream.unfinished_bytes)
+                await trio.aclose_forcefully(tls)
 
-    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> PublicKey | None:
+    async def _serve(self, stream: FrameStream, device: PublicKey, host: str, place: Place) -> None:
+        queue = SendQueue(CLIENT_QUEUE_BYTES_MAX, self._on_bytes)
+        connection = _Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
+        if self._knows(device):
+            place.give_up()
+        connections = self._devices.setdefault(device, [])
+        if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
+            # The oldest may be dead without our knowing, after its machine slept.
+            log.info("client connects again", device=device.hex()[:16], closed="its oldest connection")
+            connections.pop(0).scope.cancel()
+        connections.append(connection)
+        try:
+            with connection.scope:
+                await until_one_ends(
+                    partial(self._write, stream, connection), partial(self._read, stream, connection, place)
+                )
+        finally:
+            queue.clear()
+            if connection in connections:
+                connections.remove(connection)
+            if not connections and self._devices.get(device) is connections:
+                del self._devices[device]
+                self._on_gone(device)
+
+    async def _handshake(self, tls: TlsStream, stream: FrameStream, host: str) -> PublicKey | None:
         group = self._config.group
+        party: Party = (Share.NEWCOMERS, host, None)
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await self._take_turn(party, HANDSHAKE_UNITS)
             await tls.do_handshake()
             welcome = Welcome(replica=self._config.me, nonce=os.urandom(NONCE_BYTES))
             await stream.send(framed(encode_welcome(group, welcome)))
@@ -127,6 +242,7 @@ class Clients:
             for _ in range(INSPECTIONS_BEFORE_HELLO_MAX):
                 if not is_inspect(group, frame):
                     break
+                await self._take_turn(party, REPORT_UNITS)
                 await stream.send(framed(encode_inspection(group.epoch, self._report())))
                 frame = await stream.receive_handshake(or_end=True)
                 if not frame:
@@ -142,19 +258,52 @@ class Clients:
         await connection.queue.pump(stream)
         await stream.end()
 
-    async def _read(self, stream: FrameStream, device: PublicKey, connection: _Connection) -> None:
-        make = partial(FromClient, device=device)
+    async def _take_turn(self, party: Party, units: int) -> None:
+        """For work that is no frame's."""
+        turn = Turn(self._turns, party)
+        await turn.begin()
+        turn.units = units
+        turn.end()
+
+    def _is_useless(self, message: ClientMessage) -> bool:
+        return isinstance(message, SignedRequest) and self._is_useless_to_peers(message)
+
+    async def _read(self, stream: FrameStream, connection: _Connection, place: Place) -> None:
         while frames := await stream.receive():
+            is_known = self._knows(connection.device)
+            connection.become(known=is_known)
+            if is_known:
+                place.give_up()
             asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
-            for _ in asked[:1]:
-                connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
             if asked:
+                await self._take_turn(connection.party, REPORT_UNITS)
+                connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
-            messages, violation = await self._intake.open(frames, self._opener.parse_client)
+            for start in range(0, len(frames), FRAMES_AT_ONCE):
+                violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
+                if violation is not None:
+                    log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))
+                    connection.queue.finish(framed(encode_refused(str(violation))))
+                    await trio.sleep(FAREWELL_SECONDS)
+                    return
+                pause = self._useless.of(connection.host).seconds_overdrawn(trio.current_time())
+                if pause:
+                    self.slowed += 1
+                    await trio.sleep(min(pause, HOLD_SECONDS))
+
+    async def _hand_in(self, frames: Sequence[bytes], connection: _Connection) -> ProtocolViolation | None:
+        """Leave what is good with the replica, until the first that is not."""
+        make = partial(FromClient, device=connection.device)
+        try:
+            messages, violation = await self._intake.open(
+                frames,
+                self._opener.parse_client,
+                self._is_useless,
+                party=connection.party,
+                admit=connection.admit,
+            )
             if messages:
                 await self._inbox.put(connection, [make(message=message) for message in messages])
-            if violation is not None:
-                log.warning("client refused", device=device.hex()[:16], reason=str(violation))
-                connection.queue.finish(framed(encode_refused(str(violation))))
-                await trio.sleep(FAREWELL_SECONDS)
-                return
+        finally:
+            connection.release()
+        return violation

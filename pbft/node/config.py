@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pbft.core.group import Group
 from pbft.core.types import ReplicaId
+from pbft.node.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class NodeConfig:
     client_listener: Endpoint
     tls_pem: Path
     directory: Path
+    limits: Limits = Limits()
     retained_sequences: int = 1024
     """How far below the stable checkpoint batches are kept for peers that fell behind."""
     verify_threads: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import trio
@@ -21,8 +21,9 @@ from pbft.core.effects import (
 )
 from pbft.core.errors import ProtocolViolation
 from pbft.core.refused import proof_in
+from pbft.node.turns import BYTES_PER_UNIT, CLAIM_UNITS, FRAME_UNITS, SLICE_UNITS, Party, Share, Turn, Turns
 
-SLICE_CLAIMS = 32
+SLICE_CLAIMS = SLICE_UNITS // CLAIM_UNITS
 """Signature checks between two looks at the other connections: about a millisecond."""
 THREAD_CLAIMS_MIN = 16
 """Fewer are checked where they are: a thread costs more than it saves."""
@@ -30,55 +31,79 @@ THREAD_CLAIMS_MIN = 16
 THREAD_FRAME_BYTES_MIN = 4096
 """The same, where it is not known how many there are."""
 
+SOMEBODY: Party = (Share.NEWCOMERS, None, None)
+
 T = TypeVar("T")
+Admit = Callable[[list[Unverified[T]], Turn], Awaitable[list[Unverified[T]]]]
+"""May hold messages up before their signatures are checked, and gives back those that may go on. If it waits, it ends
+the turn before and begins it again."""
 
 
 class Intake:
-    """Opens the frames of one chunk in order, up to the first that is no good."""
+    """Opens the frames of one chunk in order, up to the first that is no good, in turns with other connections."""
 
-    def __init__(self, opener: Opener, *, threads: int) -> None:
+    def __init__(self, opener: Opener, *, threads: int, turns: Turns) -> None:
         self._opener = opener
+        self._turns = turns
         self._limiter = trio.CapacityLimiter(threads) if threads else None
+        self.dropped = 0
+        """Messages that were useless, or found no room."""
 
     async def open(
         self,
         frames: Sequence[bytes],
         parse: Callable[[bytes], Unverified[T]],
         is_useless: Callable[[T], bool] = lambda _: False,
+        *,
+        party: Party = SOMEBODY,
+        admit: Admit[T] | None = None,
     ) -> tuple[list[T], ProtocolViolation | None]:
         """The messages before the first violation, and the violation. What is useless is dropped unchecked."""
-        parsed: list[Unverified[T]] = []
-        violation: ProtocolViolation | None = None
-        for frame in frames:
-            try:
-                parsed.append(parse(frame))
-            except ProtocolViolation as error:
-                violation = error
-                violation.frame = frame
-                break
         opened: list[T] = []
         waiting: list[tuple[bytes, Unverified[T]]] = []
-        count = 0
-        for frame, item in zip(frames, parsed, strict=False):
-            if is_useless(item.value):
-                continue
-            waiting.append((frame, item))
-            count += len(item.claims)
-            if count >= SLICE_CLAIMS:
-                failure = await self._check(waiting, opened)
-                if failure is not None:
-                    return opened, failure
-                waiting, count = [], 0
-                await trio.lowlevel.checkpoint()
-        failure = await self._check(waiting, opened)
+        claims = 0
+        violation: ProtocolViolation | None = None
+        turn = Turn(self._turns, party)
+        await turn.begin()
+        try:
+            for frame in frames:
+                try:
+                    item = parse(frame)
+                except ProtocolViolation as error:
+                    violation = error
+                    violation.frame = frame
+                    break
+                turn.units += FRAME_UNITS + len(frame) // BYTES_PER_UNIT
+                if is_useless(item.value):
+                    self.dropped += 1
+                else:
+                    waiting.append((frame, item))
+                    claims += len(item.claims)
+                if turn.units + claims * CLAIM_UNITS >= SLICE_UNITS:
+                    failure = await self._check(waiting, opened, turn, admit)
+                    if failure is not None:
+                        return opened, failure
+                    waiting, claims = [], 0
+                    await turn.renew()
+            failure = await self._check(waiting, opened, turn, admit)
+        finally:
+            turn.end()
         return opened, failure or violation
 
     async def _check(
-        self, waiting: Sequence[tuple[bytes, Unverified[T]]], opened: list[T]
+        self,
+        waiting: list[tuple[bytes, Unverified[T]]],
+        opened: list[T],
+        turn: Turn,
+        admit: Admit[T] | None,
     ) -> ProtocolViolation | None:
+        if admit is not None and waiting:
+            admitted = {id(item) for item in await admit([item for _, item in waiting], turn)}
+            self.dropped += len(waiting) - len(admitted)
+            waiting = [(frame, item) for frame, item in waiting if id(item) in admitted]
         for frame, item in waiting:
             try:
-                await self._check_claims(item.claims)
+                await self._check_claims(item.claims, turn)
             except ProtocolViolation as error:
                 error.frame = frame
                 return error
@@ -93,15 +118,17 @@ class Intake:
             return await trio.to_thread.run_sync(proof_in, opener, violation.frame, limiter=self._limiter)
         return proof_in(opener, violation.frame)
 
-    async def _check_claims(self, claims: Sequence[Claim]) -> None:
+    async def _check_claims(self, claims: Sequence[Claim], turn: Turn) -> None:
         verifier = self._opener.verifier
         if self._limiter is not None and len(claims) >= THREAD_CLAIMS_MIN:
             await trio.to_thread.run_sync(check_claims, verifier, claims, limiter=self._limiter)
             return
         for start in range(0, len(claims), SLICE_CLAIMS):
             if start:
-                await trio.lowlevel.checkpoint()
-            check_claims(verifier, claims[start : start + SLICE_CLAIMS])
+                await turn.renew()
+            part = claims[start : start + SLICE_CLAIMS]
+            turn.units += CLAIM_UNITS * len(part)
+            check_claims(verifier, part)
 
 
 Notice = LinkUp | ClientGone | TimerExpired | StateDamaged | FrameRefused

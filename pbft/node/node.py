@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from crypto.signing import PublicKey
+from pbft.core.bodies import REQUEST
 from pbft.core.codec import Opener
 from pbft.core.effects import (
     BatchExecuted,
@@ -57,15 +58,16 @@ from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger, LedgerDamaged
 from pbft.node.listening import address_of, connections_max, listen
 from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
+from pbft.node.turns import Ration, Room, Turns
 from pbft.state.errors import StateError
 from pbft.state.executor import Executor
 from pbft.transport import keep_alive
 
 TICK_S = 0.05
 READS_PER_STEP = 4
-"""A read may take milliseconds: ordering does not wait for more of them."""
+READ_SECONDS_PER_STEP = 0.002
+"""A read may take milliseconds: ordering does not wait for another one after that."""
 ARCHIVE_FLUSH_MS = 500
-CONNECTIONS_PER_ADDRESS_MAX = 1024
 ALARMS_SHOWN_MAX = 8
 SCRUB_PAGES_PER_TICK = 1
 """Of the state: a tenth of a millisecond. A million messages are gone through in a quarter of an hour."""
@@ -104,12 +106,17 @@ class Node:
         self._clock = Clock()
         self._evidence = EvidenceStore(config.directory, config.group)
         self._inbox = Inbox()
-        intake = Intake(opener, threads=config.verify_threads)
+        self._turns = Turns()
+        # What an adversary puts in the replica's place need not know how much waits in it.
+        self._room = Room(config.limits.room_operations, lambda: getattr(machine, "own_operations", 0))
+        self._strangers = Ration(config.limits.strangers_operations_per_s)
+        self._intake = Intake(opener, threads=config.verify_threads, turns=self._turns)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
         self._peers = PeerListener(
             config,
             opener=opener,
-            intake=intake,
+            intake=self._intake,
+            turns=self._turns,
             inbox=self._inbox,
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
@@ -118,8 +125,13 @@ class Node:
         self._clients = Clients(
             config,
             opener=opener,
-            intake=intake,
+            intake=self._intake,
+            turns=self._turns,
+            room=self._room,
+            strangers=self._strangers,
             inbox=self._inbox,
+            is_useless=machine.is_useless,
+            knows=executor.knows,
             report=self._report,
             on_gone=self._on_client_gone,
         )
@@ -147,6 +159,7 @@ class Node:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._guarded, self._run_machine)
                         nursery.start_soon(self._guarded, self._run_timers)
+                        nursery.start_soon(self._turns.run)
                         for link in self._links.values():
                             nursery.start_soon(link.run)
                         nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
@@ -182,11 +195,12 @@ class Node:
         handler: Callable[[trio.SocketStream], Any],
     ) -> None:
         open_now: Counter[str] = Counter()
-        most = connections_max()
+        limits = self._config.limits
+        most = connections_max(limits.connections_max)
 
         async def handle(socket: trio.SocketStream) -> None:
             host, address = address_of(socket)
-            if open_now.total() >= most or open_now[host] >= CONNECTIONS_PER_ADDRESS_MAX:
+            if open_now.total() >= most or open_now[host] >= limits.connections_per_address_max:
                 self._refused["too many connections"] += 1
                 await trio.aclose_forcefully(socket)
                 return
@@ -236,6 +250,8 @@ class Node:
                 ]
                 inputs.extend(self._read_slice())
                 self._perform(inputs)
+                self._turns.renew()
+                self._room.admit()
         finally:
             self._store(())
 
@@ -251,8 +267,9 @@ class Node:
     def _read_slice(self) -> list[Input]:
         """The next few reads, of clients that take what they asked for before; the others wait."""
         done: list[Input] = []
+        until = time.perf_counter() + READ_SECONDS_PER_STEP
         for _ in range(len(self._reads)):
-            if len(done) == READS_PER_STEP:
+            if len(done) == READS_PER_STEP or (done and time.perf_counter() > until):
                 break
             read = self._reads.popleft()
             if self._clients.has_room(read.device):
@@ -265,6 +282,7 @@ class Node:
         """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
         while True:
             await trio.sleep(TICK_S)
+            self._strangers.admit()
             now = self._clock.now()
             for timer, at in list(self._timers.items()):
                 if at <= now.steady:
@@ -326,6 +344,10 @@ class Node:
             self._alarm(alarm.text)
         for ignored in effects.ignored:
             self._ignored[ignored.reason.name] += 1
+            if not isinstance(ignored.source, int):
+                self._clients.on_ignored(ignored)
+            elif ignored.message_type != REQUEST:
+                self._peers.on_ignored(ignored.source)
         return results
 
     def _serve_peers(self, effects: Effects) -> None:
@@ -397,6 +419,15 @@ class Node:
             "clients": self._clients.connected,
             "ledger_commits": self._ledger.commits,
             "ignored": dict(sorted(self._ignored.items())),
+            "dropped_messages": self._intake.dropped,
+            "shed": {
+                "no room for requests": self._room.shed,
+                "too much of strangers": self._strangers.shed,
+                "connections that hold most memory": self._clients.closed_for_memory,
+                "newcomers that made room": self._clients.displaced,
+                "too many requests of a replica": self._peers.dropped_requests,
+            },
+            "slowed_links": self._peers.slowed + self._clients.slowed,
             "closed_connections": dict(sorted(self._refused.items())),
             "evidence": len(self._evidence),
             "evidence_dropped": self._evidence.dropped,

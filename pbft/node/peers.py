@@ -12,8 +12,10 @@ from functools import partial
 import structlog
 import trio
 
+from crypto.canonical import encode
 from crypto.errors import CertificateError
 from crypto.tls import check_pinned, fingerprint, peer_certificate, replica_dial_context, replica_listener_context
+from pbft.core.bodies import REQUEST
 from pbft.core.codec import Opener
 from pbft.core.effects import Evidence, FromPeer
 from pbft.core.errors import MalformedMessage, ProtocolViolation
@@ -23,14 +25,24 @@ from pbft.core.handshake import (
     encode_replica_hello,
     framed,
 )
-from pbft.core.messages import PeerMessage
+from pbft.core.messages import Fetch, PeerMessage, Status
+from pbft.core.state_messages import FetchState
 from pbft.core.types import ReplicaId
 from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
+from pbft.node.listening import address_of
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
+from pbft.node.turns import HANDSHAKE_UNITS, IGNORED_UNITS, USELESS_UNITS, Allowance, Share, Turn, Turns
 from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
+QUESTION_UNITS = 8
+VIOLATION_UNITS = 1000
+"""What a frame costs that does not open: it may take a thousand checks to see whether it is a proof."""
+QUESTIONS = (Status, Fetch, FetchState)
+"""What asks for an answer: correct replicas do so a few times a second, or some hundred times when far behind."""
+REQUEST_PREFIX = encode([REQUEST, 0, b"", b"", b""])[: 2 + len(REQUEST)]
+"""How a frame begins that holds a client's request."""
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 
@@ -152,6 +164,7 @@ class PeerListener:
         *,
         opener: Opener,
         intake: Intake,
+        turns: Turns,
         inbox: Inbox,
         is_useless: Callable[[PeerMessage], bool],
         on_linked: Callable[[ReplicaId], None],
@@ -160,6 +173,7 @@ class PeerListener:
         self._config = config
         self._opener = opener
         self._intake = intake
+        self._turns = turns
         self._inbox = inbox
         self._is_useless = is_useless
         self._on_linked = on_linked
@@ -168,6 +182,13 @@ class PeerListener:
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
         self._current: dict[ReplicaId, trio.CancelScope] = {}
+        limits = config.limits
+        members = range(len(certificates))
+        self._useless = {ReplicaId(peer): Allowance(limits.peer_useless_per_s) for peer in members}
+        self._requests = {ReplicaId(peer): Allowance(limits.peer_requests_per_s) for peer in members}
+        self.slowed = 0
+        """How often a link was not read for a while, for what came over it was of no use."""
+        self.dropped_requests = 0
 
     async def handle(self, socket: trio.SocketStream) -> None:
         """One link, from handshake to end. Raises LINK_FAILURES."""
@@ -190,7 +211,12 @@ class PeerListener:
             await trio.aclose_forcefully(tls)
 
     async def _handshake(self, tls: TlsStream, stream: FrameStream) -> ReplicaId:
+        host, _ = address_of(tls.transport_stream)
+        turn = Turn(self._turns, (Share.NEWCOMERS, host, None))
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
+            await turn.begin()
+            turn.units = HANDSHAKE_UNITS
+            turn.end()
             await tls.do_handshake()
             certificate = peer_certificate(tls)
             peer = self._members.get(certificate)
@@ -211,12 +237,50 @@ class PeerListener:
 
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
         make = partial(FromPeer, peer=peer)
-        while frames := await stream.receive():
-            messages, violation = await self._intake.open(frames, self._opener.parse_peer, self._is_useless)
+        party = (Share.PEERS, peer, None)
+        useless = self._useless[peer]
+
+        def is_useless(message: PeerMessage) -> bool:
+            if self._is_useless(message):
+                useless.spend(trio.current_time(), USELESS_UNITS)
+                return True
+            if isinstance(message, QUESTIONS):
+                useless.spend(trio.current_time(), QUESTION_UNITS)
+            return False
+
+        while True:
+            pause = useless.seconds_overdrawn(trio.current_time())
+            if pause:
+                self.slowed += 1
+                await trio.sleep(pause)
+            frames = await stream.receive()
+            if not frames:
+                return
+            messages, violation = await self._intake.open(
+                self._without_surplus(peer, frames), self._opener.parse_peer, is_useless, party=party
+            )
             if messages:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
+                useless.spend(trio.current_time(), VIOLATION_UNITS)
                 evidence = await self._intake.proof_in(violation)
                 if evidence is not None:
                     self._on_proof(evidence)
                 raise violation
+
+    def _without_surplus(self, peer: ReplicaId, frames: list[bytes]) -> list[bytes]:
+        """Without the requests that are too many: whoever passed them on will do so again."""
+        allowance, now = self._requests[peer], trio.current_time()
+        kept = []
+        for frame in frames:
+            if frame.startswith(REQUEST_PREFIX):
+                if allowance.left(now) <= 0:
+                    self.dropped_requests += 1
+                    continue
+                allowance.spend(now, 1)
+            kept.append(frame)
+        return kept
+
+    def on_ignored(self, peer: ReplicaId) -> None:
+        """A message of the peer was checked, and changed nothing."""
+        self._useless[peer].spend(trio.current_time(), IGNORED_UNITS)

@@ -24,15 +24,27 @@ SEND_BYTES = 256 * 1024
 TlsStream = trio.SSLStream[trio.SocketStream]
 
 
-class FrameStream:
-    """Reads and writes whole frames. One task may receive while another sends."""
+def _nobody(_change: int) -> None:
+    """Where nobody counts bytes together."""
 
-    def __init__(self, stream: TlsStream, *, frame_bytes_max: int) -> None:
+
+class FrameStream:
+    """Reads and writes whole frames. One task may receive while another sends. `on_change`: by how much more or fewer
+    bytes of an unfinished frame are held."""
+
+    def __init__(
+        self, stream: TlsStream, *, frame_bytes_max: int, on_change: Callable[[int], None] = _nobody
+    ) -> None:
         self._stream = stream
         self._handshake = FrameSplitter(HANDSHAKE_BYTES_MAX)
         self._splitter = FrameSplitter(frame_bytes_max)
         self._early = bytearray()
         self._unfinished_bytes = 0
+        self._on_change = on_change
+
+    @property
+    def unfinished_bytes(self) -> int:
+        return self._unfinished_bytes
 
     async def receive_handshake(self, *, or_end: bool = False) -> bytes:
         """One small frame; `or_end`: or nothing at the end of the stream.
@@ -40,7 +52,7 @@ class FrameStream:
         Raises MalformedMessage if the stream ends otherwise, trio.TooSlowError past the deadline."""
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
             while (frame := self._cut_handshake_frame()) is None:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
+                data = await self._stream.receive_some(2 * HANDSHAKE_BYTES_MAX)
                 if not data and or_end:
                     return b""
                 if not data:
@@ -83,7 +95,10 @@ class FrameStream:
 
     def _cut(self, data: bytes | bytearray) -> list[bytes]:
         frames = self._splitter.feed(data)
-        self._unfinished_bytes += len(data) - sum(LENGTH_BYTES + len(frame) for frame in frames)
+        change = len(data) - sum(LENGTH_BYTES + len(frame) for frame in frames)
+        if change:
+            self._unfinished_bytes += change
+            self._on_change(change)
         return frames
 
     async def send(self, data: bytes) -> None:
@@ -113,8 +128,9 @@ class FrameStream:
 class SendQueue:
     """Frames waiting for one connection. Bounded in bytes: what does not fit is refused, nobody waits."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, on_change: Callable[[int], None] = _nobody) -> None:
         self._bytes_max = bytes_max
+        self._on_change = on_change
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._wake = trio.Event()
@@ -135,18 +151,21 @@ class SendQueue:
         self._frames.append(data)
         self._bytes += len(data)
         self._wake.set()
+        self._on_change(len(data))
         return True
 
     def finish(self, last: bytes) -> None:
         """Send what waits and `last`, then end the pump."""
         self._frames.append(last)
         self._bytes += len(last)
+        self._on_change(len(last))
         self._finishing = True
         self._wake.set()
 
     def clear(self) -> None:
         self._frames.clear()
-        self._bytes = 0
+        freed, self._bytes = self._bytes, 0
+        self._on_change(-freed)
 
     async def pump(self, stream: FrameStream) -> None:
         """Send what comes, several frames in one write, until cancelled or finished.
@@ -173,6 +192,7 @@ class SendQueue:
             size += len(self._frames[0])
             chunk.append(self._frames.popleft())
         self._bytes -= size
+        self._on_change(-size)
         return chunk[0] if len(chunk) == 1 else b"".join(chunk)
 
 

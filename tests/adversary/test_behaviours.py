@@ -33,6 +33,7 @@ OPTIONS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "state_lie": tuple({"how": how} for how in ("corrupt", "truncate", "slow", "stale", "silent")),
     "dual_encoding": ({}, {"also": 0}),
     "silent": ({"start_ms": 800, "until_ms": 1_000},),
+    "replay": ({"rate": 1_000, "times": 10},),
     "mutate": (
         {"message_type": "COMMIT", "field": "batch_digest", "change": "digest", "to": (2,)},
         {"message_type": "PRE-PREPARE", "field": "sequence", "change": "+1", "rounds": (2, 3)},

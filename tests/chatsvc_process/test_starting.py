@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.expiry import EXPIRY_WARNING_DAYS, expiring
 from chatsvc.founding import NAME_CHARACTERS_MAX, ledger_identity
 from chatsvc.groupfile import GroupFile, Member, read_group_file, render_group_file
-from chatsvc.process import EXPIRY_WARNING_DAYS, STATE_NAME, expiring
+from chatsvc.process import STATE_NAME
 from chatsvc.search_index import SearchIndex
 from crypto.tls import make_tls_identity, write_tls_identity
 from pbft.core.effects import Record, RecordKind

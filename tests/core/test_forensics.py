@@ -93,6 +93,21 @@ def test_fork_across_views_names_those_who_hid_what_they_committed_to() -> None:
     assert findings.forks[0].views == tuple({A: 0, B: 1}[each] for each in sorted([A, B]))
 
 
+@pytest.mark.parametrize("n", [4, 5, 6, 7, 10, 13])
+@pytest.mark.parametrize("later", [0, 1])
+def test_groups_of_every_size_name_more_than_they_bear(n: int, later: int) -> None:
+    """The two quorums overlap as little as quorums can: exactly those in both are named."""
+    craft = Craft(make_group(n))
+    left, right = range(craft.group.quorum), range(n - craft.group.quorum, n)
+    changes = [craft.view_change(signer, 1) for signer in right]
+    new_view = [record(RecordKind.NEW_VIEW, craft.new_view(1, changes).wire, 0)] if later else []
+    first = [committed(craft.commit_certificate(3, A, left))]
+    second = [*new_view, committed(craft.commit_certificate(3, B, right, view=later))]
+    findings = judge(first, second, craft=craft)
+    assert findings.culprits == tuple(sorted(set(left) & set(right)))
+    assert findings.names_enough(craft.group)
+
+
 def test_the_view_in_which_it_was_hidden_may_lie_before_the_fork() -> None:
     """View 1 hides it and prepares another batch, which view 2 then commits, all in order."""
     changes = [CRAFT.view_change(signer, 1) for signer in (0, 1, 3)]

@@ -11,6 +11,7 @@ from pbft.core.effects import Evidence, IgnoreReason
 from pbft.core.evidence import encode_evidence
 from pbft.core.exchange import INVALID_COSTS, SHARED_PER_CULPRIT_MAX, TOKENS_MAX
 from pbft.core.messages import Body, Credit, Query, SharedEvidence, Subscribe, Unsubscribe
+from pbft.core.places import STRANGERS_DIVISOR
 from pbft.core.readers import (
     QUERIES_PER_DEVICE_MAX,
     QUERY_AHEAD_MAX,
@@ -147,7 +148,8 @@ def read_of_a_damaged_state(world: World) -> None:
 
 
 def too_many_subscriptions(world: World) -> None:
-    for number in range(SUBSCRIPTIONS_MAX + 1):
+    """Of devices that are strangers to the application."""
+    for number in range(SUBSCRIPTIONS_MAX // STRANGERS_DIVISOR + 1):
         device = world.cluster.members.device(f"d{number // SUBSCRIPTIONS_PER_DEVICE_MAX}")
         subscribe = Subscribe(
             subscription=number % SUBSCRIPTIONS_PER_DEVICE_MAX, topic=b"log", start=EventIndex(0), bodies=True

@@ -9,10 +9,12 @@ from crypto.signing import PublicKey
 from pbft.core.effects import IgnoreReason, QueryDone, RunQuery
 from pbft.core.messages import Answer, ClientMessage, Credit, Events, Query, Subscribe, Unsubscribe
 from pbft.core.output import Output
+from pbft.core.places import STRANGERS_DIVISOR
 from pbft.core.readers import (
     CREDIT_EVENTS,
     EVENTS_PER_FRAME_MAX,
     QUERIES_AT_ONCE,
+    QUERIES_MAX,
     QUERIES_PER_DEVICE_MAX,
     SUBSCRIPTIONS_PER_DEVICE_MAX,
     Readers,
@@ -305,3 +307,29 @@ def test_a_device_with_too_many_subscriptions_loses_its_oldest() -> None:
     readers.on_unsubscribe(out, device, Unsubscribe(subscription=0))
     readers.on_unsubscribe(out, device, Unsubscribe(subscription=1))
     assert [ignored.reason for ignored in out.ignored] == [IgnoreReason.NO_SUBSCRIPTION]
+
+
+def test_strangers_have_a_small_part_of_the_places_and_of_the_turns() -> None:
+    rules = VotingRules(GROUP.group, ReplicaId(1), GROUP.signers[1])
+    member = GROUP.device("member").public_key
+    readers = Readers(rules, knows=lambda device: device == member)
+    out = Output()
+    for number in range(QUERIES_MAX // STRANGERS_DIVISOR):
+        readers.on_query(out, GROUP.device(f"stranger {number}").public_key, query(0, 0), SequenceNumber(0))
+    assert out.ignored == []
+    readers.on_query(out, GROUP.device("one more").public_key, query(0, 0), SequenceNumber(0))
+    assert [ignored.reason for ignored in out.ignored] == [IgnoreReason.TOO_MANY_READS]
+    for number in range(20):
+        readers.on_query(out, member, query(number, 0), SequenceNumber(0))
+    assert len(out.ignored) == 1
+    served: list[bool] = []
+    while len(served) < QUERIES_AT_ONCE + 20:
+        read = out.read.pop(0)
+        assert isinstance(read, RunQuery)
+        served.append(read.device == member)
+        done = QueryDone(now=NOW, device=read.device, query_id=read.query_id, sequence=SequenceNumber(0), result=b"")
+        readers.on_query_done(out, done)
+    assert served[QUERIES_AT_ONCE:].count(True) >= 16
+    readers.on_client_gone(GROUP.device("stranger 100").public_key)
+    readers.on_query(out, GROUP.device("one more").public_key, query(0, 0), SequenceNumber(0))
+    assert len(out.ignored) == 1, "those who were answered, or left, made room"

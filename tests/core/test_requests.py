@@ -256,6 +256,39 @@ def test_devices_are_served_in_turn() -> None:
     assert names == [["a", "b", "c"], ["a", "a", "a"], []]
 
 
+def test_what_is_passed_on_and_strangers_do_not_crowd_out_what_clients_bring() -> None:
+    members = make_group(4)
+    craft = Craft(members)
+    pool = RequestPool(Parameters(batch_operations_max=20, client_window=64))
+    for number in range(40):
+        pool.add(craft.request(f"passed-on-{number}"), NOW, is_own=False)
+        pool.add(craft.request(f"stranger-{number}"), NOW, is_stranger=True)
+        pool.add(craft.request("own", number), NOW)
+    assert pool.own_operations == 80, "a stranger's own request takes room too"
+    kinds = Counter(members.device_name(request.device).split("-")[0] for request in pool.take())
+    assert kinds == {"own": 16, "passed": 2, "stranger": 2}
+    for number in range(40):
+        pool.remove(craft.request("own", number), NOW)
+    assert pool.own_operations == 40
+    assert len(pool.take()) == 20, "with nobody else there they have it all"
+
+
+def test_a_device_that_has_its_fill_is_refused_before_its_signature_is_checked() -> None:
+    members = make_group(4)
+    craft = Craft(members)
+    limits = Parameters(client_window=4)
+    pool = RequestPool(limits)
+    for session in range(1, DEVICE_WINDOWS_MAX + 1):
+        for number in range(4):
+            assert not pool.has_no_room(craft.request("a", number, session=session))
+            pool.add(craft.request("a", number, session=session), NOW)
+    assert pool.has_no_room(craft.request("a", 0, session=9))
+    assert not pool.has_no_room(craft.request("a", 0, b"another operation")), "it contradicts what is here: evidence"
+    assert not pool.has_no_room(craft.request("b"))
+    pool.remove(craft.request("a", 0), NOW)
+    assert not pool.has_no_room(craft.request("a", 0, session=9))
+
+
 def test_a_request_over_the_batch_limit_goes_alone() -> None:
     craft = Craft(make_group(4))
     pool = RequestPool(Parameters(batch_operations_max=2))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pbft.core.effects import Record, RecordKind, Timer
+import pytest
+
+from pbft.core.effects import ExecutedRequest, Record, RecordKind, Timer
 from pbft.core.frames import NULL_BATCH
-from pbft.core.messages import Proposal, Rejoining, Status
+from pbft.core.messages import OperationResult, Proposal, Rejoining, Status
+from pbft.core.output import Output
 from pbft.core.rejoin import PLANNED_PAUSE_MS, PLANNED_VIEW_CHANGES, STRANDED_MS
 from pbft.core.replica import STATUS_INTERVAL_INCOMPLETE_MS, STATUS_INTERVAL_MS
-from pbft.core.types import ReplicaId, SequenceNumber, View
+from pbft.core.types import ClientSequence, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber, View
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft
 from tests.harness.looking import message_of, nobody_is_accused, views, without
@@ -187,3 +190,31 @@ def test_a_proposal_lost_in_a_quiet_group_is_sent_again_before_anybody_loses_pat
     cluster.on_send = None
     cluster.settle(cluster.executed_everywhere(1), within_ms=3 * STATUS_INTERVAL_INCOMPLETE_MS)
     assert views(cluster) == {0}
+
+
+# -- requests that are refused when their turn comes
+
+
+@pytest.mark.parametrize("waited", [True, False])
+def test_what_waited_here_is_progress_even_if_it_is_refused_in_the_end(waited: bool) -> None:
+    """A client that only sends such things must not cost honest primaries their office; and a primary must not keep
+    it by ordering what waits nowhere."""
+    cluster = Cluster()
+    replica = cluster.replicas[ReplicaId(1)]
+    request = Craft(cluster.members).request("a")
+    replica.pool.add(request, Milliseconds(0))
+    now = Now(steady=Milliseconds(0), wall=Milliseconds(0))
+    replica.supervision.time_primary(Output(), now)
+    assert replica.views.timer.is_armed
+    refused = OperationResult(client_sequence=ClientSequence(0), index=0, refused=True, result=b"")
+    executed = ExecutedRequest(device=request.device, session=SessionNumber(1), results=(refused,))
+    replica.supervision.on_executed((executed,), waited=waited)
+    assert replica.views.timer.is_armed is not waited
+
+
+def test_the_pool_says_whether_what_was_executed_waited_in_it() -> None:
+    cluster = Cluster()
+    pool, request = cluster.replicas[ReplicaId(1)].pool, Craft(cluster.members).request("a")
+    pool.add(request, Milliseconds(0))
+    assert pool.remove(request, Milliseconds(1))
+    assert not pool.remove(request, Milliseconds(2))

@@ -7,7 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import trio
@@ -38,6 +38,7 @@ from pbft.core.replica import Replica
 from pbft.core.types import ClientSequence, ReplicaId, SessionNumber
 from pbft.core.voting_rules import VotingRules
 from pbft.node.ledger import Ledger
+from pbft.node.limits import Limits
 from pbft.node.node import Machine, Node
 from pbft.state.executor import open_state
 from tests.state.toy import Toy, op
@@ -55,10 +56,12 @@ def signer_of(file: GroupFile, replica: int) -> Ed25519Signer:
 
 
 @contextmanager
-def node_of(file: GroupFile, replica: int, make_machine: MakeMachine | None = None) -> Iterator[Node]:
+def node_of(
+    file: GroupFile, replica: int, make_machine: MakeMachine | None = None, limits: Limits | None = None
+) -> Iterator[Node]:
     """A node with its stores; not running yet."""
     me, group = ReplicaId(replica), file.group
-    config = file.node_config(me)
+    config = replace(file.node_config(me), limits=limits or Limits())
     with contextlib.ExitStack() as stack:
         executor = open_state(config.directory / "state.sqlite", Toy(), group)
         stack.callback(executor.close)
@@ -74,12 +77,15 @@ def node_of(file: GroupFile, replica: int, make_machine: MakeMachine | None = No
 
 @asynccontextmanager
 async def running(
-    file: GroupFile, replicas: Iterable[int], machines: Mapping[int, MakeMachine] | None = None
+    file: GroupFile,
+    replicas: Iterable[int],
+    machines: Mapping[int, MakeMachine] | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[dict[int, Node]]:
     """Nodes that listen; all is shut down in the end. `machines`: what some run in the place of the replica."""
     with contextlib.ExitStack() as stack:
         make = machines or {}
-        nodes = {number: stack.enter_context(node_of(file, number, make.get(number))) for number in replicas}
+        nodes = {number: stack.enter_context(node_of(file, number, make.get(number), limits)) for number in replicas}
         async with trio.open_nursery() as nursery:
             for node in nodes.values():
                 await nursery.start(node.run)

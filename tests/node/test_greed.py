@@ -21,8 +21,9 @@ from pbft.core.handshake import (
     encode_welcome,
 )
 from pbft.core.types import ReplicaId
-from pbft.node import clients, listening, node, peers, streams
+from pbft.node import clients, listening, peers, streams
 from pbft.node.clients import CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
+from pbft.node.limits import Limits
 from tests.node.attacks import QUERY, STATUS
 from tests.node.logs import Logs, closed, expect
 from tests.node.network import Customer, client, dial_as_replica, link, running, welcomed
@@ -62,11 +63,8 @@ async def test_connections_that_send_nothing_are_closed(hasty: None, group_file:
         await customer.say("after: the customer's own idle connection has no deadline")
 
 
-async def test_many_connections_of_one_address_leave_room_for_the_others(
-    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node, "CONNECTIONS_PER_ADDRESS_MAX", 6)
-    async with running(group_file, HONEST):
+async def test_many_connections_of_one_address_leave_room_for_the_others(group_file: GroupFile) -> None:
+    async with running(group_file, HONEST, limits=Limits(connections_per_address_max=6)):
         held = [(await welcomed(group_file, 0))[0] for _ in range(6)]
         for _ in range(3):
             with pytest.raises((trio.BrokenResourceError, OSError)):
@@ -91,9 +89,9 @@ async def test_many_connections_of_one_address_leave_room_for_the_others(
 
 async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 2 * listening.connections_max() <= 1024 - listening.RESERVED_FILES
+    assert 2 * listening.connections_max(4096) <= 1024 - listening.RESERVED_FILES
     monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
-    assert listening.connections_max() == listening.CONNECTIONS_MAX
+    assert listening.connections_max(4096) == 4096
 
 
 async def test_a_device_over_its_connections_loses_its_oldest(group_file: GroupFile, device: Ed25519Signer) -> None:

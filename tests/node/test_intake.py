@@ -12,6 +12,7 @@ from pbft.core.errors import InvalidMessageSignature, MalformedMessage
 from pbft.core.messages import Prepare, Query, Signed
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.node.intake import SLICE_CLAIMS, Inbox, Intake
+from pbft.node.turns import Turns
 from tests.harness.craft import Craft, digest
 from tests.harness.keys import make_group
 
@@ -33,7 +34,7 @@ def forged(sequence: int) -> bytes:
 
 @pytest.fixture(params=[0, 2], ids=["on the loop", "in threads"])
 def intake(request: pytest.FixtureRequest) -> Intake:
-    return Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=request.param)
+    return Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=request.param, turns=Turns())
 
 
 def opener_of(intake: Intake) -> Opener:
@@ -68,26 +69,29 @@ async def test_a_forged_frame_before_garbage_is_the_violation(intake: Intake) ->
 
 
 async def test_many_claims_in_one_message_let_the_other_tasks_run() -> None:
-    intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0)
+    turns = Turns()
+    intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0, turns=turns)
     frames = [vote(sequence).wire for sequence in range(1, 10 * SLICE_CLAIMS)]
-    turns = 0
+    looks = 0
     done = trio.Event()
 
     async def other() -> None:
-        nonlocal turns
+        nonlocal looks
         while not done.is_set():
             await trio.lowlevel.checkpoint()
-            turns += 1
+            looks += 1
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
+        nursery.start_soon(turns.run)
         await intake.open(frames, opener_of(intake).parse_peer)
         done.set()
-    assert turns >= 8
+        nursery.cancel_scope.cancel()
+    assert looks >= 8
 
 
 async def test_what_is_useless_is_dropped_without_a_look_at_its_signature() -> None:
-    intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0)
+    intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0, turns=Turns())
     messages, violation = await intake.open(
         [vote(1).wire, forged(2), vote(3).wire],
         opener_of(intake).parse_peer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,7 @@ from chatsvc.application.answers import RoomDetails
 from chatsvc.application.queries import ListRooms, SearchMessages, ShowRoom
 from chatsvc.application.results import ErrorCode, Posted
 from chatsvc.application.schema import MessageKind
+from clients.console import Output, report_lies
 from clients.sdk import (
     AuthenticationFailed,
     Chat,
@@ -27,9 +29,11 @@ from clients.sdk import (
 )
 from crypto.canonical import encode
 from crypto.signing import Ed25519Signer, PublicKey
+from pbft.core.messages import Reply, ToClient
 from pbft.core.types import EventIndex, SequenceNumber
 from tests.chatsvc.fakes import Service
 from tests.client.fake_replicas import World, signer_of
+from tests.harness.waiting import until
 
 ALICE, BOB = signer_of(1), signer_of(2)
 
@@ -101,6 +105,36 @@ async def test_a_write_says_what_made_it_true(world: World) -> None:
         assert posted.receipt.sequence == 3
         assert chat.lies() == {}
         assert len(chat.contradictions) == 0
+
+
+async def test_a_lie_about_a_result_is_told_in_one_line_and_its_proof_is_kept(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "data"
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    liar = world.replicas[3]
+
+    def lie(signed: ToClient) -> ToClient:
+        message = signed.message
+        if not isinstance(message, Reply):
+            return signed
+        return liar.rules.sign_reply(
+            replace(message, results=tuple(replace(r, result=b"?") for r in message.results))
+        )
+
+    liar.lie = lie
+    async with chat_of(world) as chat:
+        await chat.register("Alice")
+        await until(lambda: chat.evidence)
+        report_lies(chat, Output(as_json=True))
+    (evidence,) = chat.evidence
+    assert (evidence.code, evidence.culprit) == ("E9", 3)
+    (path,) = home.rglob("*.cbor")
+    said = capsys.readouterr()
+    first, *_ = said.err.splitlines()
+    assert first.startswith("replica 3 lied: its reply at 1 contradicts replicas ")
+    assert first.endswith(f"; proof kept in {path}")
+    assert said.out == ""
 
 
 async def test_what_is_written_is_read_back(world: World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from adversary.craft import Craft, digest
@@ -14,6 +15,7 @@ from adversary.simulator.broken import INVARIANTS, Broken
 from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.run import Simulation, simulate
+from adversary.simulator.scenario import Pause
 from adversary.simulator.storage import Opening
 from chatsvc.application.operations import Post, Read, Register, encode_operation
 from crypto.canonical import encode
@@ -123,6 +125,34 @@ def bench(memory: Path) -> Iterator[Bench]:
 def two_batches_at_one_place(b: Bench) -> None:
     b.checker.on_executed(b.zero, b.executed(1, b.register("alice")))
     b.checker.on_executed(b.one, b.executed(1, b.register("bob")))
+
+
+def another_batch_than_a_client_saw_accepted(b: Bench) -> None:
+    request = b.register("alice")
+    b.checker.on_executed(b.zero, b.executed(1, request))
+    result = encode(["ok", "registered", "alice"])
+    b.checker.on_accepted((request.device, 1, 0), b.accepted(1, result), (0, 0), repeatable=False)
+    b.checker.on_executed(b.one, b.executed(1, b.register("bob")))
+
+
+def two_operations_under_one_name(b: Bench) -> None:
+    b.checker.on_executed(b.zero, b.executed(1, b.register("alice")))
+    other = b.craft.request("alice", 0, encode_operation(Register("malice")))
+    b.checker.on_executed(b.one, b.executed(1, other))
+
+
+def two_batches_prepared_in_one_slot(b: Bench) -> None:
+    for replica, name in ((0, "a"), (1, "b")):
+        b.checker.beyond.on_commit(replica, b.craft.commit(replica, 1, digest(name)).message)
+    broken = b.checker.beyond.in_the_end()
+    assert broken is not None
+    raise broken
+
+
+def a_certificate_for_a_state_that_never_was(b: Bench) -> None:
+    for sequence in range(1, 5):
+        b.checker.on_executed(b.zero, b.executed(sequence, root="root" if sequence == 4 else ""))
+    b.checker.beyond.on_stable(1, b.craft.checkpoint_certificate(4, digest("another"), (1, 2, 3)), b.checker.roots)
 
 
 def a_gap(b: Bench) -> None:
@@ -410,7 +440,10 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "agreement": (two_batches_at_one_place,),
     "order": (a_gap, a_checkpoint_undone),
     "signed requests": (a_forged_request,),
-    "exactly once": (a_second_effect,),
+    "exactly once": (a_second_effect, two_operations_under_one_name),
+    "one prepared": (two_batches_prepared_in_one_slot,),
+    "accepted kept": (another_batch_than_a_client_saw_accepted,),
+    "stable state": (a_certificate_for_a_state_that_never_was,),
     "equal roots": (two_roots, two_results, an_alarm, another_state_installed),
     "model": (a_wrong_result,),
     "stored first": (an_unstored_vote, an_undurable_checkpoint, a_commit_without_its_certificate),
@@ -477,7 +510,31 @@ def test_a_group_without_a_quorum_makes_no_progress_and_it_is_said_why(memory: P
 
 
 def test_every_invariant_has_a_history_that_breaks_it() -> None:
-    assert {*HISTORIES, "progress"} == set(INVARIANTS)
+    assert {*HISTORIES, "progress", "floor"} == set(INVARIANTS)
+
+
+def test_whoever_waits_longer_than_allowed_breaks_the_floor(memory: Path) -> None:
+    scenario = story(Pause(id=1, at_ms=550, for_ms=2_000, replica=0), wait_ms=300)
+    (memory / "once").mkdir()
+    (memory / "again").mkdir()
+    result = simulate(scenario, memory / "once")
+    assert result.failure is not None
+    assert result.failure.invariant == "floor"
+    patient = msgspec.structs.replace(scenario, wait_ms=5_000)
+    assert simulate(patient, memory / "again").failure is None
+
+
+def test_above_f_a_client_is_deceived_when_nobody_ever_executes_what_it_accepted(bench: Bench) -> None:
+    checker = Checker(bench.run.group, frozenset({2, 3}), Marks())
+    request = bench.register("alice")
+    result = encode(["ok", "registered", "alice"])
+    checker.on_accepted((request.device, 1, 0), bench.accepted(1, result), (0, 0), repeatable=False)
+    broken = checker.beyond.in_the_end()
+    assert broken is not None
+    assert broken.invariant == "replies"
+    checker.on_start(bench.zero, Recovered(now=NOW, records=(), last_executed=SequenceNumber(0), checkpoint=None))
+    checker.on_executed(bench.zero, bench.executed(1, request))
+    assert checker.beyond.in_the_end() is None
 
 
 def test_what_the_faulty_do_breaks_nothing(bench: Bench) -> None:

@@ -1,0 +1,90 @@
+"""How a test gets its group: awaited, as an asynchronous context, or as a plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any
+
+from adversary.simulator.scenario import Network
+from adversary.testing.behaviours import Wanted
+from adversary.testing.group import SimulatedGroup, make_group
+from adversary.testing.plain import PlainGroup
+
+
+class Opening:
+    """A group that is about to be: `await` it, or open it with `async with` or `with`.
+
+    Awaited alone it has to be closed by whoever asked; the pytest fixture does so.
+    """
+
+    def __init__(self, make: Callable[[], SimulatedGroup], on_open: Callable[[SimulatedGroup], None] | None) -> None:
+        self._make = make
+        self._on_open = on_open
+        self._made: SimulatedGroup | None = None
+
+    def open(self) -> SimulatedGroup:
+        if self._made is not None:
+            msg = "this group was opened before: ask for another one"
+            raise RuntimeError(msg)
+        self._made = self._make()
+        if self._on_open is not None:
+            self._on_open(self._made)
+        return self._made
+
+    def __await__(self) -> Generator[Any, Any, SimulatedGroup]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> SimulatedGroup:
+        return self.open()
+
+    async def __aenter__(self) -> SimulatedGroup:
+        return self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    def __enter__(self) -> PlainGroup:
+        return PlainGroup(self.open())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self._made is not None:
+            self._made.leave(error)
+
+
+def simulated_group(
+    *,
+    f: int = 1,
+    replicas: int | None = None,
+    behaviours: Mapping[int, Wanted] | None = None,
+    seed: int = 0,
+    network: Network | None = None,
+    parameters: Mapping[str, int] | None = None,
+    real_signatures: bool = False,
+    on_open: Callable[[SimulatedGroup], None] | None = None,
+) -> Opening:
+    """A group of 3f + 1 replicas, or of `replicas`, in virtual time. Raises ValueError, and UnknownBehaviour.
+
+    `behaviours`: who is no honest replica, see `adversary.testing.behaviours`; more than f may be given, to see what
+    breaks. `network`: what every link does. `parameters`: fields of `pbft.core.group.Parameters`. `on_open`: told of
+    the group when there is one.
+    """
+    return Opening(
+        lambda: make_group(
+            f=f,
+            replicas=replicas,
+            behaviours=behaviours or {},
+            seed=seed,
+            network=network or Network(),
+            parameters=parameters or {},
+            real_signatures=real_signatures,
+        ),
+        on_open,
+    )

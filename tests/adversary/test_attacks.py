@@ -1,0 +1,362 @@
+"""Every named attack does what its file says: a group bears f, and what breaks above f is noticed and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from adversary.attack_commands import list_attacks, record_of, replay, run_all, show
+from adversary.attack_commands import run as run_command
+from adversary.attacks import (
+    AboveF,
+    Attack,
+    AttackError,
+    Expect,
+    Liar,
+    Pause,
+    Talk,
+    all_attacks,
+    attack_named,
+    read_attack,
+    run,
+)
+from adversary.attacks.model import FAMILIES, attack_from_json
+from adversary.attacks.recording import MOMENTS_MAX
+from adversary.attacks.running import scenario_of
+from adversary.simulator.broken import INVARIANTS
+from adversary.simulator.scenario import from_json, to_json
+
+LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
+"""Those that run against real processes too."""
+UNBROKEN = {14, 16, 24, 25, 28, 30, 31}
+"""Those that break nothing however many there are, or are of one liar by nature."""
+FORKS = ("agreement", "accepted kept", "exactly once", "one prepared")
+COSTLY = {"vc_storm", "censor_vip", "torn_ledger", "total_disk_loss", "flood"}
+"""Whose runs above f take seconds."""
+
+QUIET = Talk(people=2, messages=2, for_ms=800)
+
+
+def by_name(attack: Attack) -> str:
+    return attack.name
+
+
+@pytest.mark.parametrize("attack", all_attacks(), ids=by_name)
+def test_a_group_bears_what_f_of_its_replicas_do(attack: Attack) -> None:
+    outcome = run(attack)
+    assert outcome.as_expected, outcome.why_not
+    assert outcome.safe
+    assert outcome.live
+    assert not outcome.breaks
+    assert {proof.culprit for proof in outcome.proofs if isinstance(proof.culprit, int)} <= set(outcome.faulty)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(attack, marks=pytest.mark.slow) if attack.name in COSTLY else attack
+        for attack in all_attacks()
+        if attack.above_f
+    ],
+    ids=by_name,
+)
+def test_what_breaks_above_f_is_noticed(attack: Attack) -> None:
+    outcome = run(attack, above_f=True)
+    assert outcome.as_expected, outcome.why_not
+    assert len(outcome.faulty) > (outcome.replicas - 1) // 3
+    if outcome.breaks in FORKS:
+        assert len(outcome.culprits) > (outcome.replicas - 1) // 3, outcome.proofs
+    assert set(outcome.culprits) <= set(outcome.faulty)
+
+
+def test_there_is_a_file_for_every_attack() -> None:
+    attacks = all_attacks()
+    assert [attack.number for attack in attacks] == list(range(1, 45))
+    assert len({attack.name for attack in attacks}) == 44
+    assert {attack.number for attack in attacks if attack.live} == LIVE
+    assert {attack.family for attack in attacks} == set(FAMILIES) - {"own"}
+    assert all(attack.title and attack.story for attack in attacks)
+
+
+def test_above_f_a_break_is_expected_or_it_is_said_that_none_follows() -> None:
+    harmless = {
+        attack.number for attack in all_attacks() if attack.above_f is None or not attack.above_f.expect.breaks
+    }
+    assert harmless - UNBROKEN == {19, 23, 38}
+
+
+# -- a checker that cannot fail proves nothing
+
+
+def test_a_run_without_an_attack_is_quiet() -> None:
+    outcome = run(Attack(name="nobody", talk=QUIET))
+    assert outcome.as_expected
+    assert outcome.proofs == ()
+    assert outcome.figures["lies"] == 0
+    assert outcome.figures["operations_accepted"] == outcome.figures["operations_asked"]
+
+
+SILENT = Attack(name="own", cast=(Liar(3, "silent"),), talk=QUIET)
+
+WRONG: dict[str, tuple[Attack, str]] = {
+    "a break that does not come": (
+        replace(SILENT, expect=Expect(breaks=("agreement",))),
+        "agreement should have broken, and nothing did",
+    ),
+    "a proof that nobody can have": (
+        replace(SILENT, expect=Expect(evidence=("E1", "E3"))),
+        "E1 or E3 should be proven, and found was none",
+    ),
+    "more culprits than there are": (
+        replace(attack_named("double_prepare"), expect=Expect(culprits=2)),
+        "2 culprits should be named, not 1",
+    ),
+    "a rare state that is not reached": (
+        replace(SILENT, expect=Expect(marks=("view change",))),
+        "it did not come to: view change",
+    ),
+    "a lie that is never told": (
+        Attack(name="own", cast=(Liar(3, "false_new_view"),), talk=QUIET),
+        "nobody lied",
+    ),
+    "nobody may wait so short a time": (
+        replace(SILENT, cast=(Liar(0, "silent"),), expect=Expect(wait_ms=100)),
+        "floor broke",
+    ),
+    "a group that cannot live": (
+        replace(SILENT, cast=(Liar(2, "silent"), Liar(3, "silent")), bound_ms=3_000),
+        "progress broke: halt",
+    ),
+    "another break than the one expected": (
+        replace(attack_named("reply_lie"), above_f=AboveF(cast=(Liar(2, "reply_lie"), Liar(3, "reply_lie")),
+                expect=Expect(breaks=("agreement",)))),
+        "replies broke; expected was agreement",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_not_as_expected_is_said(name: str) -> None:
+    attack, why = WRONG[name]
+    outcome = run(attack, above_f=attack.above_f is not None and name.startswith("another"))
+    assert not outcome.as_expected
+    assert why in outcome.why_not
+
+
+# -- the same again
+
+
+def test_a_seed_gives_the_same_outcome_every_time() -> None:
+    attack = attack_named("split_primary")
+    assert run(attack, seed=3).record() == run(attack, seed=3).record()
+    assert run(attack, seed=3).figures != run(attack, seed=4).figures
+
+
+def test_a_scenario_that_was_kept_is_complete(tmp_path: Path) -> None:
+    run(attack_named("double_commit"), seed=5, keep=tmp_path)
+    kept = from_json((tmp_path / "double_commit-at-f-5.json").read_bytes())
+    assert kept == scenario_of(attack_named("double_commit"), seed=5)
+
+
+@pytest.mark.parametrize("attack", all_attacks(), ids=by_name)
+def test_an_attack_is_the_same_after_a_journey_through_json(attack: Attack) -> None:
+    import msgspec  # noqa: PLC0415 - here alone
+
+    assert attack_from_json(msgspec.json.encode(attack)) == attack
+    scenario = scenario_of(attack)
+    assert from_json(to_json(scenario)) == scenario
+
+
+# -- moments
+
+
+def test_moments_tell_who_lied_to_whom_and_what_came_of_it() -> None:
+    outcome = run(attack_named("split_primary"), above_f=True, record=True)
+    lies = [moment for moment in outcome.moments if moment.lie and moment.what == "PRE-PREPARE"]
+    assert {lie.source for lie in lies} == {"replica 0"}
+    assert all(lie.digest and lie.sequence and lie.view == 0 for lie in lies)
+    assert any(moment.what == "proves" and moment.text == "E3 against replica 0" for moment in outcome.moments)
+    assert outcome.moments[-1].what == "breaks"
+    executed = [moment for moment in outcome.moments if moment.what == "executes"]
+    assert len({moment.digest for moment in executed if moment.sequence == executed[-1].sequence}) == 2
+
+
+def test_moments_are_bounded_and_change_nothing() -> None:
+    attack = attack_named("flood")
+    recorded, plain = run(attack, record=True), run(attack)
+    assert len(recorded.moments) <= MOMENTS_MAX
+    assert recorded.record() == plain.record()
+    assert plain.moments == ()
+
+
+def test_twins_are_two_places_that_lie_together() -> None:
+    outcome = run(attack_named("twins_lead"), record=True)
+    assert {"replica 0", "replica 0 (copy)"} <= {moment.source for moment in outcome.moments}
+    assert any(moment.lie for moment in outcome.moments)
+
+
+# -- files of one's own
+
+
+def own(**fields: Any) -> bytes:
+    return json.dumps({"name": "mine", **fields}).encode()
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "no JSON": (b"{", "truncated"),
+    "no object": (b"[]", "object"),
+    "no name": (b"{}", "name"),
+    "a name that is a path": (own(name="../mine"), "letters"),
+    "unknown field": (own(colour="red"), "colour"),
+    "another format": (own(format=2), "format 2"),
+    "no such family": (own(family="weather"), "weather"),
+    "too few replicas": (own(replicas=3), "at least 4"),
+    "no such invariant": (own(expect={"breaks": ["peace"]}), "peace"),
+    "no such mark": (own(expect={"marks": ["sunrise"]}), "sunrise"),
+    "no such fault": (own(happens=[{"kind": "sneeze", "at_ms": 1, "for_ms": 1, "replica": 0}]), "sneeze"),
+    "no seeds": (own(seeds=0), "seeds"),
+}
+
+UNFIT: dict[str, tuple[bytes, str]] = {
+    "no such behaviour": (own(cast=[{"replica": 0, "strategy": "sulk"}]), "sulk"),
+    "no such option": (own(cast=[{"replica": 0, "strategy": "silent", "options": {"why": 1}}]), "why"),
+    "no such replica": (own(cast=[{"replica": 9, "strategy": "silent"}]), "replica 9"),
+    "no such parameter": (own(parameters={"mood": 1}), "mood"),
+    "no such damage": (
+        own(happens=[{"kind": "damage", "at_ms": 1, "for_ms": 1, "replica": 0, "what": "coffee"}]),
+        "coffee",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_no_attack_is_refused(name: str, tmp_path: Path) -> None:
+    data, why = BAD[name]
+    path = tmp_path / "mine.json"
+    path.write_bytes(data)
+    with pytest.raises(AttackError, match=why) as refused:
+        read_attack(path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_an_attack_that_does_not_fit_its_group_is_refused(name: str) -> None:
+    data, why = UNFIT[name]
+    with pytest.raises(AttackError, match=why):
+        scenario_of(attack_from_json(data))
+
+
+def test_above_f_has_to_be_above_f() -> None:
+    attack = Attack(name="own", above_f=AboveF(cast=(Liar(3, "silent"),), expect=Expect(breaks=("progress",))))
+    with pytest.raises(AttackError, match="no more of them are"):
+        run(attack, above_f=True)
+    with pytest.raises(AttackError, match="says nothing of more than f"):
+        run(attack_named("nv_bad_O"), above_f=True)
+
+
+def test_a_larger_group_bears_the_same() -> None:
+    outcome = run(attack_named("double_prepare"), replicas=7)
+    assert outcome.as_expected, outcome.why_not
+    assert outcome.replicas == 7
+
+
+def test_what_happens_needs_no_numbers() -> None:
+    attack = attack_from_json(own(happens=[{"kind": "pause", "at_ms": 900, "for_ms": 300, "replica": 1}] * 2))
+    assert attack.happens == (Pause(1, 900, 300, 1), Pause(2, 900, 300, 1))
+
+
+# -- commands
+
+
+def test_attacks_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_attacks() == 0
+    assert len(capsys.readouterr().out.splitlines()) == 44
+    assert list_attacks(as_json=True) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["name"] == "split_primary"
+    assert show("1") == 0
+    assert "expected: safe, live, proven: E1" in capsys.readouterr().out
+    assert show("split") == 2
+    assert "did you mean split_primary?" in capsys.readouterr().err
+
+
+def test_an_attack_is_run_by_command_and_replayed_from_what_it_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_command("double_prepare", as_json=True, keep=tmp_path) == 0
+    said = capsys.readouterr().out
+    (tmp_path / "outcome.json").write_text(said)
+    assert replay(tmp_path / "outcome.json", as_json=True) == 0
+    assert capsys.readouterr().out == said
+    assert replay(tmp_path / "double_prepare-at-f-7.json", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["failure"] is None
+
+
+def test_an_attack_of_ones_own_is_run_and_replayed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_bytes(own(cast=[{"replica": 2, "strategy": "silent"}], expect={"evidence": ["E2"]}))
+    assert run_command(str(path), as_json=True) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["as_expected"] is False
+    assert record["why_not"] == "E2 should be proven, and found was none"
+    (tmp_path / "outcome.json").write_text(json.dumps(record))
+    assert replay(tmp_path / "outcome.json") == 1
+    assert "NOT AS EXPECTED" in capsys.readouterr().out
+    assert replay(path) == 1
+
+
+def test_what_is_no_attack_is_a_matter_of_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run_command("nonsense") == 2
+    assert run_command("split_primary", replicas=3) == 2
+    assert run_command("nv_bad_O", above_f=True) == 2
+    assert run_all(jobs=0) == 2
+    assert replay(tmp_path / "missing.json") == 2
+    (tmp_path / "empty.json").write_text("{}")
+    assert replay(tmp_path / "empty.json") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_the_record_of_an_outcome_has_its_fields() -> None:
+    record = record_of(run(attack_named("double_commit")))
+    assert record["verdict"]["evidence"][0]["code"] == "E3"
+    assert record["verdict"] | {"evidence": []} == {"safe": True, "live": True, "evidence": []}
+    assert record["faulty"] == [3]
+    assert record["expected"]["evidence"] == ["E3"]
+    assert "attack" not in record
+
+
+def test_every_break_that_is_expected_has_a_name() -> None:
+    texts = {text for attack in all_attacks() if attack.above_f for text in attack.above_f.expect.breaks}
+    assert {text.partition(":")[0] for text in texts} <= set(INVARIANTS)
+    assert {"progress: halt", "progress: livelock", "progress: censored", "progress: laggards stuck"} <= texts
+
+
+# -- what the documents show
+
+SCRIPTS = Path(__file__).parents[2] / "docs" / "attack-scripts.md"
+
+
+def example(language: str) -> str:
+    return SCRIPTS.read_text().split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_the_example_in_json_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "lost_in_the_vote.json"
+    path.write_text(example("json"))
+    assert run_command(str(path)) == 0
+    assert "E2 against replica 3" in capsys.readouterr().out
+
+
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example("python"), SCRIPTS.name, "exec"), {})  # noqa: S102 - our own document
+    assert "code='E5', culprit=3" in capsys.readouterr().out
+
+
+def test_the_document_names_every_field_of_an_attack() -> None:
+    text = SCRIPTS.read_text()
+    own_words = {"format", "number", "family", "title", "story", "live", "name"}
+    fields = {*Attack.__struct_fields__, *Expect.__struct_fields__} - own_words
+    assert {field for field in fields if f"`{field}`" not in text} == set()
