@@ -262,3 +262,7 @@ def test_what_is_kept_is_the_median_of_the_rounds() -> None:
     assert kept.record()["longest_gap_ms"] == {"fault_free": 2000, "attacked": 900}
     kept.attacked[0] = measured(450)
     assert not kept.is_enough
+    kept.cpu_us["fault_free"] += [200, 300, 250]
+    kept.cpu_us["attacked"] += [400, 500, 500]
+    assert kept.share_by_cpu == 0.5
+    assert kept.is_enough, "others had the machine"
