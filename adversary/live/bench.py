@@ -68,7 +68,7 @@ class Kept:
     honest: list[Measured] = field(default_factory=list)
     attacked: list[Measured] = field(default_factory=list)
     cpu_us: dict[str, list[float]] = field(default_factory=lambda: {"fault_free": [], "attacked": []})
-    """Of a replica that is not played, for each accepted operation: what a machine shared with others cannot change."""
+    """Of an honest replica, for each accepted operation: what others on the machine do not change."""
     did: dict[str, int] = field(default_factory=dict)
     """What the attackers did, in all rounds together."""
 
