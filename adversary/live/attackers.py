@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from adversary.live.bombs import BOMBS
-from adversary.live.wire import CLOSED, connected, dial
+from adversary.live.wire import CLOSED, connected, dial, knock
 from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
@@ -33,7 +33,7 @@ from pbft.core.types import ClientSequence, SequenceNumber, SessionNumber
 NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
-FLOOD_DEVICES = 4
+FLOOD_DEVICES = 2
 FLOOD_BUNDLE = 64
 FLOOD_ROOM = "flood"
 SLOW_CONNECTIONS = 40
@@ -198,7 +198,7 @@ async def slowloris(all_: Attackers) -> None:
                 await _drip(all_, wire.stream)
         else:
             endpoint = (member.client_endpoint, member.replica_endpoint)[number // 2 % 2]
-            raw = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+            raw = await knock(endpoint)
             async with raw:
                 await _drip(all_, raw)
 
@@ -221,7 +221,7 @@ async def litter(all_: Attackers) -> None:
     async def once(replica: int) -> None:
         member = all_.file.members[replica]
         for endpoint in (member.replica_endpoint, member.client_endpoint):
-            raw = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+            raw = await knock(endpoint)
             async with raw:
                 await raw.send_all(all_.random.randbytes(all_.random.randrange(1, LITTER_BYTES)))
                 all_.done["litter"] += 1

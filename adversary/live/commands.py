@@ -83,7 +83,7 @@ def _problem(names: Sequence[str], seconds: float, rounds: int) -> str | None:
 
 def _table(all_kept: Sequence[Kept]) -> Table:
     table = Table(box=None)
-    for title in ("attack", "accepted/s", "under attack", "kept", "must keep", "longest gap ms", "p99 ms"):
+    for title in ("attack", "accepted/s", "under attack", "kept", "by CPU", "must keep", "longest gap ms", "p99 ms"):
         table.add_column(title, justify="left" if title == "attack" else "right")
     for kept in all_kept:
         record = kept.record()
@@ -93,6 +93,7 @@ def _table(all_kept: Sequence[Kept]) -> Table:
             " ".join(f"{rate:,.0f}" for rate in rates["fault_free"]),
             " ".join(f"{rate:,.0f}" for rate in rates["attacked"]),
             f"{kept.share:.0%}",
+            f"{kept.share_by_cpu:.0%}",
             f"{kept.way.floor:.0%}" if kept.way.floor else "-",
             f"{gaps['fault_free']:.0f}, {gaps['attacked']:.0f}",
             f"{waits['fault_free']:.0f}, {waits['attacked']:.0f}",

@@ -16,11 +16,15 @@ from pbft.core.errors import ProtocolViolation
 from pbft.core.handshake import FrameSplitter, decode_welcome, encode_client_hello, framed
 from pbft.core.messages import Reply
 from pbft.core.types import ReplicaId
+from pbft.node.config import Endpoint
 
 DIAL_SECONDS = 5.0
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 CLOSED = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ssl.SSLError, OSError)
 """What it is like to be shown the door."""
+
+ADDRESS = "127.0.0.9"
+"""Attackers do not sit where the people do."""
 
 Tls = trio.SSLStream[trio.SocketStream]
 
@@ -81,11 +85,16 @@ class Wire:
         return None
 
 
+async def knock(endpoint: Endpoint) -> trio.SocketStream:
+    """Raises OSError."""
+    return await trio.open_tcp_stream(endpoint.host, endpoint.port, local_address=ADDRESS)
+
+
 async def dial(file: GroupFile, replica: int) -> Wire:
     """TLS to a replica's client listener, and no HELLO yet. Raises CLOSED."""
     member = file.members[replica]
     with trio.fail_after(DIAL_SECONDS):
-        socket = await trio.open_tcp_stream(member.client_endpoint.host, member.client_endpoint.port)
+        socket = await knock(member.client_endpoint)
         stream = trio.SSLStream(socket, client_dial_context(member.certificate_der), https_compatible=True)
         try:
             await stream.do_handshake()

@@ -253,12 +253,24 @@ def measured(accepted: int) -> Measured:
     return Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=accepted, p50_ms=1.0, p99_ms=2.0)
 
 
-def test_what_is_kept_is_the_median_of_the_rounds() -> None:
+def kept_with(*attacked: int) -> Kept:
     kept = Kept("flood", ATTACKS["flood"])
     kept.honest += [measured(1000), measured(2000), measured(1000)]
-    kept.attacked += [measured(600), measured(800), measured(900)]
+    kept.attacked += [measured(each) for each in attacked]
+    return kept
+
+
+def test_what_is_kept_is_the_median_of_the_rounds() -> None:
+    kept = kept_with(600, 800, 900)
     assert kept.share == 0.6
     assert kept.is_enough
     assert kept.record()["longest_gap_ms"] == {"fault_free": 2000, "attacked": 900}
-    kept.attacked[0] = measured(450)
-    assert not kept.is_enough
+    assert not kept_with(450, 800, 900).is_enough
+
+
+def test_where_others_have_the_machine_the_cpu_of_the_replicas_counts() -> None:
+    kept = kept_with(100, 100, 100)
+    kept.cpu_us["fault_free"] += [200, 300, 250]
+    kept.cpu_us["attacked"] += [400, 500, 500]
+    assert kept.share_by_cpu == 0.5
+    assert kept.is_enough
