@@ -28,6 +28,8 @@ from pbft.core.messages import (
 )
 
 MOMENTS_MAX: Final = 20_000
+RESERVED: Final = 1_000
+"""Of them for lies, and for what becomes of replicas and people."""
 DIGITS: Final = 8
 TEXT_MAX: Final = 200
 
@@ -106,7 +108,7 @@ class Recorder:
     def _message(self, at_us: int, what: str, source: int, to: int, frame: bytes, *, lost: bool) -> None:
         about = self._about(what, frame)
         lie = self._is_lie(source, frame) or self._contradicts(source, about)
-        if len(self._moments) >= self._moments_max - 1000 and not lie:
+        if len(self._moments) >= self._moments_max - RESERVED and not lie:
             return
         moment = Moment(
             at_ms=at_us / 1000,

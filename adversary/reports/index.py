@@ -61,7 +61,7 @@ def _square(outcome: Outcome) -> Html:
 def _kind(outcome: Outcome) -> str:
     if not outcome.as_expected:
         return "bad"
-    return "good" if outcome.safe and outcome.live else "warned"
+    return "good" if outcome.safe and outcome.live and not outcome.breaks else "warned"
 
 
 def _family(family: str, outcomes: Sequence[Outcome]) -> Html:
@@ -106,7 +106,7 @@ def _row(outcome: Outcome) -> Html:
 
 
 def _ended(outcome: Outcome) -> str:
-    if outcome.safe and outcome.live:
+    if outcome.safe and outcome.live and not outcome.breaks:
         return "held"
     if outcome.breaks:
         return f"broke: {outcome.breaks}" if expected_of(outcome).breaks else f"broke unexpectedly: {outcome.breaks}"

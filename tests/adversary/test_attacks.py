@@ -25,9 +25,10 @@ from adversary.attacks import (
     run,
 )
 from adversary.attacks.model import FAMILIES, attack_from_json
-from adversary.attacks.recording import MOMENTS_MAX
+from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
 from adversary.simulator.broken import INVARIANTS
+from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import from_json, to_json
 
 LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
@@ -151,7 +152,7 @@ def test_what_is_not_as_expected_is_said(name: str) -> None:
 
 
 def test_a_seed_gives_the_same_outcome_every_time() -> None:
-    attack = attack_named("split_primary")
+    attack = attack_named("double_commit")
     assert run(attack, seed=3).record() == run(attack, seed=3).record()
     assert run(attack, seed=3).figures != run(attack, seed=4).figures
 
@@ -185,12 +186,24 @@ def test_moments_tell_who_lied_to_whom_and_what_came_of_it() -> None:
     assert len({moment.digest for moment in executed if moment.sequence == executed[-1].sequence}) == 2
 
 
-def test_moments_are_bounded_and_change_nothing() -> None:
-    attack = attack_named("flood")
+def test_recording_changes_nothing() -> None:
+    attack = attack_named("double_prepare")
     recorded, plain = run(attack, record=True), run(attack)
-    assert len(recorded.moments) <= MOMENTS_MAX
     assert recorded.record() == plain.record()
     assert plain.moments == ()
+
+
+def test_beyond_their_bound_moments_are_lies_and_what_becomes_of_people(tmp_path: Path) -> None:
+    scenario = scenario_of(attack_named("double_prepare"))
+    recorder = Recorder(scenario, moments_max=RESERVED + 50)
+    simulation = Simulation(scenario, tmp_path, watch=recorder)
+    recorder.attach(simulation)
+    simulation.run()
+    kept = recorder.moments
+    assert 50 < len(kept) <= RESERVED + 50
+    assert any(moment.what == "STATUS" for moment in kept[:50])
+    assert {moment.lie for moment in kept[50:] if moment.to} == {True}
+    assert kept[-1].what in {"accepted", "executes", "heals", "proves"}
 
 
 def test_twins_are_two_places_that_lie_together() -> None:

@@ -42,6 +42,9 @@ GOOD: dict[str, Any] = {
     "in_view_change": False,
     "waiting_for": None,
     "transfer": None,
+    "dropped_messages": 0,
+    "shed": {},
+    "slowed_links": 0,
 }
 TRANSFER = {"checkpoint": 128, "pages_wanted": 40, "pages_fetched": 10, "bytes_fetched": 2_500_000}
 

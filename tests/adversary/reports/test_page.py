@@ -149,6 +149,7 @@ def test_the_index_leads_to_every_page(tmp_path: Path) -> None:
             why_not="late",
         ),
         outcome(replicas=7),
+        outcome(above_f=True, breaks="floor", faulty=(0, 3), seed=8),
         outcome(world="live"),
     ]
     names = {write_report(made, tmp_path).name for made in outcomes}
@@ -156,7 +157,15 @@ def test_the_index_leads_to_every_page(tmp_path: Path) -> None:
     text = write_index(outcomes, tmp_path).read_text()
     assert set(re.findall(r'href="([^"]*)"', text)) == names
     seen = words(text)
-    for part in ("4 of 5 runs as expected", "broke: agreement", "2 of 4 f = 1", "Odd one", "late", "Elsewhere"):
+    for part in (
+        "5 of 6 runs as expected",
+        "broke: floor",
+        "broke: agreement",
+        "2 of 4 f = 1",
+        "Odd one",
+        "late",
+        "Elsewhere",
+    ):
         assert part in seen
 
 
