@@ -81,11 +81,32 @@ class Attackers:
 async def flood(all_: Attackers) -> None:
     """Signed messages of registered people, far more than fit; of strangers; forged ones; and questions."""
     async with trio.open_nursery() as nursery:
+        for each in (babblers, strangers, forgers, askers):
+            nursery.start_soon(each, all_)
+
+
+async def babblers(all_: Attackers) -> None:
+    async with trio.open_nursery() as nursery:
         for number in range(FLOOD_DEVICES):
             nursery.start_soon(_babble, all_, all_.signer(), f"babbler{number}")
+
+
+async def strangers(all_: Attackers) -> None:
+    await _at_each(all_, _strangers)
+
+
+async def forgers(all_: Attackers) -> None:
+    await _at_each(all_, _forgers)
+
+
+async def askers(all_: Attackers) -> None:
+    await _at_each(all_, _askers)
+
+
+async def _at_each(all_: Attackers, attack: Callable[[Attackers, int], Awaitable[None]]) -> None:
+    async with trio.open_nursery() as nursery:
         for replica in all_.file.group.replicas:
-            for attack in (_strangers, _forgers, _askers):
-                nursery.start_soon(attack, all_, replica)
+            nursery.start_soon(attack, all_, replica)
 
 
 async def _babble(all_: Attackers, signer: Ed25519Signer, name: str) -> None:
@@ -235,6 +256,10 @@ async def litter(all_: Attackers) -> None:
 
 ATTACKERS: Final[Mapping[str, Callable[[Attackers], Awaitable[None]]]] = {
     "flood": flood,
+    "babblers": babblers,
+    "strangers": strangers,
+    "forgers": forgers,
+    "askers": askers,
     "bombs": bombs,
     "slowloris": slowloris,
     "litter": litter,

@@ -47,8 +47,11 @@ ATTACKS: Final[Mapping[str, Way]] = {
         about="the primary proposes just before the others lose patience", cast=((0, "slow_primary", {"hold": 800}),)
     ),
     "flood": Way(
-        about="two people say all that they can, and strangers, forgers and askers", attackers=("flood",), floor=0.5
+        about="two people say all that they can, and so do strangers and forgers",
+        attackers=("babblers", "strangers", "forgers"),
+        floor=0.5,
     ),
+    "everything": Way(about="the same, and questions without end, with long answers", attackers=("flood",)),
     "cbor_bombs": Way(
         about="frames that are to burst decoders, dripping connections, litter",
         attackers=("bombs", "slowloris", "litter"),

@@ -43,7 +43,7 @@ def bench(
     Parameters
     ----------
     names
-        slow_primary, flood, cbor_bombs, vc_storm, reply_lie; without a name all of them.
+        slow_primary, flood, everything, cbor_bombs, vc_storm, reply_lie; without a name all of them.
     seconds
         How long each measurement takes, after a second of warming up.
     rounds
