@@ -9,10 +9,12 @@ import pytest
 
 from crypto.canonical import Value, decode, encode
 from pbft.core.codec import Opener
-from pbft.core.effects import IgnoreReason
+from pbft.core.effects import Evidence, IgnoreReason
 from pbft.core.errors import MalformedMessage, ProtocolViolation
+from pbft.core.evidence import InvalidEvidence, decode_evidence, encode_evidence, verify_evidence, why_invalid
+from pbft.core.handshake import decode_client_hello, decode_replica_hello, decode_welcome
 from pbft.core.types import Epoch, ReplicaId
-from tests.core.corpus import CRAFT, GROUP, MEMBERS, frames
+from tests.core.corpus import CRAFT, GROUP, MEMBERS, WELCOME, frames
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
 from tests.harness.simnode import Flight
@@ -20,6 +22,14 @@ from tests.harness.simnode import Flight
 PEER = ("PROPOSAL", "PREPARE", "COMMIT", "CHECKPOINT", "COMMIT-CERTIFICATE", "CHECKPOINT-CERTIFICATE", "REQUEST")
 CLIENT = ("REPLY", "ANSWER", "EVENTS", "DIGESTS")
 SIGNED = ("PREPARE", "COMMIT", "CHECKPOINT", "PRE-PREPARE", "REPLY", "ANSWER", "EVENTS", "REQUEST")
+
+
+EVIDENCE = encode_evidence(
+    GROUP,
+    Evidence(
+        code="E2", culprit=ReplicaId(1), statements=tuple(CRAFT.prepare(1, 1, digest(each)).wire for each in "xy")
+    ),
+)
 
 
 def fields_of(frame: bytes) -> list[Value]:
@@ -69,6 +79,18 @@ def test_pitfall_11_nothing_signed_in_one_group_or_epoch_opens_in_another(name: 
         for opened in (opener.open_peer, opener.open_client, opener.open_reply):
             with pytest.raises(ProtocolViolation):
                 opened(encode(fields))
+
+
+@pytest.mark.parametrize("what", relatives())
+def test_pitfall_11_evidence_of_one_group_or_epoch_proves_nothing_in_another(what: str) -> None:
+    verify_evidence(Opener(GROUP, MEMBERS.verifier), decode_evidence(GROUP, EVIDENCE))
+    opener = relatives()[what]
+    with pytest.raises(InvalidEvidence):
+        verify_evidence(opener, decode_evidence(opener.group, EVIDENCE))
+    fields = fields_of(EVIDENCE)
+    fields[1] = opener.group.group_id
+    with pytest.raises(InvalidEvidence):
+        verify_evidence(opener, decode_evidence(opener.group, encode(fields)))
 
 
 @pytest.mark.parametrize("claimed", SIGNED)
@@ -163,16 +185,57 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "name", [*PEER, "STATUS", "FETCH", "BODY", "HELLO", "WELCOME", *CLIENT, "QUERY", "SUBSCRIBE"]
-)
-def test_pitfall_12_another_encoding_of_a_frame_is_refused(name: str, form: str) -> None:
-    frame = FORMS[form](frames()[name])
-    opener = Opener(GROUP, MEMBERS.verifier)
-    for opened in (opener.open_peer, opener.open_client, opener.open_reply):
+def _is_good(opener: Opener, frame: bytes) -> None:
+    why = why_invalid(opener, frame)
+    if why is not None:
+        raise MalformedMessage(why)
+
+
+DECODERS: dict[str, Callable[[Opener, bytes], object]] = {
+    "a replica's frame": Opener.open_peer,
+    "a client's frame": Opener.open_client,
+    "a frame for a client": Opener.open_reply,
+    "a prepared certificate": Opener.parse_prepared_certificate,
+    "a batch": Opener.parse_batch,
+    "an envelope": lambda opener, frame: opener.parse_envelope(frame, "VIEW-CHANGE"),
+    "evidence": lambda _, frame: decode_evidence(GROUP, frame),
+    "why a frame is invalid": _is_good,
+    "a replica's hello": lambda _, frame: decode_replica_hello(GROUP, frame),
+    "a welcome": lambda _, frame: decode_welcome(GROUP, frame),
+    "a client's hello": lambda _, frame: decode_client_hello(GROUP, MEMBERS.verifier, WELCOME, frame),
+}
+
+
+EVERYTHING = {
+    **{name: frame for name, frame in frames().items() if frame},
+    "VIEW-CHANGE": CRAFT.view_change(1, 1).wire,
+    "a file of evidence": EVIDENCE,
+    "a batch": CRAFT.batch(CRAFT.request("a")).wire,
+}
+SPELLINGS = [
+    (name, form) for name, frame in EVERYTHING.items() for form in FORMS if form != "a long integer" or 0 in frame[2:]
+]
+
+
+@pytest.mark.parametrize(("name", "form"), SPELLINGS)
+def test_pitfall_12_no_decoder_takes_another_encoding(name: str, form: str) -> None:
+    """Whatever reads bytes from outside, from a disk or from a proof says the same of them."""
+    frame = FORMS[form](EVERYTHING[name])
+    for decoder in DECODERS.values():
         with pytest.raises(ProtocolViolation):
-            opened(frame)
+            decoder(Opener(GROUP, MEMBERS.verifier), frame)
+
+
+def test_the_decoders_take_what_they_are_for() -> None:
+    taken = set()
+    for what, decoder in DECODERS.items():
+        for name, frame in EVERYTHING.items():
+            try:
+                decoder(Opener(GROUP, MEMBERS.verifier), frame)
+            except ProtocolViolation:
+                continue
+            taken.add((what, name))
+    assert {what for what, _ in taken} == set(DECODERS)
 
 
 BODY_FORMS = {form: change for form, change in FORMS.items() if form != "a long integer"}
