@@ -137,6 +137,18 @@ class Ordering:
             self._accept(out, slot, pre_prepare)
         self.execute_ready(out)
 
+    def propose_again_what_was_passed(self) -> None:
+        """A state was installed over slots that were never executed here: requests proposed there wait again.
+
+        Those that it remembers are gone from the pool already; the others may run twice, or ran nowhere.
+        """
+        self._pool.return_proposed()
+        for slot in self._log.slots():
+            proposed = slot.pre_prepare.message.batch_digest if slot.pre_prepare is not None else None
+            batch = slot.holds(proposed) if proposed is not None else None
+            if batch is not None and slot.sequence > self._log.last_executed:
+                self._pool.mark_proposed(batch.requests)
+
     def _accept(self, out: Output, slot: Slot, pre_prepare: Signed[PrePrepare]) -> None:
         slot.pre_prepare = pre_prepare
         self._note_accepted(slot.sequence)

@@ -357,6 +357,7 @@ class Replica:
     def on_state_installed(self, out: Output, installed: StateInstalled) -> None:
         if self.state_repair.on_installed(out, installed):
             self.admission.drop_executed(installed.now.steady)
+            self.ordering.propose_again_what_was_passed()
             self.readers.resume(out, self.log.last_executed)
         self._go_on(out, installed.now)
 
