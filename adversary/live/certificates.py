@@ -81,5 +81,5 @@ async def renew(stage: Stage) -> None:
         await group.stop(seat)
         await group.start(seat)
         await group.until_answering([seat])
-        stage.moment(f"replica {seat.replica}", "starts again", "with the new certificates")
+        stage.moment(f"replica {seat.replica}", "starts", "with the new certificates")
     stage.lapsed.clear()

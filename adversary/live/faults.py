@@ -80,7 +80,7 @@ class Faults:
             if not seat.is_up and seat.replica not in stage.excused:
                 await self._group.until_ended(seat, within_s=0)
                 await self._group.start(seat)
-                stage.moment(f"replica {seat.replica}", "starts again")
+                stage.moment(f"replica {seat.replica}", "starts")
 
     async def _carry_out(self, fault: Fault) -> None:
         stage = self._stage
@@ -97,10 +97,10 @@ class Faults:
             case Pause():
                 seat = self._seat(fault.replica)
                 self._group.pause(seat)
-                stage.moment(f"replica {fault.replica}", "is stopped in its tracks")
+                stage.moment(f"replica {fault.replica}", "pauses")
                 await self._over(fault, over)
                 self._group.resume(seat)
-                stage.moment(f"replica {fault.replica}", "goes on")
+                stage.moment(f"replica {fault.replica}", "resumes")
             case ClockStep():
                 self._seat(fault.replica).set_clock(fault.step_ms)
                 stage.moment(f"replica {fault.replica}", "clock jumps", f"by {fault.step_ms / 1000:g} s")
@@ -144,10 +144,10 @@ class Faults:
                     for to in self._group.file.group.replicas
                     if _separates(fault, source, to)
                 }
-                stage.moment("network", "partition", " | ".join(",".join(map(str, side)) for side in fault.sides))
+                stage.moment("", "partition", " | ".join(" ".join(map(str, side)) for side in fault.sides))
             case Route():
                 stage.cuts[fault.id] = {(fault.source, fault.to): "held"}
-                stage.moment("network", "loses a route", f"from {fault.source} to {fault.to}")
+                stage.moment("", "loses a route", f"from {fault.source} to {fault.to}")
             case Slow():
                 network.change(network.routes_of(fault.replica), delay_s=fault.service_us / 1e6)
                 stage.moment(f"replica {fault.replica}", "slows down", f"by {fault.service_us / 1000:g} ms")
@@ -157,7 +157,7 @@ class Faults:
         if isinstance(fault, Slow):
             network.change(network.routes_of(fault.replica), delay_s=0.0)
         stage.recut()
-        stage.moment("network", "is whole again")
+        stage.moment("", "heals")
 
     # -- processes
 
@@ -174,7 +174,7 @@ class Faults:
     async def _start(self, seat: Seat) -> None:
         self._starting.add(seat.number)
         await self._group.start(seat)
-        self._stage.moment(f"replica {seat.replica}", "starts again")
+        self._stage.moment(f"replica {seat.replica}", "starts")
         await self._group.until([seat], lambda _reports: True, within_s=START_SECONDS)
         self._starting.discard(seat.number)
         self._started.set()

@@ -64,7 +64,7 @@ async def bring_back(stage: Stage, seats: list[Seat]) -> None:
     here = max((each["last_executed"] for each in (await group.reports(others)).values()), default=0)
     await group.until(seats, lambda reports: _all_at(reports, here), within_s=SEEN_SECONDS)
     for seat in seats:
-        stage.moment(f"replica {seat.replica}", "starts again")
+        stage.moment(f"replica {seat.replica}", "starts")
 
 
 def _all_at(reports: dict[int, Report], least: int) -> bool:

@@ -180,7 +180,7 @@ class _Run:
                     await self._until_over(faults, attacking)
                 await renew(stage)
                 await faults.heal()
-                stage.moment("everybody", "is healed")
+                stage.moment("", "heals")
                 with trio.move_on_after(bound_s):
                     await talked.wait()
                 nursery.cancel_scope.cancel()
@@ -342,7 +342,8 @@ class _Run:
         proofs = merged([*held, *of_clients, *compared])
         for proof in proofs:
             text = f"{proof.code} against {proof.culprit}"
-            stage.moment(", ".join(proof.held_by), "proves", text, told=False)
+            for holder in proof.held_by:
+                stage.moment(holder, "proves", text, told=False)
         return proofs
 
 

@@ -75,7 +75,7 @@ class Stage:
         if len(self.moments) < MOMENTS_MAX:
             self.moments.append(Moment(at_ms=self.now_ms(), source=source, what=what, text=text, view=view))
         if told:
-            self.tell(f"{self.now_ms() / 1000:6.2f} s  {source} {what}{': ' if text else ''}{text}")
+            self.tell(f"{self.now_ms() / 1000:6.2f} s  {source or 'network'} {what}{': ' if text else ''}{text}")
 
     def _on_said(self, said: Said) -> None:
         if said.accepted_at is not None and said.sequence is not None and len(self.moments) < MOMENTS_MAX:
@@ -161,7 +161,7 @@ class Stage:
                 view = int(report["view"])
                 if view > self.views.get(number, 0) and not report["in_view_change"]:
                     self.views[number] = view
-                    self.moment(f"replica {number}", "enters view", f"view {view}", view=view)
+                    self.moment(f"replica {number}", "enters view", str(view), view=view)
             await trio.sleep(WATCH_SECONDS)
 
 

@@ -270,6 +270,10 @@ def _batches(chosen: Chosen) -> Html | None:
 
 
 def _left_out(outcome: Outcome, chosen: Chosen) -> str:
+    if not chosen.messages and outcome.world == "live":
+        return (
+            "Between real processes messages are not recorded: the picture shows what was done, and what came of it."
+        )
     most = [f"{count:,} {what}" for what, count in list(chosen.left_out.items())[:5]]
     rest = sum(list(chosen.left_out.values())[5:])
     if rest:
