@@ -219,7 +219,9 @@ class Replica:
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
             case FromPeer():
+                out.link = item.peer
                 self._on_peer_message(out, now, item)
+                out.link = None
             case FromClient():
                 self._on_client_message(out, now, item)
             case _:

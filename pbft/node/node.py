@@ -346,8 +346,8 @@ class Node:
             self._ignored[ignored.reason.name] += 1
             if not isinstance(ignored.source, int):
                 self._clients.on_ignored(ignored)
-            elif ignored.message_type != REQUEST:
-                self._peers.on_ignored(ignored.source)
+            elif ignored.link is not None and ignored.message_type != REQUEST:
+                self._peers.on_ignored(ignored.link)
         return results
 
     def _serve_peers(self, effects: Effects) -> None:

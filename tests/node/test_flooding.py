@@ -7,6 +7,8 @@ import trio
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
+from pbft.core.replica import Replica
+from pbft.core.types import ReplicaId
 from pbft.node.limits import Limits
 from pbft.node.listening import Newcomers
 from pbft.node.peers import QUESTION_UNITS
@@ -87,6 +89,25 @@ async def test_a_replica_that_asks_and_asks_is_read_slowly_and_the_others_are_he
         with trio.fail_after(PATIENCE_S):
             while not nodes[0]._peers.slowed:
                 await trio.lowlevel.checkpoint()
+        await customer.say("goes on")
+
+
+async def test_a_liar_that_repeats_what_others_signed_slows_its_own_link_and_no_other(group_file: GroupFile) -> None:
+    async with (
+        running(group_file, HONEST, limits=Limits(peer_useless_per_s=50)) as nodes,
+        Customer.of(group_file, HONEST) as customer,
+        await link(group_file, 3, 0) as liar,
+    ):
+        await customer.say("something")
+        machine = nodes[0]._machine
+        assert isinstance(machine, Replica)
+        vote = machine.log.get(machine.log.last_executed).commits[ReplicaId(1)]
+        await liar.send(*[vote.wire] * int(50 * BURST_SECONDS + 50))
+        peers = nodes[0]._peers
+        with trio.fail_after(PATIENCE_S):
+            while not peers.slowed:
+                await trio.lowlevel.checkpoint()
+        assert peers._useless[ReplicaId(1)].seconds_overdrawn(trio.current_time()) == 0
         await customer.say("goes on")
 
 
