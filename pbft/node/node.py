@@ -251,7 +251,7 @@ class Node:
                 inputs.extend(self._read_slice())
                 self._perform(inputs)
                 self._turns.renew()
-                self._room.admit()
+                self._room.settle()
         finally:
             self._store(())
 
