@@ -97,7 +97,7 @@ class Replica:
         self.opener = opener
         self.executed = executed
         self.log = Log(group)
-        self.pool = RequestPool(group.parameters)
+        self.pool = RequestPool(group.parameters, group.size - 1)
         self.witness = Witness(group, self.log)
         self.exchange = Exchange(group, me, opener)
         self.admission = Admission(
