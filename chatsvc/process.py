@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ from pbft.state.executor import Executor, open_state
 
 STATE_NAME = "state.sqlite"
 LOCK_NAME = "lock"
+LOCK_ATTEMPTS = 20
+LOCK_PAUSE_SECONDS = 0.05
 FILES_MAX = 16_384
 STATE_REPAIRS_MAX = 2
 """How often a run of the node puts a damaged state aside: if that goes on, the disk is to be replaced."""
@@ -94,6 +97,9 @@ def run_node(
 
     Raises NodeError.
     """
+    # Before the lock names this process, and until the node listens for it: SIGHUP would end the process. It waits,
+    # also over exec, and is obeyed once the node runs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     stop = _Stop()
     _run_locked(file, replica, make_machine, stop, until_stdin_closes=until_stdin_closes)
     if stop.is_restart:
@@ -150,6 +156,9 @@ def _run_repairing(path: Path, run_once: Callable[[], None], stop: _Stop) -> Non
             run_once()
             break
         except StateDamaged as damage:
+            if stop.is_restart:
+                log.warning("state found damaged: the next start puts that right", reason=str(damage))
+                return
             if stop.is_asked:
                 msg = f"{damage}. It was found when the node stopped; the next start puts that right"
                 raise NodeError(msg) from damage
@@ -249,12 +258,16 @@ async def _until_stopped(
             nursery.start_soon(_warn_of_expiry, file)
             if until_stdin_closes:
                 nursery.start_soon(watch_stdin)
-            async for number in signals:
-                log.info("stopping", signal=signal.Signals(number).name)
-                stop.is_asked = True
-                stop.is_restart = number == signal.SIGHUP
-                nursery.cancel_scope.cancel()
-                break
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            try:
+                async for number in signals:
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    stop.is_asked = True
+                    stop.is_restart = number == signal.SIGHUP
+                    nursery.cancel_scope.cancel()
+                    break
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if failure:
         raise failure[0]
 
@@ -283,16 +296,25 @@ def _lock(directory: Path) -> Iterator[None]:
         raise NodeError(msg)
     descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _take(descriptor):
             msg = f"{directory}: another process runs this replica already; stop it first"
-            raise NodeError(msg) from error
+            raise NodeError(msg)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Whoever looks for its holder holds the lock for a moment: that is no other node."""
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt:
+            time.sleep(LOCK_PAUSE_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def holder_of(directory: Path) -> int | None:
@@ -302,7 +324,7 @@ def holder_of(directory: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others may look at the same time
     except BlockingIOError:
         text = os.pread(descriptor, 32, 0).strip()
         return int(text) if text.isdigit() else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +66,8 @@ def restart(
                 f"--replica {wrong[0]}: the group has 0 to {file.group.size - 1}" if wrong else "--replica or --all"
             )
             raise RestartError(asked, EXIT_USAGE)
-        trio.run(_restart, file, replica)
+        with _alone(directory):
+            trio.run(_restart, file, tuple(dict.fromkeys(replica)))
     except RestartError as error:
         sys.stderr.write(f"quorate: {error}\n")
         return error.code
@@ -72,6 +75,21 @@ def restart(
         sys.stderr.write(f"quorate: {error}\n")
         return EXIT_FAILED
     return 0
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Two commands at once would each take the other's replica for one that is well."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise RestartError(
+            f"{directory}: another restart is under way; wait until it is done", EXIT_REFUSED
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 async def _restart(file: GroupFile, replicas: Sequence[int]) -> None:
@@ -87,21 +105,28 @@ async def _restart(file: GroupFile, replicas: Sequence[int]) -> None:
 
 async def restart_one(file: GroupFile, replica: int) -> None:
     """Raises RestartError."""
-    pid = _pid(file, replica)
-    if pid is None:
-        home = file.replica_directory(ReplicaId(replica))
-        raise RestartError(f"{home}: no process runs this replica on this machine; start it first", EXIT_FAILED)
+    home = file.replica_directory(ReplicaId(replica))
+    absent = RestartError(f"{home}: no process runs this replica on this machine; start it first", EXIT_FAILED)
+    if _pid(file, replica) is None:
+        raise absent
+    file.node_config(ReplicaId(replica))  # what is wrong there would be found when it has stopped
+    if not await _listens(file, replica):
+        raise RestartError(f"replica {replica} is starting or stopping; see its log, and try again", EXIT_REFUSED)
     before = await inspect_all(file.directory(), timeout_s=ASK_SECONDS)
     problem = why_not_restart(before, replica, file.group)
     if problem is not None:
         raise RestartError(problem, EXIT_REFUSED)
-    os.kill(pid, signal.SIGHUP)
+    pid = _pid(file, replica)  # of now: it may have ended, and its number belong to another process
+    if pid is None:
+        raise absent
+    began = trio.current_time()
+    _hang_up(pid, file, replica, absent)
     with trio.move_on_after(BACK_SECONDS):
-        while not is_back(  # noqa: ASYNC110 - nothing tells: another process has to be asked
-            await inspect_all(file.directory(), timeout_s=ASK_SECONDS), before, replica, file
-        ):
+        while True:
+            since_s = trio.current_time() - began
+            if is_back(await inspect_all(file.directory(), timeout_s=ASK_SECONDS), since_s, replica, file):
+                return
             await trio.sleep(LOOK_AGAIN_SECONDS)
-        return
     raise RestartError(
         f"replica {replica} was restarted, and is not back and level with the others after {BACK_SECONDS:g} s; "
         "see its log. No other replica is touched",
@@ -109,12 +134,40 @@ async def restart_one(file: GroupFile, replica: int) -> None:
     )
 
 
-def is_back(now: Sequence[Report | str], before: Sequence[Report | str], replica: int, file: GroupFile) -> bool:
-    """Whether another process runs the replica, and is of use to the others."""
-    report, old = now[replica], before[replica]
+def _hang_up(pid: int, file: GroupFile, replica: int, absent: RestartError) -> None:
+    try:
+        # Held, the number is nobody else's; and it is the replica's, if its lock still says so.
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _pid(file, replica) != pid:
+                raise absent
+            signal.pidfd_send_signal(descriptor, signal.SIGHUP)
+        finally:
+            os.close(descriptor)
+    except ProcessLookupError as error:
+        raise absent from error
+    except OSError as error:
+        raise RestartError(f"replica {replica}, process {pid}: {error.strerror}", EXIT_FAILED) from error
+
+
+async def _listens(file: GroupFile, replica: int) -> bool:
+    """Also if its certificate has expired, or is not the one of the group file any more."""
+    endpoint = file.members[replica].client_endpoint
+    try:
+        with trio.fail_after(ASK_SECONDS):
+            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    except (OSError, trio.TooSlowError):
+        return False
+    await trio.aclose_forcefully(stream)
+    return True
+
+
+def is_back(now: Sequence[Report | str], since_s: float, replica: int, file: GroupFile) -> bool:
+    """Whether the replica began again, less than `since_s` before it was asked, and is of use to the others."""
+    report = now[replica]
     if isinstance(report, str) or why_out(now, replica, file.group) is not None:
         return False
-    if isinstance(old, dict) and report["uptime_s"] >= old["uptime_s"]:
+    if report["uptime_s"] >= since_s:
         return False
     others_up = [each for each in file.group.others(ReplicaId(replica)) if isinstance(now[each], dict)]
     return all(_is_linked(report, each) and _is_linked(now[each], replica) for each in others_up)

@@ -65,15 +65,18 @@ class Admission:
     ) -> None:
         """Answer what ran already; admit what is new; a backup passes it on to the primary. PBFT section 4.1."""
         verdicts = self._executed.judge(request.device, request.message)
+        via = source if isinstance(source, int) else None
         is_stranger = not self._executed.knows(request.device)
         reason = reply_again(out, self._rules, self._log.view, request, verdicts)
         if reason is None:
-            reason = self._pool.why_refuse(request, is_stranger=is_stranger)
+            reason = self._pool.why_refuse(request, is_stranger=is_stranger, via=via)
         if reason is None:
-            self._pool.add(request, now, is_stranger=is_stranger, is_own=source == request.device)
-            if source == request.device:
+            self._pool.add(request, now, is_stranger=is_stranger, via=via)
+            if via is None:
                 self._pass_on(out, request)
             return
+        if reason is IgnoreReason.DUPLICATE:
+            self._pool.come_again(request, via)
         if reason is IgnoreReason.NAME_IN_USE:
             held = self._pool.contradicted_by(request)
             if held is not None:

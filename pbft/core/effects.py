@@ -237,7 +237,10 @@ class IgnoreReason(Enum):
 class Ignored:
     reason: IgnoreReason
     source: ReplicaId | PublicKey
+    """Who signed it, or brought it."""
     message_type: str
+    link: ReplicaId | None = None
+    """The replica that brought it, whoever signed it: anybody may say again what others have signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

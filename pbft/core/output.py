@@ -32,7 +32,7 @@ from pbft.core.types import Milliseconds, ReplicaId
 
 @dataclass(slots=True)
 class Output:
-    """Mutable twin of Effects; its fields are the same, in the same order."""
+    """Mutable twin of Effects; its first fields are the same, in the same order."""
 
     persist: list[Record] = field(default_factory=list)
     archive: list[Record] = field(default_factory=list)
@@ -47,6 +47,8 @@ class Output:
     timers: list[SetTimer] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
+    link: ReplicaId | None = None
+    """Whose link brought what is being looked at; not part of the effects."""
 
     def send_to(self, to: Iterable[ReplicaId], message: PeerMessage) -> None:
         self.send.append(Send(to=tuple(to), message=message))
@@ -64,7 +66,7 @@ class Output:
         self.alarms.append(Alarm(text=text))
 
     def ignore(self, reason: IgnoreReason, source: ReplicaId | PublicKey, message_type: str) -> None:
-        self.ignored.append(Ignored(reason=reason, source=source, message_type=message_type))
+        self.ignored.append(Ignored(reason=reason, source=source, message_type=message_type, link=self.link))
 
     def effects(self) -> Effects:
         return Effects(**{name: tuple(getattr(self, name)) for name in EFFECT_FIELDS})

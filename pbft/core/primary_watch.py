@@ -77,8 +77,9 @@ class PrimaryWatch:
         return self._dismiss(f"ordered {rate} operations a second while requests waited {waited} ms")
 
     def _why_unfair(self, waited: int, rate: int) -> str | None:
-        """With a long queue everybody waits: then the bound is twice what the queue takes."""
-        queue_ms = 2000 * self._longest_queue // max(rate, FLOOR_PER_S)
+        """With a long queue everybody waits: then the bound is twice what the queue takes, by the turns that a
+        correct primary gives to what this replica passes on."""
+        queue_ms = 2000 * self._longest_queue * self._pool.dilution // max(rate, FLOOR_PER_S)
         bound = max(PASSED_BY_TIMEOUTS * self._interval_ms, queue_ms) << self._level
         if rate == 0 or waited < bound:
             return None

@@ -97,7 +97,7 @@ class Replica:
         self.opener = opener
         self.executed = executed
         self.log = Log(group)
-        self.pool = RequestPool(group.parameters)
+        self.pool = RequestPool(group.parameters, group.size - 1)
         self.witness = Witness(group, self.log)
         self.exchange = Exchange(group, me, opener)
         self.admission = Admission(
@@ -219,7 +219,9 @@ class Replica:
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
             case FromPeer():
+                out.link = item.peer
                 self._on_peer_message(out, now, item)
+                out.link = None
             case FromClient():
                 self._on_client_message(out, now, item)
             case _:

@@ -5,34 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from crypto.signing import PublicKey
 from pbft.core.effects import ExecutedRequest, IgnoreReason
 from pbft.core.group import Parameters
 from pbft.core.messages import SignedRequest
-from pbft.core.types import ClientSequence, Milliseconds, SessionNumber
+from pbft.core.rings import OWN, Ring, Rings, ring_of
+from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SessionNumber
 
 POOL_OPERATIONS_MAX = 65_536
 POOL_BYTES_MAX = 128 * 1024 * 1024
 POOL_STRANGERS_MAX = 4_096
 """Operations of devices that the application does not know: making keys costs nothing."""
+PASSED_ON_DIVISOR = 2
+"""Of operations and bytes, this part is for what replicas pass on, for each the same; the rest is for own clients."""
 DEVICE_WINDOWS_MAX = 2
 
-
-class Ring(IntEnum):
-    """Devices take turns within a ring, by the request that each has first; so do the rings, by PATTERN.
-
-    What clients bring themselves comes through the primary's own doors, where each has only a fair part. What others
-    pass on, and strangers, must not crowd it out.
-    """
-
-    OWN = 0
-    PASSED_ON = 1
-    STRANGERS = 2
-
-
-PATTERN = (*[Ring.OWN] * 4, Ring.PASSED_ON, *[Ring.OWN] * 4, Ring.STRANGERS)
 
 OperationName = tuple[PublicKey, SessionNumber, ClientSequence]
 
@@ -49,6 +37,26 @@ def _name_of(request: SignedRequest) -> OperationName:
 
 
 @dataclass(slots=True)
+class _Way:
+    """How a request came."""
+
+    via: ReplicaId | None
+    """The replica in whose part it is; None if its client brought it."""
+    brought_by: set[ReplicaId]
+    """All replicas that passed it on: each may move it into its own part once."""
+
+
+@dataclass(slots=True)
+class _Load:
+    operations: int = 0
+    bytes: int = 0
+
+    def add(self, request: SignedRequest, sign: int = 1) -> None:
+        self.operations += sign * len(request.message.operations)
+        self.bytes += sign * len(request.wire)
+
+
+@dataclass(slots=True)
 class _Device:
     is_stranger: bool
     since: Milliseconds
@@ -58,7 +66,7 @@ class _Device:
     """Session and client sequence of its newest operation that ran meanwhile."""
     operations: int = 0
     """Waiting and proposed together: what the device may have in here is bounded."""
-    ring: Ring = Ring.OWN
+    ring: Ring = OWN
     """Where it waits for its turn, if anything of it waits."""
 
 
@@ -66,22 +74,22 @@ class RequestPool:
     """Holds each request from its admission until it is executed, whether it was proposed or not.
 
     No two requests in it share the name of an operation. A device may hold two client windows of operations; the
-    pool as a whole is bounded in operations and bytes.
+    pool as a whole is bounded in operations and bytes, and so is what each of the `peers` may pass on.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, peers: int = 3) -> None:
         self._parameters = parameters
+        self._peers = peers
         self._requests: OrderedDict[OperationName, SignedRequest] = OrderedDict()
         self._holders: dict[OperationName, OperationName] = {}
         """Of every operation in here: the request that it came with."""
         self._proposed: set[OperationName] = set()
         self._devices: OrderedDict[PublicKey, _Device] = OrderedDict()
         """Those that wait longest come first."""
-        self._rings: tuple[deque[PublicKey], ...] = tuple(deque() for _ in Ring)
-        self._beat = 0
-        self._own: set[OperationName] = set()
-        """Requests that their clients brought themselves."""
-        self._own_operations = 0
+        self._rings = Rings(peers)
+        self._ways: dict[OperationName, _Way] = {}
+        self._loads: dict[ReplicaId | None, _Load] = {None: _Load()}
+        """Of own clients, and of each replica that passes on."""
         self._operations = 0
         self._strangers_operations = 0
         self._bytes = 0
@@ -98,7 +106,12 @@ class RequestPool:
     @property
     def own_operations(self) -> int:
         """Those of them that clients brought themselves."""
-        return self._own_operations
+        return self._loads[None].operations
+
+    @property
+    def dilution(self) -> int:
+        """How many operations a primary may order for each that waits at one backup."""
+        return self._rings.dilution
 
     @property
     def waiting_operations(self) -> int:
@@ -128,7 +141,10 @@ class RequestPool:
         most = DEVICE_WINDOWS_MAX * self._parameters.client_window
         return device.operations >= most and self.why_refuse(request) is IgnoreReason.POOL_FULL
 
-    def why_refuse(self, request: SignedRequest, *, is_stranger: bool = False) -> IgnoreReason | None:
+    def why_refuse(
+        self, request: SignedRequest, *, is_stranger: bool = False, via: ReplicaId | None = None
+    ) -> IgnoreReason | None:
+        """`via`: the replica that passed it on; None if its client brought it."""
         names = names_of(request)
         known = self._requests.get(names[0])
         if known is not None and known.digest == request.digest:
@@ -143,12 +159,22 @@ class RequestPool:
             return IgnoreReason.POOL_FULL
         if self._operations + count > POOL_OPERATIONS_MAX or self._bytes + len(request.wire) > POOL_BYTES_MAX:
             return IgnoreReason.POOL_FULL
-        return None
+        return None if via is None or self._has_part(via, request) else IgnoreReason.POOL_FULL
+
+    def _has_part(self, via: ReplicaId, request: SignedRequest) -> bool:
+        load, parts = self._loads.get(via, _Load()), PASSED_ON_DIVISOR * self._peers
+        is_few = load.operations + len(request.message.operations) <= POOL_OPERATIONS_MAX // parts
+        return is_few and load.bytes + len(request.wire) <= POOL_BYTES_MAX // parts
 
     def add(
-        self, request: SignedRequest, now: Milliseconds, *, is_stranger: bool = False, is_own: bool = True
+        self,
+        request: SignedRequest,
+        now: Milliseconds,
+        *,
+        is_stranger: bool = False,
+        via: ReplicaId | None = None,
     ) -> None:
-        """Admit a request that `why_refuse` does not refuse. `is_own`: its client brought it, not another replica."""
+        """Admit a request that `why_refuse` does not refuse."""
         names = names_of(request)
         count = len(names)
         self._requests[names[0]] = request
@@ -158,53 +184,64 @@ class RequestPool:
         device = self._devices.setdefault(request.device, _Device(is_stranger=is_stranger, since=now))
         device.operations += count
         self._strangers_operations += count if device.is_stranger else 0
-        if is_own:
-            self._own.add(names[0])
-            self._own_operations += count
+        self._ways[names[0]] = _Way(via=via, brought_by=set() if via is None else {via})
+        self._loads.setdefault(via, _Load()).add(request)
         device.waiting.append(request)
         if len(device.waiting) == 1:
             self._line_up(request.device, device)
         self._waiting_operations += count
 
-    def _line_up(self, key: PublicKey, device: _Device) -> None:
-        if device.is_stranger:
-            device.ring = Ring.STRANGERS
-        else:
-            device.ring = Ring.OWN if _name_of(device.waiting[0]) in self._own else Ring.PASSED_ON
-        self._rings[device.ring].append(key)
+    def come_again(self, request: SignedRequest, via: ReplicaId | None) -> None:
+        """A request that is in here came by another way: it waits where fewer are before it.
 
-    def _next_ring(self) -> deque[PublicKey] | None:
-        """The ring whose turn it is, of those in which somebody waits."""
-        for ahead in range(len(PATTERN)):
-            ring = self._rings[PATTERN[(self._beat + ahead) % len(PATTERN)]]
-            if ring:
-                self._beat += ahead
-                return ring
-        return None
+        Its client's own way is always better. A replica may move it once: liars that take turns in passing it on
+        would put it at the end of their rings for ever."""
+        name = _name_of(request)
+        held, way = self._requests.get(name), self._ways.get(name)
+        if held is None or way is None or held.digest != request.digest or way.via is None or via in way.brought_by:
+            return
+        if via is not None:
+            way.brought_by.add(via)
+            load = self._loads.get(via, _Load())
+            if load.operations >= self._loads[way.via].operations or not self._has_part(via, held):
+                return
+        self._loads[way.via].add(held, -1)
+        self._loads.setdefault(via, _Load()).add(held)
+        way.via = via
+        device = self._devices[held.device]
+        if device.waiting and device.waiting[0] is held and not device.is_stranger:
+            self._rings.leave(device.ring, held.device)
+            self._line_up(held.device, device)
+
+    def _line_up(self, key: PublicKey, device: _Device) -> None:
+        via = self._ways[_name_of(device.waiting[0])].via
+        device.ring = ring_of(is_stranger=device.is_stranger, via=via)
+        self._rings.line_up(device.ring, key)
 
     def take(self) -> tuple[SignedRequest, ...]:
-        """The next batch: one request of each device in turn (`Ring`), within the group's batch limits.
+        """The next batch: one request of each device in turn (`Rings`), within the group's batch limits.
 
         They stay in the pool, as proposed, until `remove`.
         """
         taken: list[SignedRequest] = []
         operations = 0
         size = 0
-        while (ring := self._next_ring()) is not None:
-            device = self._devices[ring[0]]
+        while (first := self._rings.first()) is not None:
+            ring, key = first
+            device = self._devices[key]
             request = device.waiting[0]
-            operations += len(request.message.operations)
+            count = len(request.message.operations)
+            operations += count
             size += len(request.wire)
             too_much = operations > self._parameters.batch_operations_max or size > self._parameters.batch_bytes_max
             if taken and too_much:
                 break
             device.waiting.popleft()
-            self._waiting_operations -= len(request.message.operations)
-            self._beat += 1
-            turn = ring.popleft()
+            self._waiting_operations -= count
+            self._rings.serve(ring, key, count)
             if device.waiting:
-                self._line_up(turn, device)
-            self._proposed.add(names_of(request)[0])
+                self._line_up(key, device)
+            self._proposed.add(_name_of(request))
             taken.append(request)
         return tuple(taken)
 
@@ -257,8 +294,7 @@ class RequestPool:
         if not self._proposed:
             return
         self._proposed.clear()
-        for ring in self._rings:
-            ring.clear()
+        self._rings.clear()
         for device in self._devices.values():
             device.waiting.clear()
         for request in self._requests.values():
@@ -279,10 +315,13 @@ class RequestPool:
 
     def _unqueue(self, held: SignedRequest) -> None:
         device = self._devices[held.device]
+        was_first = device.waiting[0] is held
         device.waiting.remove(held)
         self._waiting_operations -= len(held.message.operations)
-        if not device.waiting:
-            self._rings[device.ring].remove(held.device)
+        if was_first:
+            self._rings.leave(device.ring, held.device)
+            if device.waiting:
+                self._line_up(held.device, device)
 
     def _drop(self, name: OperationName) -> None:
         held = self._requests.pop(name)
@@ -294,9 +333,7 @@ class RequestPool:
         device = self._devices[held.device]
         device.operations -= count
         self._strangers_operations -= count if device.is_stranger else 0
-        if name in self._own:
-            self._own.discard(name)
-            self._own_operations -= count
+        self._loads[self._ways.pop(name).via].add(held, -1)
         if name in self._proposed:
             self._proposed.discard(name)
         else:

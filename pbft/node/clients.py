@@ -12,7 +12,6 @@ import trio
 from crypto.signing import PublicKey
 from crypto.tls import client_listener_context
 from pbft.core.bodies import REQUEST
-from pbft.core.claims import Unverified
 from pbft.core.codec import Opener
 from pbft.core.effects import FromClient, Ignored, IgnoreReason
 from pbft.core.errors import ProtocolViolation
@@ -28,6 +27,7 @@ from pbft.core.handshake import (
 )
 from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
+from pbft.node.connection import Connection
 from pbft.node.intake import Inbox, Intake
 from pbft.node.listening import Newcomers, Place, address_of
 from pbft.node.streams import (
@@ -45,7 +45,6 @@ from pbft.node.turns import (
     REPORT_UNITS,
     USELESS_UNITS,
     Allowances,
-    Door,
     Party,
     Ration,
     Room,
@@ -62,53 +61,6 @@ FRAMES_AT_ONCE = 64
 """Of a connection, between two looks at how much room there is for requests."""
 
 log = structlog.get_logger()
-
-
-class _Connection:
-    def __init__(
-        self, device: PublicKey, host: str, *, room: Room, strangers: Ration, stream: FrameStream, queue: SendQueue
-    ) -> None:
-        self.device = device
-        self.queue = queue
-        self.scope = trio.CancelScope()
-        self._stream = stream
-        self.party: Party = (Share.NEWCOMERS, host, None)
-        self.host = host
-        self._room = room
-        self._strangers = strangers
-        self._reserved = 0
-
-    @property
-    def held_bytes(self) -> int:
-        return self.queue.waiting_bytes + self._stream.unfinished_bytes
-
-    def become(self, *, known: bool) -> None:
-        """Whose turns it takes from now on."""
-        self.party = (Share.PEOPLE, self.host, self.device) if known else (Share.NEWCOMERS, self.host, None)
-
-    async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
-        """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
-        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, len(messages), turn):
-            return []
-        values = [message.value for message in messages]
-        operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
-        if operations and not await self._enter(self._room, operations, turn):
-            return [message for message in messages if not isinstance(message.value, SignedRequest)]
-        self._reserved += operations
-        return messages
-
-    async def _enter(self, door: Door, amount: int, turn: Turn) -> bool:
-        if door.enter_now(self.party, amount):
-            return True
-        turn.end()
-        has_room = await door.enter(self.party, amount)
-        await turn.begin()
-        return has_room
-
-    def release(self) -> None:
-        """What was admitted is with the replica, or was refused."""
-        self._room.leave(self._reserved)
-        self._reserved = 0
 
 
 class Clients:
@@ -142,7 +94,7 @@ class Clients:
         self._report = report
         self._on_gone = on_gone
         self._context = client_listener_context(config.tls_pem)
-        self._devices: dict[PublicKey, list[_Connection]] = {}
+        self._devices: dict[PublicKey, list[Connection]] = {}
         self._held_bytes = 0
         self.closed_for_memory = 0
         self._newcomers = Newcomers(config.limits.newcomers_max)
@@ -151,17 +103,28 @@ class Clients:
         """How often a connection was not read for a while, for what comes from its address is of no use."""
 
     def _on_bytes(self, change: int) -> None:
-        """All connections together have a bound: whoever holds most is closed."""
+        """All connections together have a bound. Beyond it the address that holds most loses its largest, until
+        the rest fits."""
         self._held_bytes += change
         while change > 0 and self._held_bytes > self._config.limits.connection_bytes_max:
-            held = [each for all_of in self._devices.values() for each in all_of if not each.scope.cancel_called]
-            largest = max(held, key=lambda each: each.held_bytes, default=None)
+            largest = self._largest()
             if largest is None:
                 return
             log.warning("client holds most of the memory", device=largest.device.hex()[:16])
             self.closed_for_memory += 1
-            largest.scope.cancel()
-            largest.queue.clear()
+            largest.drop()
+
+    def _largest(self) -> Connection | None:
+        """Of the address that holds most."""
+        held: dict[str, list[Connection]] = {}
+        for connections in self._devices.values():
+            for each in connections:
+                if each.held_bytes:
+                    held.setdefault(each.host, []).append(each)
+        if not held:
+            return None
+        crowd = max(held.values(), key=lambda ones: sum(each.held_bytes for each in ones))
+        return max(crowd, key=lambda each: each.held_bytes)
 
     @property
     def displaced(self) -> int:
@@ -208,7 +171,7 @@ class Clients:
 
     async def _serve(self, stream: FrameStream, device: PublicKey, host: str, place: Place) -> None:
         queue = SendQueue(CLIENT_QUEUE_BYTES_MAX, self._on_bytes)
-        connection = _Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
+        connection = Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
         if self._knows(device):
             place.give_up()
         connections = self._devices.setdefault(device, [])
@@ -254,7 +217,7 @@ class Clients:
                 raise
         return device
 
-    async def _write(self, stream: FrameStream, connection: _Connection) -> None:
+    async def _write(self, stream: FrameStream, connection: Connection) -> None:
         await connection.queue.pump(stream)
         await stream.end()
 
@@ -268,7 +231,7 @@ class Clients:
     def _is_useless(self, message: ClientMessage) -> bool:
         return isinstance(message, SignedRequest) and self._is_useless_to_peers(message)
 
-    async def _read(self, stream: FrameStream, connection: _Connection, place: Place) -> None:
+    async def _read(self, stream: FrameStream, connection: Connection, place: Place) -> None:
         while frames := await stream.receive():
             is_known = self._knows(connection.device)
             connection.become(known=is_known)
@@ -291,7 +254,7 @@ class Clients:
                     self.slowed += 1
                     await trio.sleep(min(pause, HOLD_SECONDS))
 
-    async def _hand_in(self, frames: Sequence[bytes], connection: _Connection) -> ProtocolViolation | None:
+    async def _hand_in(self, frames: Sequence[bytes], connection: Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""
         make = partial(FromClient, device=connection.device)
         try:
@@ -304,6 +267,7 @@ class Clients:
             )
             if messages:
                 await self._inbox.put(connection, [make(message=message) for message in messages])
+                connection.hand_over()
         finally:
             connection.release()
         return violation

@@ -251,7 +251,7 @@ class Node:
                 inputs.extend(self._read_slice())
                 self._perform(inputs)
                 self._turns.renew()
-                self._room.admit()
+                self._room.settle()
         finally:
             self._store(())
 
@@ -346,8 +346,8 @@ class Node:
             self._ignored[ignored.reason.name] += 1
             if not isinstance(ignored.source, int):
                 self._clients.on_ignored(ignored)
-            elif ignored.message_type != REQUEST:
-                self._peers.on_ignored(ignored.source)
+            elif ignored.link is not None and ignored.message_type != REQUEST:
+                self._peers.on_ignored(ignored.link)
         return results
 
     def _serve_peers(self, effects: Effects) -> None:

@@ -32,7 +32,7 @@ from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
 from pbft.node.listening import address_of
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
-from pbft.node.turns import HANDSHAKE_UNITS, IGNORED_UNITS, USELESS_UNITS, Allowance, Share, Turn, Turns
+from pbft.node.turns import HANDSHAKE_UNITS, HOLD_SECONDS, IGNORED_UNITS, USELESS_UNITS, Allowance, Share, Turn, Turns
 from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
@@ -252,7 +252,7 @@ class PeerListener:
             pause = useless.seconds_overdrawn(trio.current_time())
             if pause:
                 self.slowed += 1
-                await trio.sleep(pause)
+                await trio.sleep(min(pause, HOLD_SECONDS))
             frames = await stream.receive()
             if not frames:
                 return
@@ -282,5 +282,5 @@ class PeerListener:
         return kept
 
     def on_ignored(self, peer: ReplicaId) -> None:
-        """A message of the peer was checked, and changed nothing."""
+        """A message that came over the link from `peer` was checked, and changed nothing."""
         self._useless[peer].spend(trio.current_time(), IGNORED_UNITS)

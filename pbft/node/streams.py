@@ -46,6 +46,11 @@ class FrameStream:
     def unfinished_bytes(self) -> int:
         return self._unfinished_bytes
 
+    def forget_unfinished(self) -> None:
+        """The connection is being closed: what it holds is as good as freed."""
+        freed, self._unfinished_bytes = self._unfinished_bytes, 0
+        self._on_change(-freed)
+
     async def receive_handshake(self, *, or_end: bool = False) -> bytes:
         """One small frame; `or_end`: or nothing at the end of the stream.
 

@@ -208,6 +208,7 @@ class Turn:
     def __init__(self, turns: Turns, party: Party) -> None:
         self._turns = turns
         self._party = party
+        self._is_open = False
         self.units = 0
 
     @property
@@ -216,10 +217,14 @@ class Turn:
 
     async def begin(self) -> None:
         await self._turns.next(self._party)
+        self._is_open = True
         self.units = 0
 
     def end(self) -> None:
-        self._turns.spent(self._party, self.units)
+        """Does nothing between two slices: whoever waits for the next one may be cancelled."""
+        if self._is_open:
+            self._is_open = False
+            self._turns.spent(self._party, self.units)
 
     async def renew(self) -> None:
         self.end()
@@ -274,6 +279,8 @@ class Room(Door):
         self._most = most
         self._occupied = occupied
         self._reserved = 0
+        self._handed = 0
+        """Of these, what lies in the inbox: the replica's task takes it, and counts it in the pool."""
 
     @property
     def has_room(self) -> bool:
@@ -283,9 +290,18 @@ class Room(Door):
         self._reserved += amount
 
     def leave(self, operations: int) -> None:
-        """They are with the replica, or gone."""
+        """They were refused, or given up, before they came to the replica."""
         self._reserved -= operations
         self.admit()
+
+    def hand_over(self, operations: int) -> None:
+        """They are in the inbox."""
+        self._handed += operations
+
+    def settle(self) -> None:
+        """The replica has taken all that was handed over."""
+        handed, self._handed = self._handed, 0
+        self.leave(handed)
 
 
 class Ration(Door):

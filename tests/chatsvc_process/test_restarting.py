@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from chatsvc.expiry import expiry_warnings
 from chatsvc.groupfile import GroupFileError, read_group_file
-from chatsvc.process import holder_of
+from chatsvc.process import _lock, holder_of
 from chatsvc.renewing import renew_certificate
+from chatsvc.restarting import RestartError, _alone, restart_one
 from crypto.tls import days_left, make_tls_identity, read_tls_certificate, write_tls_identity
 from pbft.client.inspection import inspect_replica
 from pbft.core.types import ReplicaId
@@ -50,6 +55,48 @@ async def test_all_replicas_restart_one_after_another_the_primary_last(directory
         assert told == [f"replica {each} is back" for each in (1, 2, 3, 0)]
         assert len(starts(up)) == 8
         assert await up.end(signal.SIGINT) == 0
+
+
+async def test_a_replica_that_is_told_to_begin_again_while_it_starts_does_so_later(directory: Path) -> None:
+    async with node(directory, 1) as running:
+        os.kill(running.process.pid, signal.SIGHUP)
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.until("node up", count=2)
+        assert await running.end(signal.SIGTERM) == 0
+
+
+async def test_sighup_right_after_the_lock_is_taken_does_not_end_the_process(directory: Path) -> None:
+    async with started(*command("node", directory, "--replica", 1)) as running:
+        while holder_of(directory / "replica-1") is None:  # noqa: ASYNC110 - a lock tells nobody
+            await trio.sleep(0.005)
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.until("stopping", "SIGHUP")
+        await running.until("node up", count=len(starts(running)) + 1)
+        assert await running.end(signal.SIGTERM) == 0
+
+
+async def test_of_two_restarts_at_once_one_is_refused(directory: Path) -> None:
+    """Each would take the other's replica for one that is well."""
+    async with node(directory, 0):
+        with _alone(directory):
+            refused = await trio.to_thread.run_sync(partial(run, "restart", directory, "--replica", 0))
+        assert refused.code == 3
+        assert "another restart is under way" in refused.errors[0]
+
+
+async def test_who_looks_for_the_holder_does_not_keep_a_node_from_starting(directory: Path) -> None:
+    descriptor = os.open(directory / "replica-0" / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as `holder_of` does for a moment
+    assert holder_of(directory / "replica-0") is None, "nor another one who looks"
+    os.close(descriptor)
+
+
+async def test_a_replica_that_does_not_listen_yet_is_not_restarted(directory: Path) -> None:
+    file = read_group_file(directory)
+    with _lock(directory / "replica-0"):
+        with pytest.raises(RestartError, match="starting or stopping") as refused:
+            await restart_one(file, 0)
+        assert refused.value.code == 3
 
 
 def starts(running: Running) -> list[str]:

@@ -212,6 +212,8 @@ def test_large_results_come_in_replies_that_a_client_can_open() -> None:
 
 # -- the pool itself
 
+HONEST, LIAR = ReplicaId(1), ReplicaId(3)
+
 
 def test_the_pool_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     craft = Craft(make_group(4))
@@ -256,21 +258,96 @@ def test_devices_are_served_in_turn() -> None:
     assert names == [["a", "b", "c"], ["a", "a", "a"], []]
 
 
-def test_what_is_passed_on_and_strangers_do_not_crowd_out_what_clients_bring() -> None:
+def test_own_clients_replicas_and_strangers_have_each_their_part_of_the_turns() -> None:
     members = make_group(4)
     craft = Craft(members)
-    pool = RequestPool(Parameters(batch_operations_max=20, client_window=64))
-    for number in range(40):
-        pool.add(craft.request(f"passed-on-{number}"), NOW, is_own=False)
+    pool = RequestPool(Parameters(batch_operations_max=38, client_window=64))
+    for number in range(60):
+        pool.add(craft.request(f"flood-{number}"), NOW, via=LIAR)
         pool.add(craft.request(f"stranger-{number}"), NOW, is_stranger=True)
         pool.add(craft.request("own", number), NOW)
-    assert pool.own_operations == 80, "a stranger's own request takes room too"
+    for number in range(12):
+        pool.add(craft.request(f"two-{number}"), NOW, via=ReplicaId(2))
+    assert pool.own_operations == 120, "a stranger's own request takes room too"
     kinds = Counter(members.device_name(request.device).split("-")[0] for request in pool.take())
-    assert kinds == {"own": 16, "passed": 2, "stranger": 2}
-    for number in range(40):
+    assert kinds["own"] >= 18, "half of what is not strangers'"
+    assert abs(kinds["flood"] - kinds["two"]) <= 1
+    assert kinds["stranger"] <= 4
+    for number in range(60):
         pool.remove(craft.request("own", number), NOW)
-    assert pool.own_operations == 40
-    assert len(pool.take()) == 20, "with nobody else there they have it all"
+    assert pool.own_operations == 60
+    assert len(pool.take()) == 38, "with nobody else there they have it all"
+
+
+def test_what_a_backup_passes_on_waits_no_longer_than_its_own_queue_says() -> None:
+    """However much the primary's clients and the other replicas bring: so the backup can judge the primary."""
+    members = make_group(4)
+    craft = Craft(members)
+    pool = RequestPool(Parameters(batch_operations_max=1))
+    for number in range(100):
+        pool.add(craft.request(f"liar-{number}"), NOW, via=LIAR)
+        pool.add(craft.request(f"other-{number}"), NOW, via=ReplicaId(2))
+        pool.add(craft.request(f"own-{number}"), NOW)
+    ahead = 5
+    for number in range(ahead):
+        pool.add(craft.request(f"before-{number}"), NOW, via=HONEST)
+    pool.add(craft.request("alice"), NOW, via=HONEST)
+    served = 0
+    while members.device_name(pool.take()[0].device) != "alice":
+        served += 1
+    assert served <= (ahead + 1) * pool.dilution
+
+
+def test_a_replica_that_passes_on_without_end_leaves_room_for_everybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    craft = Craft(make_group(4))
+    monkeypatch.setattr("pbft.core.request_pool.POOL_OPERATIONS_MAX", 12)
+    pool = RequestPool(Parameters(), peers=3)
+    for name in "ab":
+        assert pool.why_refuse(craft.request(name), via=LIAR) is None
+        pool.add(craft.request(name), NOW, via=LIAR)
+    assert pool.why_refuse(craft.request("c"), via=LIAR) is IgnoreReason.POOL_FULL
+    assert pool.why_refuse(craft.request("c"), via=HONEST) is None
+    assert pool.why_refuse(craft.request("c")) is None
+    monkeypatch.setattr("pbft.core.request_pool.POOL_BYTES_MAX", 6 * 1000)
+    assert pool.why_refuse(craft.request("c", 0, bytes(1000)), via=HONEST) is IgnoreReason.POOL_FULL
+    assert pool.why_refuse(craft.request("c", 0, bytes(1000))) is None
+    pool.remove(craft.request("a"), NOW)
+    assert pool.why_refuse(craft.request("c"), via=LIAR) is None
+
+
+def test_a_request_that_a_liar_passed_on_first_waits_where_it_would_without() -> None:
+    members = make_group(4)
+    craft = Craft(members)
+    pool = RequestPool(Parameters(batch_operations_max=1))
+    for number in range(50):
+        pool.add(craft.request(f"liar-{number}"), NOW, via=LIAR)
+    for name in ("alice", "bob"):
+        pool.add(craft.request(name), NOW, via=LIAR)
+    pool.come_again(craft.request("alice"), None)
+    pool.come_again(craft.request("bob"), HONEST)
+    assert pool.own_operations == 1
+    first = {members.device_name(pool.take()[0].device) for _ in range(3)}
+    assert first == {"alice", "bob", "liar-0"}
+    for _ in range(49):
+        assert pool.take()
+    assert not pool.take()
+    pool.remove(craft.request("alice"), NOW)
+    assert pool.own_operations == 0
+
+
+def test_a_replica_moves_a_request_once() -> None:
+    members = make_group(4)
+    craft = Craft(members)
+    pool = RequestPool(Parameters(batch_operations_max=1))
+    pool.add(craft.request("before"), NOW, via=HONEST)
+    pool.add(craft.request("alice"), NOW, via=HONEST)
+    pool.come_again(craft.request("alice"), LIAR)
+    for number in range(5):
+        pool.add(craft.request(f"liar-{number}"), NOW, via=LIAR)
+    pool.take()
+    pool.come_again(craft.request("alice"), HONEST)
+    pool.come_again(craft.request("alice"), LIAR)
+    assert members.device_name(pool.take()[0].device) == "alice"
 
 
 def test_a_device_that_has_its_fill_is_refused_before_its_signature_is_checked() -> None:
@@ -311,7 +388,7 @@ _REQUESTS = [
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("add"), st.sampled_from(_REQUESTS)),
+            st.tuples(st.sampled_from(["add", "1", "2"]), st.sampled_from(_REQUESTS)),
             st.tuples(st.just("take"), st.none()),
             st.tuples(st.just("remove"), st.sampled_from(_REQUESTS)),
         ),
@@ -329,11 +406,16 @@ def test_the_pool_counts_right_whatever_happens(actions: list[tuple[str, SignedR
             assert all(each.wire in waiting for each in taken)
             assert sum(len(each.message.operations) for each in taken) <= 5
             waiting -= {each.wire for each in taken}
-        elif request is not None and action == "add" and pool.why_refuse(request) is None:
-            pool.add(request, NOW)
-            held[request.wire] = request
-            waiting.add(request.wire)
-        elif request is not None and action == "remove":
+        elif request is not None and action != "remove":
+            via = None if action == "add" else ReplicaId(int(action))
+            refused = pool.why_refuse(request, via=via)
+            if refused is IgnoreReason.DUPLICATE:
+                pool.come_again(request, via)
+            elif refused is None:
+                pool.add(request, NOW, via=via)
+                held[request.wire] = request
+                waiting.add(request.wire)
+        elif request is not None:
             pool.remove(request, NOW)
             for wire in [wire for wire, each in held.items() if names(each) & names(request)]:
                 del held[wire]

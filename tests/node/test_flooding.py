@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import trio
 
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
+from pbft.core.replica import Replica
+from pbft.core.types import ReplicaId
 from pbft.node.limits import Limits
 from pbft.node.listening import Newcomers
 from pbft.node.peers import QUESTION_UNITS
@@ -62,6 +66,34 @@ async def test_all_connections_together_hold_no_more_than_they_may(group_file: G
         await trio.aclose_forcefully(modest.stream)
 
 
+async def test_who_holds_too_much_is_closed_and_no_bystander(group_file: GroupFile) -> None:
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        running(group_file, [0], limits=Limits(connection_bytes_max=105_000)) as nodes,
+    ):
+        crowd = [Ed25519Signer.generate() for _ in range(3)]
+        callers = [
+            await stack.enter_async_context(await client(group_file, 0, each, source="127.0.0.2")) for each in crowd
+        ]
+        # One of another address holds more than any of the crowd, but not more than they hold together.
+        modest = await stack.enter_async_context(
+            await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3")
+        )
+        quiet = await stack.enter_async_context(
+            await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.4")
+        )
+        begun = (1_000_000).to_bytes(4, "big")
+        await modest.raw(begun + bytes(40_000))
+        for caller in callers:
+            await caller.raw(begun + bytes(30_000))
+        clients = nodes[0]._clients
+        with trio.fail_after(PATIENCE_S):
+            while clients.connected > 4 or clients._held_bytes < 100_000:
+                await trio.lowlevel.checkpoint()
+        assert (await quiet.inspect())["clients"] == 4
+        assert clients.closed_for_memory == 1
+
+
 async def test_unfinished_frames_count_as_memory_until_the_connection_ends(group_file: GroupFile) -> None:
     async with running(group_file, [0]) as nodes:
         clients = nodes[0]._clients
@@ -87,6 +119,27 @@ async def test_a_replica_that_asks_and_asks_is_read_slowly_and_the_others_are_he
         with trio.fail_after(PATIENCE_S):
             while not nodes[0]._peers.slowed:
                 await trio.lowlevel.checkpoint()
+        await customer.say("goes on")
+
+
+async def test_a_liar_that_repeats_what_others_signed_slows_its_own_link_and_no_other(group_file: GroupFile) -> None:
+    async with (
+        running(group_file, HONEST, limits=Limits(peer_useless_per_s=50)) as nodes,
+        Customer.of(group_file, HONEST) as customer,
+        await link(group_file, 3, 0) as liar,
+    ):
+        await customer.say("something")
+        machine = nodes[0]._machine
+        assert isinstance(machine, Replica)
+        slot = machine.log.get(machine.log.last_executed)
+        assert slot is not None
+        vote = slot.commits[ReplicaId(1)]
+        await liar.send(*[vote.wire] * int(50 * BURST_SECONDS + 50))
+        peers = nodes[0]._peers
+        with trio.fail_after(PATIENCE_S):
+            while not peers.slowed:
+                await trio.lowlevel.checkpoint()
+        assert peers._useless[ReplicaId(1)].seconds_overdrawn(trio.current_time()) == 0
         await customer.say("goes on")
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pbft.core.codec import Opener
+from pbft.core.frames import sign_request
+from pbft.core.messages import Request
+from pbft.core.types import ClientSequence, SessionNumber
+from pbft.node.connection import Connection
+from pbft.node.intake import Intake
+from pbft.node.streams import FrameStream, SendQueue
 from pbft.node.turns import (
     ALLOWANCES_MAX,
     BURST_SECONDS,
@@ -23,8 +31,12 @@ from pbft.node.turns import (
     Ration,
     Room,
     Share,
+    Turn,
     Turns,
 )
+from tests.harness.keys import make_group
+
+MEMBERS = make_group(4)
 
 
 def person(address: str, device: str = "") -> Party:
@@ -156,6 +168,60 @@ async def test_room_is_given_in_turn_as_it_comes(autojump_clock: MockClock) -> N
     assert room.shed == 0
 
 
+def test_what_was_handed_over_is_taken_until_the_replica_counts_it() -> None:
+    occupied = 0
+    room = Room(10, lambda: occupied)
+    assert room.enter_now(person("a"), 10)
+    room.hand_over(10)
+    assert not room.has_room
+    occupied = 10
+    room.settle()
+    assert not room.has_room
+    occupied = 0
+    assert room.has_room
+
+
+async def test_who_is_gone_while_he_waits_for_his_turn_gives_back_the_room_he_had_got() -> None:
+    occupied = 10
+    room, turns = Room(10, lambda: occupied), Turns()
+    request = sign_request(
+        MEMBERS.group,
+        MEMBERS.device("a"),
+        Request(
+            session=SessionNumber(1),
+            first_client_sequence=ClientSequence(0),
+            ack_below=ClientSequence(0),
+            operations=(b"x",) * 10,
+        ),
+    )
+    nothing = cast("FrameStream", None)  # nothing is read from it here
+    parse = Opener(MEMBERS.group, MEMBERS.verifier).parse_client
+    connection = Connection(
+        request.device, "10.0.0.1", room=room, strangers=Ration(1), stream=nothing, queue=SendQueue(1)
+    )
+    connection.become(known=True)
+    intake = Intake(Opener(MEMBERS.group, MEMBERS.verifier), threads=0, turns=turns)
+
+    async def read() -> None:
+        with connection.scope:
+            try:
+                await intake.open([request.wire], parse, party=connection.party, admit=connection.admit)
+            finally:
+                connection.release()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        for _ in range(SLICES_AT_ONCE - 1):
+            await turns.next(person("busy"))
+        occupied = 0
+        room.admit()
+        await wait_all_tasks_blocked()
+        assert room._reserved == 10, "it has its room, and waits for a slice"
+        connection.scope.cancel()
+    assert room._reserved == 0
+
+
 async def test_who_finds_no_room_for_long_is_sent_away(autojump_clock: MockClock) -> None:
     room = Room(10, lambda: 10)
     began = trio.current_time()
@@ -187,6 +253,17 @@ def test_allowances_are_bounded() -> None:
     for number in range(2 * ALLOWANCES_MAX):
         allowances.of(number)
     assert len(allowances._known) == ALLOWANCES_MAX
+
+
+async def test_a_turn_is_paid_once() -> None:
+    turns = Turns()
+    turn = Turn(turns, person("a"))
+    await turn.begin()
+    turn.units = 1
+    turn.end()
+    paid = turns._queue._root.below[Share.PEOPLE].used
+    turn.end()
+    assert turns._queue._root.below[Share.PEOPLE].used == paid == 1 / Share.PEOPLE.weight
 
 
 def test_a_door_is_abstract() -> None:

@@ -1,0 +1,80 @@
+"""One connection of a client, past its handshake."""
+
+from __future__ import annotations
+
+import trio
+
+from crypto.signing import PublicKey
+from pbft.core.claims import Unverified
+from pbft.core.messages import ClientMessage, SignedRequest
+from pbft.node.streams import FrameStream, SendQueue
+from pbft.node.turns import Door, Party, Ration, Room, Share, Turn
+
+
+class Connection:
+    """Of a client: whose it is, what waits to be sent over it, and what of it waits for the replica's task."""
+
+    def __init__(
+        self, device: PublicKey, host: str, *, room: Room, strangers: Ration, stream: FrameStream, queue: SendQueue
+    ) -> None:
+        self.device = device
+        self.queue = queue
+        self.scope = trio.CancelScope()
+        self._stream = stream
+        self.party: Party = (Share.NEWCOMERS, host, None)
+        self.host = host
+        self._room = room
+        self._strangers = strangers
+        self._reserved = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self.queue.waiting_bytes + self._stream.unfinished_bytes
+
+    def drop(self) -> None:
+        """Close it, and forget at once what it holds."""
+        self.scope.cancel()
+        self.queue.clear()
+        self._stream.forget_unfinished()
+
+    def become(self, *, known: bool) -> None:
+        """Whose turns it takes from now on."""
+        self.party = (Share.PEOPLE, self.host, self.device) if known else (Share.NEWCOMERS, self.host, None)
+
+    async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
+        """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
+        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, len(messages), turn):
+            return []
+        values = [message.value for message in messages]
+        operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
+        if operations and not await self._enter(self._room, operations, turn):
+            return [message for message in messages if not isinstance(message.value, SignedRequest)]
+        return messages
+
+    async def _enter(self, door: Door, amount: int, turn: Turn) -> bool:
+        if not door.enter_now(self.party, amount):
+            turn.end()
+            if not await door.enter(self.party, amount):
+                await turn.begin()
+                return False
+            # Nothing may come between: a connection that ends while it waits for its turn must give back its room.
+            self._took(door, amount)
+            await turn.begin()
+            return True
+        self._took(door, amount)
+        return True
+
+    def _took(self, door: Door, amount: int) -> None:
+        if door is self._room:
+            self._reserved += amount
+
+    def hand_over(self) -> None:
+        """What was admitted is in the inbox, or was refused in between."""
+        self._room.hand_over(self._reserved)
+        self._reserved = 0
+
+    def release(self) -> None:
+        """What was admitted is given up, if there is anything that was not handed over."""
+        if self._reserved:
+            self._room.leave(self._reserved)
+            self._reserved = 0
