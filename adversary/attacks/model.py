@@ -55,6 +55,8 @@ class Expect(_Frozen, frozen=True, kw_only=True):
     wait_ms: int = 0
     """How long anybody may wait for an operation, also while the attack lasts: more is a broken `floor`. 0: as long
     as it takes."""
+    live_wait_ms: int = 0
+    """The same where real processes share a real machine. 0: as in the simulator."""
 
 
 class AboveF(_Frozen, frozen=True, kw_only=True):
@@ -97,6 +99,8 @@ class Attack(_Frozen, frozen=True, kw_only=True):
     service_us: int = 500
     message_us: int = 0
     drift_ppm: tuple[int, ...] = ()
+    real_signatures: bool = False
+    """Whether the simulator signs with Ed25519 as a live group does; it is slower."""
     network: Network = Network()
     talk: Talk = Talk()
     clients: tuple[Client, ...] = ()

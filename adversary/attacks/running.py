@@ -51,6 +51,7 @@ def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None
     scenario = Scenario(
         seed=seed,
         replicas=size,
+        real_signatures=attack.real_signatures,
         parameters=PARAMETERS | attack.parameters,
         retained_sequences=attack.retained_sequences,
         service_us=attack.service_us,

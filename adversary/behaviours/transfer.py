@@ -14,6 +14,7 @@ from pbft.core.state_messages import BucketDigests, Listings, NotHeld, Pages, St
 from pbft.core.types import ReplicaId, SequenceNumber, View
 
 WAYS: Final = ("random", "corrupt", "truncate", "slow", "stale", "silent")
+SPOILS: Final = ("all", "pages")
 SLOW_MS: Final = 2_500
 """Longer than anybody waits for an answer."""
 
@@ -21,17 +22,23 @@ SLOW_MS: Final = 2_500
 class StateLie(Behaviour):
     """Serves a false state: other rows, fewer, none, of another checkpoint, late, or nothing at all.
 
-    `how`: which of these, or another each time. `hold_ms`: how late it is, if it is.
+    `how`: which of these, or another each time. `hold_ms`: how late it is, if it is. `spoils`: every answer, or those
+    with rows alone, after it was believed about what leads to them.
     """
 
-    def __init__(self, means: Means, *, how: str = "random", hold_ms: int = SLOW_MS) -> None:
+    def __init__(self, means: Means, *, how: str = "random", hold_ms: int = SLOW_MS, spoils: str = "all") -> None:
         if how not in WAYS:
             raise TypeError(f"how is one of {', '.join(WAYS)}, not {how!r}")
+        if spoils not in SPOILS:
+            raise TypeError(f"spoils is one of {', '.join(SPOILS)}, not {spoils!r}")
         self._random = means.random
         self._how = how
         self._hold_ms = hold_ms
+        self._pages_only = spoils == "pages"
 
     def answer(self, puppet: Puppet, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
+        if self._pages_only and not isinstance(answer.content, Pages):
+            return answer
         match self._how:
             case "silent":
                 return None

@@ -108,7 +108,8 @@ def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
 
 def note_floor(stage: Stage) -> None:
     """Whether somebody waited longer than the attack allows, in real time."""
-    allowed_ms = stage.attack.expect.wait_ms * PATIENCE_FACTOR
+    expect = stage.attack.expect
+    allowed_ms = (expect.live_wait_ms or expect.wait_ms) * PATIENCE_FACTOR
     waited_ms = stage.journal.longest_wait_s() * 1000
     if allowed_ms and waited_ms > allowed_ms:
         stage.late = f"somebody waited {waited_ms:.0f} ms for an operation, where {allowed_ms} are allowed"

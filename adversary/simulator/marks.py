@@ -62,6 +62,7 @@ MARKS: Final[dict[str, bool]] = {
     "state transfer interrupted by a crash": True,
     "view change during state transfer": True,
     "a liar blamed in state transfer": True,
+    "a false page refused": False,
     "divergence repaired": True,
     "mute replica voted again": True,
 }

@@ -55,6 +55,8 @@ def why_too_large(replica: Replica) -> str | None:
         return f"a slot holds more than {BODIES_MAX} bodies"
     if replica.witness.largest > PLACES_PER_WINDOW * window:
         return f"the witness holds {replica.witness.largest} statements of one kind and signer"
+    if replica.log.highest > max(replica.log.low_watermark, replica.log.last_executed) + 2 * window:
+        return f"there is a slot at {replica.log.highest}, far outside the window"
     for name, size in _sizes(replica):
         bound = bounds.get(name, FLOOR)
         if size > bound:

@@ -32,7 +32,7 @@ _HARMLESS: Final = (
     (re.compile(r"^view \d+ is given up: .* passed a client by "), "primary dismissed as unfair"),
     (re.compile(r"^this replica votes again"), ""),
 )
-_BLAMED: Final = re.compile(r"^state transfer to \d+: replica (\d+) served ")
+_BLAMED: Final = re.compile(r"^state transfer to \d+: replica (\d+) served (rows of page|an answer about pages)?")
 
 
 def alarm_says(text: str) -> tuple[bool, str, int | None]:
@@ -42,7 +42,8 @@ def alarm_says(text: str) -> tuple[bool, str, int | None]:
             return True, mark, None
     blamed = _BLAMED.match(text)
     if blamed is not None:
-        return True, "a liar blamed in state transfer", int(blamed[1])
+        mark = "a false page refused" if blamed[2] else "a liar blamed in state transfer"
+        return True, mark, int(blamed[1])
     return False, "", None
 
 
