@@ -18,9 +18,11 @@ from adversary.attacks import (
     Expect,
     Liar,
     Pause,
+    Proof,
     Talk,
     all_attacks,
     attack_named,
+    judging,
     read_attack,
     run,
 )
@@ -28,8 +30,12 @@ from adversary.attacks.model import FAMILIES, attack_from_json
 from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
 from adversary.simulator.broken import INVARIANTS
+from adversary.simulator.host import Host
+from adversary.simulator.invariants import Checker
 from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import from_json, to_json
+from pbft.core.effects import Evidence
+from pbft.core.types import ReplicaId
 
 LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
 """Those that run against real processes too."""
@@ -53,7 +59,7 @@ def test_a_group_bears_what_f_of_its_replicas_do(attack: Attack) -> None:
     assert outcome.safe
     assert outcome.live
     assert not outcome.breaks
-    assert {proof.culprit for proof in outcome.proofs if isinstance(proof.culprit, int)} <= set(outcome.faulty)
+    assert set(outcome.culprits) <= scenario_of(attack).untrusted
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ def test_what_breaks_above_f_is_noticed(attack: Attack) -> None:
     assert len(outcome.faulty) > (outcome.replicas - 1) // 3
     if outcome.breaks in FORKS:
         assert len(outcome.culprits) > (outcome.replicas - 1) // 3, outcome.proofs
-    assert set(outcome.culprits) <= set(outcome.faulty)
+    assert set(outcome.culprits) <= scenario_of(attack, above_f=True).untrusted
 
 
 def test_there_is_a_file_for_every_attack() -> None:
@@ -146,6 +152,48 @@ def test_what_is_not_as_expected_is_said(name: str) -> None:
     outcome = run(attack, above_f=attack.above_f is not None and name.startswith("another"))
     assert not outcome.as_expected
     assert why in outcome.why_not
+
+
+ACCUSED = {
+    "deaf": ("deaf_node", 2),
+    "dying again and again": ("crash_loop", 2),
+    "with a full disk": ("disk_full", 0),
+    "without its votes": ("torn_ledger", 3),
+}
+"""Replicas that are faulty, and lie to nobody."""
+
+
+@pytest.mark.parametrize("how", ACCUSED)
+def test_a_replica_that_only_fails_may_not_be_accused(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, replica = ACCUSED[how]
+    after_step = Checker.after_step
+
+    def accuse(checker: Checker, host: Host) -> None:
+        after_step(checker, host)
+        if host.me == 1 and host.executed > 3:
+            checker.on_evidence(host, Evidence(code="E3", culprit=ReplicaId(replica), statements=(b"", b"")))
+
+    monkeypatch.setattr(Checker, "after_step", accuse)
+    outcome = run(attack_named(name))
+    assert (outcome.as_expected, outcome.breaks) == (False, "honest evidence")
+
+
+def test_forensics_that_name_an_honest_replica_are_not_as_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replica 0 is only paused, and takes nobody's place among the culprits either."""
+    named = tuple(Proof(code="E1", culprit=replica, held_by=("forensics",)) for replica in (0, 1))
+    monkeypatch.setattr(judging, "proofs_of", lambda _run: ())
+    monkeypatch.setattr(judging, "found_afterwards", lambda _run: named)
+    outcome = run(attack_named("vc_equivocate"), above_f=True)
+    assert outcome.culprits == (1,)
+    assert "E1 accuses replica 0, which is honest; 2 culprits should be named, not 1" in outcome.why_not
+
+
+def test_a_client_that_accuses_an_honest_replica_breaks_an_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_proof = Checker.on_client_proof
+    wrong = Evidence(code="E9", culprit=ReplicaId(1), statements=(b"",))
+    monkeypatch.setattr(Checker, "on_client_proof", lambda self, client, _proof: on_proof(self, client, wrong))
+    outcome = run(attack_named("reply_lie"))
+    assert "E9 against replica 1" in outcome.breaks_text
 
 
 # -- the same again
