@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from adversary.attacks.model import Attack, Expect
@@ -92,13 +92,17 @@ def lies_of(run: Simulation) -> int:
     return twins + sum(host.lies for host in run.hosts)
 
 
+def is_expected(breaks: Sequence[str], invariant: str, text: str) -> bool:
+    """Whether what broke is one of these: `agreement`, or with the text as well, `progress: halt`."""
+    return any(f"{invariant}: {text}".startswith(each) for each in breaks)
+
+
 def _of_breaks(expect: Expect, failure: Failure | None) -> Iterator[str]:
     if failure is None:
         if expect.breaks:
             yield f"{' or '.join(expect.breaks)} should have broken, and nothing did"
         return
-    said = f"{failure.invariant}: {failure.text}"
-    if not any(said.startswith(text) for text in expect.breaks):
+    if not is_expected(expect.breaks, failure.invariant, failure.text):
         wanted = f"; expected was {' or '.join(expect.breaks)}" if expect.breaks else ""
         yield f"{failure.invariant} broke{wanted}: {failure.text}"
 

@@ -29,12 +29,14 @@ from adversary.attacks import (
 from adversary.attacks.model import FAMILIES, attack_from_json
 from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
-from adversary.simulator.broken import INVARIANTS
+from adversary.behaviours.base import Behaviour, Means, Puppet
+from adversary.behaviours.catalogue import BEHAVIOURS
+from adversary.simulator.broken import INVARIANTS, Broken
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
 from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import from_json, to_json
-from pbft.core.effects import Evidence
+from pbft.core.effects import Effects, Evidence, Input
 from pbft.core.types import ReplicaId
 
 LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
@@ -194,6 +196,39 @@ def test_a_client_that_accuses_an_honest_replica_breaks_an_invariant(monkeypatch
     monkeypatch.setattr(Checker, "on_client_proof", lambda self, client, _proof: on_proof(self, client, wrong))
     outcome = run(attack_named("reply_lie"))
     assert "E9 against replica 1" in outcome.breaks_text
+
+
+def test_a_behaviour_with_a_fault_of_its_own_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash of the replica that is played would look like an attack that the group bore."""
+
+    class Clumsy(Behaviour):
+        def __init__(self, _means: Means) -> None: ...
+
+        def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
+            return effects if not effects.send else 1 // 0  # type: ignore[return-value]
+
+    monkeypatch.setitem(BEHAVIOURS, "clumsy", Clumsy)
+    with pytest.raises(AttackError, match=r"replica 3 \(Clumsy\) fails: ZeroDivisionError"):
+        run(Attack(name="own", cast=(Liar(3, "clumsy"),), talk=QUIET))
+
+
+@pytest.mark.parametrize("above_f", [False, True])
+def test_what_breaks_unexpectedly_is_told_whatever_other_seeds_show(
+    above_f: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_step, seeds = Checker.after_step, set()
+
+    def once(checker: Checker, host: Host) -> None:
+        after_step(checker, host)
+        seeds.add(id(checker))
+        if len(seeds) == 1:
+            raise Broken("one vote", "planted")
+
+    monkeypatch.setattr(Checker, "after_step", once)
+    attack = attack_named("split_primary")
+    above = replace(attack.above_f, seeds=3) if attack.above_f else None
+    outcome = run(replace(attack, above_f=above), above_f=above_f)
+    assert (outcome.as_expected, outcome.breaks, outcome.seed) == (False, "one vote", 7)
 
 
 # -- the same again
