@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from adversary.attacks.model import Attack, Expect
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.behaviours.catalogue import TWIN
 from adversary.simulator.run import Failure, Result, Simulation
+from adversary.simulator.scenario import Damage, Scenario
 from pbft.core.forensics import forensics_of
 
 OF_LIVENESS: Final = frozenset({"progress", "floor"})
@@ -21,12 +22,12 @@ def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, fa
     proofs = proofs_of(run)
     if failure is not None and failure.invariant not in OF_LIVENESS:
         proofs += found_afterwards(run)
-    culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
+    culprits = {proof.culprit for proof in proofs if isinstance(proof.culprit, int)} & run.scenario.untrusted
     safe = failure is None or failure.invariant in OF_LIVENESS
     problems = [
         *_of_breaks(expect, failure),
         *_of_liveness(expect, run, failure),
-        *_of_proofs(expect, proofs, culprits, faulty),
+        *_of_proofs(expect, proofs, run.scenario),
         *_of_taking_place(expect, run, result),
     ]
     seed = run.scenario.seed
@@ -42,7 +43,7 @@ def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, fa
         breaks="" if failure is None else failure.invariant,
         breaks_text="" if failure is None else failure.text,
         proofs=proofs,
-        culprits=culprits,
+        culprits=tuple(sorted(culprits)),
         as_expected=not problems,
         why_not="; ".join(problems),
         figures=figures_of(run, result),
@@ -91,13 +92,17 @@ def lies_of(run: Simulation) -> int:
     return twins + sum(host.lies for host in run.hosts)
 
 
+def is_expected(breaks: Sequence[str], invariant: str, text: str) -> bool:
+    """Whether what broke is one of these: `agreement`, or with the text as well, `progress: halt`."""
+    return any(f"{invariant}: {text}".startswith(each) for each in breaks)
+
+
 def _of_breaks(expect: Expect, failure: Failure | None) -> Iterator[str]:
     if failure is None:
         if expect.breaks:
             yield f"{' or '.join(expect.breaks)} should have broken, and nothing did"
         return
-    said = f"{failure.invariant}: {failure.text}"
-    if not any(said.startswith(text) for text in expect.breaks):
+    if not is_expected(expect.breaks, failure.invariant, failure.text):
         wanted = f"; expected was {' or '.join(expect.breaks)}" if expect.breaks else ""
         yield f"{failure.invariant} broke{wanted}: {failure.text}"
 
@@ -109,17 +114,23 @@ def _of_liveness(expect: Expect, run: Simulation, failure: Failure | None) -> It
         yield "not everything was accepted in the end"
 
 
-def _of_proofs(
-    expect: Expect, proofs: tuple[Proof, ...], culprits: tuple[int, ...], faulty: tuple[int, ...]
-) -> Iterator[str]:
-    honest = set(culprits) - set(faulty)
-    if honest:
-        yield f"replica {min(honest)} is accused, and did nothing"
-    if expect.evidence and not any(proof.code in expect.evidence for proof in proofs):
-        found = ", ".join(sorted({proof.code for proof in proofs})) or "none"
-        yield f"{' or '.join(expect.evidence)} should be proven, and found was {found}"
-    if len(culprits) < expect.culprits:
-        yield f"{expect.culprits} culprits should be named, not {len(culprits)}"
+def _of_proofs(expect: Expect, proofs: tuple[Proof, ...], scenario: Scenario) -> Iterator[str]:
+    """A replica that is paused, slow, down or deaf is honest: it counts for nothing, and nobody may accuse it.
+
+    One whose rows rotted told clients what is false, and E9 says no more than that.
+    """
+    untrusted = scenario.untrusted
+    rotted = {each.replica for each in scenario.faults if isinstance(each, Damage) and each.what == "flipped_state"}
+    accused = {proof.culprit for proof in proofs if isinstance(proof.culprit, int)}
+    for proof in proofs:
+        excused = untrusted | rotted if proof.code == "E9" else untrusted
+        if isinstance(proof.culprit, int) and proof.culprit not in excused:
+            yield f"{proof.code} accuses replica {proof.culprit}, which is honest"
+    held = {proof.code for proof in proofs if isinstance(proof.culprit, str) or proof.culprit in untrusted}
+    if expect.evidence and not held & {*expect.evidence}:
+        yield f"{' or '.join(expect.evidence)} should be proven, and found was {', '.join(sorted(held)) or 'none'}"
+    if len(accused & untrusted) < expect.culprits:
+        yield f"{expect.culprits} culprits should be named, not {len(accused & untrusted)}"
 
 
 def _of_taking_place(expect: Expect, run: Simulation, result: Result) -> Iterator[str]:

@@ -76,7 +76,8 @@ class AboveF(_Frozen, frozen=True, kw_only=True):
     clients: tuple[Client, ...] | None = None
     until_ms: int = 0
     bound_ms: int = 0
-    seeds: int = 0
+    seeds: int = 1
+    """Not as at f: what breaks above f, breaks the first time."""
 
 
 class Attack(_Frozen, frozen=True, kw_only=True):

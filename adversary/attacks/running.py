@@ -9,11 +9,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from adversary.attacks.judging import judged
+from adversary.attacks.judging import is_expected, judged
 from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome
 from adversary.attacks.recording import Recorder
 from adversary.attacks.talking import people
+from adversary.behaviours.playing import BehaviourFailed
 from adversary.simulator.dice import Streams
 from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import (
@@ -133,8 +134,8 @@ def run(
     tries = (played_above_f(attack) if above_f else attack).seeds
     for number in range(seed, seed + tries):
         outcome = _run_once(attack, number, replicas=replicas, above_f=above_f, keep=keep, record=record)
-        surprise = outcome.breaks and not attack.expected(above_f=above_f).breaks
-        if outcome.as_expected or surprise:
+        expected = attack.expected(above_f=above_f).breaks
+        if outcome.as_expected or (outcome.breaks and not is_expected(expected, outcome.breaks, outcome.breaks_text)):
             break
     return outcome
 
@@ -158,6 +159,9 @@ def _run_once(
         simulation = Simulation(scenario, Path(directory), watch=recorder, autopsy=above_f)
         if recorder is not None:
             recorder.attach(simulation)
-        result = simulation.run()
+        try:
+            result = simulation.run()
+        except BehaviourFailed as failed:
+            raise AttackError(f"{attack.name}: {failed}") from failed
     outcome = judged(attack, simulation, result, above_f=above_f, faulty=faulty_of(scenario))
     return outcome if recorder is None else replaced(outcome, moments=recorder.moments)

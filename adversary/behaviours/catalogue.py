@@ -83,6 +83,21 @@ BEHAVIOURS: Final[dict[str, Callable[..., Behaviour]]] = {
 }
 """Each is called with its Means, and with options by name where it has any."""
 
+SINCERE: Final = frozenset(
+    {
+        "silent",
+        "deaf",
+        "slow_primary",
+        "censor",
+        "reorder_primary",
+        "partial_cast",
+        "withheld_new_view",
+        "reply_withhold",
+    }
+)
+"""Who behaves so hears less than it should, or says it late or to few, and signs nothing that its honest core would
+not sign: no evidence can be had against it."""
+
 TWIN: Final = "twin"
 """No behaviour: a second unmodified replica with the same key, each of them talking to a part of the others."""
 PEEKABOO_TWIN: Final = "peekaboo_twin"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
@@ -14,6 +16,10 @@ from pbft.core.types import Epoch, ReplicaId
 
 FRAMES_MAX: Final = 50_000
 """Digests of frames that are remembered."""
+
+
+class BehaviourFailed(Exception):  # noqa: N818 - what happened
+    """A behaviour has a fault of its own: whatever the run comes to, it shows nothing about the group."""
 
 
 class Played:
@@ -30,9 +36,11 @@ class Played:
     def step(self, puppet: Puppet, given: Input) -> Effects:
         if self.behaviour is None:
             return puppet.replica.step(given)
-        heard = self.behaviour.hear(puppet, given)
+        with _blamed(self.behaviour, puppet):
+            heard = self.behaviour.hear(puppet, given)
         honest = puppet.replica.step(heard)
-        twisted = self.behaviour.rewrite(puppet, heard, honest)
+        with _blamed(self.behaviour, puppet):
+            twisted = self.behaviour.rewrite(puppet, heard, honest)
         differs = twisted.send != honest.send or twisted.reply != honest.reply
         self.lies += differs or (heard is not given and heard != given)
         if self._lies is not None and differs:
@@ -42,7 +50,8 @@ class Played:
     def answer(self, puppet: Puppet, to: ReplicaId, answer: StateAnswer) -> StateAnswer | None:
         if self.behaviour is None:
             return answer
-        said = self.behaviour.answer(puppet, to, answer)
+        with _blamed(self.behaviour, puppet):
+            said = self.behaviour.answer(puppet, to, answer)
         self.lies += said != answer
         if self._lies is not None and said != answer:
             epoch = puppet.replica.group.epoch
@@ -81,6 +90,16 @@ class Played:
         known[_key(frame)] = None
         if len(known) > FRAMES_MAX:
             del known[next(iter(known))]
+
+
+@contextmanager
+def _blamed(behaviour: Behaviour, puppet: Puppet) -> Iterator[None]:
+    """Errors are those of the behaviour, wherever it had got to."""
+    try:
+        yield
+    except Exception as error:
+        msg = f"the behaviour of replica {puppet.me} ({type(behaviour).__name__}) fails: {error!r}"
+        raise BehaviourFailed(msg) from error
 
 
 def _messages(effects: Effects) -> dict[int, PeerMessage | ToClient]:

@@ -10,6 +10,7 @@ import trio
 
 from adversary.attacks.model import Attack
 from adversary.attacks.outcome import Moment
+from adversary.behaviours.catalogue import SINCERE
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
@@ -110,7 +111,8 @@ class Stage:
 
     @property
     def untrusted(self) -> set[int]:
-        return self.played | self.forgetful
+        """Whom evidence may name: not those who are only mute, deaf or slow."""
+        return {liar.replica for liar in self.attack.cast if liar.strategy not in SINCERE} | self.forgetful
 
     def honest(self) -> list[Seat]:
         """Seats that must be level in the end: all but those that are played."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adversary.behaviours.base import Behaviour
-from adversary.behaviours.playing import Played
+from adversary.behaviours.playing import BehaviourFailed, Played
 from adversary.simulator.broken import Broken
 from adversary.simulator.chores import Chores
 from adversary.simulator.clock import HostClock
@@ -362,11 +362,11 @@ class Host:
             recovering = any(isinstance(given, Recovered) for given in inputs)
             self._around.marks.reach("crash during recovery" if recovering else "crash between two effects")
             self.die(power=self.power_fuse)
-        except Broken:
+        except (Broken, BehaviourFailed):
             raise
         except Exception as error:
             # What is not FATAL ends a real node too, less politely. A fault of the simulator itself is no result.
-            if not isinstance(error, FATAL) and _is_of_the_simulator(error):
+            if not isinstance(error, FATAL) and _is_of_the_adversary(error):
                 raise
             self._stop(error)
 
@@ -412,7 +412,7 @@ class Host:
             self.fuse -= 1
 
 
-def _is_of_the_simulator(error: Exception) -> bool:
-    """Whether it was raised in this package, and not in the code that is simulated."""
+def _is_of_the_adversary(error: Exception) -> bool:
+    """Whether it was raised in these packages, and not in the code that is simulated."""
     frames = traceback.extract_tb(error.__traceback__)
-    return Path(frames[-1].filename).parent == Path(__file__).parent
+    return Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])

@@ -64,10 +64,19 @@ class Checker:
     """Sees everything, remembers what is needed, and is never seen."""
 
     def __init__(
-        self, group: Group, faulty: frozenset[int], marks: Marks, *, more_than_f: bool | None = None
+        self,
+        group: Group,
+        faulty: frozenset[int],
+        marks: Marks,
+        *,
+        more_than_f: bool | None = None,
+        untrusted: frozenset[int] | None = None,
     ) -> None:
+        """`untrusted`: whom of the faulty evidence may name; by default all. The others do not do what they should,
+        and lie to nobody."""
         self._group = group
         self._faulty = faulty
+        self._untrusted = faulty if untrusted is None else untrusted
         self.beyond = Beyond(more_than_f=len(faulty) > group.faulty_max if more_than_f is None else more_than_f)
         self._marks = marks
         self._witnesses = Witnesses(faulty)
@@ -115,6 +124,10 @@ class Checker:
                 self._rotten.discard(host.number)
         return host.number in self._rotten
 
+    def _is_honest(self, replica: int) -> bool:
+        """Whether nobody may blame it: what it says is so, and its rows are what was written."""
+        return replica not in self._untrusted | self._rotted
+
     # -- damage, starting, stopping
 
     def on_damage(self, host: Host, what: str) -> None:
@@ -138,6 +151,7 @@ class Checker:
         elif host.lost_power and host.planted & {"torn_ledger", "flipped_ledger"}:
             # Its witness is as old as its last sync, and cannot tell. Two disasters at once: it may vote again.
             self._faulty |= {host.me}
+            self._untrusted |= {host.me}
         if opening.state:
             self._marks.reach("damaged state put aside")
             if self.is_correct(host):
@@ -181,7 +195,7 @@ class Checker:
         harmless, mark, blamed = alarm_says(text)
         if mark:
             self._marks.reach(mark)
-        if blamed is not None and blamed not in self._faulty | self._rotted and self.is_correct(host):
+        if blamed is not None and self._is_honest(blamed) and self.is_correct(host):
             raise Broken("honest evidence", f"{host.me}: {text}")
         if not harmless and host.me not in self._faulty | self._rotted:
             self.beyond.noticed(Broken("equal roots", f"{host.me}: {text}"))
@@ -368,8 +382,7 @@ class Checker:
         if not self.is_correct(host):
             return
         culprit = evidence.culprit
-        honest = culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._faulty
-        if honest:
+        if culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._untrusted:
             raise Broken("honest evidence", f"{host.me} has {evidence.code} against {culprit!r}")
         _, holders = self.proofs.setdefault((evidence.code, culprit), (evidence, set()))
         holders.add(f"replica {host.me}")
@@ -417,11 +430,14 @@ class Checker:
 
     def on_client_proof(self, client: str, proof: Evidence) -> None:
         """A client can prove to anybody that a replica lied to it."""
+        culprit = proof.culprit
+        if not isinstance(culprit, bytes) and self._is_honest(culprit):
+            raise Broken("honest evidence", f"client {client} has {proof.code} against replica {culprit}")
         _, holders = self.proofs.setdefault((proof.code, proof.culprit), (proof, set()))
         holders.add(f"client {client}")
         self._marks.reach("a false REPLY proven (E9)")
 
     def on_contradiction(self, replica: ReplicaId) -> None:
         self._marks.reach("client caught a liar")
-        if replica not in self._faulty | self._rotted:
+        if self._is_honest(replica):
             raise Broken("honest evidence", f"a client caught replica {replica} lying")

@@ -119,7 +119,11 @@ class Simulation:
         self.links = Links(scenario.network, self.streams, self.marks)
         self.frames = FrameCache(Opener(self.group, self.members.verifier))
         self.checker = Checker(
-            self.group, scenario.untrusted, self.marks, more_than_f=len(scenario.faulty) > self.group.faulty_max
+            self.group,
+            scenario.unreliable,
+            self.marks,
+            more_than_f=len(scenario.faulty) > self.group.faulty_max,
+            untrusted=scenario.untrusted,
         )
         self.steps = 0
         self.deliveries = 0

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from adversary.behaviours.base import Means
-from adversary.behaviours.catalogue import UnknownBehaviour, make_behaviour
+from adversary.behaviours.catalogue import SINCERE, UnknownBehaviour, make_behaviour
 from adversary.craft import Craft
 from adversary.keys import make_group
 from pbft.core.group import REPLICAS_MIN, Parameters
@@ -285,10 +285,21 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         return frozenset((*damaged, *(liar.replica for liar in self.liars)))
 
     @property
+    def unreliable(self) -> frozenset[int]:
+        """Those of them of whom nothing is expected: the adversary's, and those who do not know what they forgot."""
+        return frozenset((*self._unknowing, *(liar.replica for liar in self.liars)))
+
+    @property
     def untrusted(self) -> frozenset[int]:
-        """Those of them that may say anything: liars, and those who do not know what they forgot."""
-        unknowing = (fault.replica for fault in self.faults if isinstance(fault, Damage) and fault.what in UNKNOWING)
-        return frozenset((*unknowing, *(liar.replica for liar in self.liars)))
+        """Those of them that may say anything, and that alone evidence may name. Whoever is only mute, deaf or slow
+        says nothing false, and is never accused."""
+        return frozenset((*self._unknowing, *(liar.replica for liar in self.liars if liar.strategy not in SINCERE)))
+
+    @property
+    def _unknowing(self) -> frozenset[int]:
+        return frozenset(
+            fault.replica for fault in self.faults if isinstance(fault, Damage) and fault.what in UNKNOWING
+        )
 
 
 _ENCODER = msgspec.json.Encoder()

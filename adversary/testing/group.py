@@ -62,7 +62,11 @@ class SimulatedGroup:
         self._cut: Partition | None = None
         self._faults = 0
         self._closed = False
-        self._do(self._run.begin)
+        try:
+            self._do(self._run.begin)
+        except BaseException:
+            self.discard()
+            raise
         self._run.at_heal = Standing.of(self._run)
 
     # -- what it is

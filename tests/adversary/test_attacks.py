@@ -18,18 +18,26 @@ from adversary.attacks import (
     Expect,
     Liar,
     Pause,
+    Proof,
     Talk,
     all_attacks,
     attack_named,
+    judging,
     read_attack,
     run,
 )
 from adversary.attacks.model import FAMILIES, attack_from_json
 from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
-from adversary.simulator.broken import INVARIANTS
+from adversary.behaviours.base import Behaviour, Means, Puppet
+from adversary.behaviours.catalogue import BEHAVIOURS
+from adversary.simulator.broken import INVARIANTS, Broken
+from adversary.simulator.host import Host
+from adversary.simulator.invariants import Checker
 from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import from_json, to_json
+from pbft.core.effects import Effects, Evidence, Input
+from pbft.core.types import ReplicaId
 
 LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
 """Those that run against real processes too."""
@@ -53,7 +61,7 @@ def test_a_group_bears_what_f_of_its_replicas_do(attack: Attack) -> None:
     assert outcome.safe
     assert outcome.live
     assert not outcome.breaks
-    assert {proof.culprit for proof in outcome.proofs if isinstance(proof.culprit, int)} <= set(outcome.faulty)
+    assert set(outcome.culprits) <= scenario_of(attack).untrusted
 
 
 @pytest.mark.parametrize(
@@ -71,7 +79,7 @@ def test_what_breaks_above_f_is_noticed(attack: Attack) -> None:
     assert len(outcome.faulty) > (outcome.replicas - 1) // 3
     if outcome.breaks in FORKS:
         assert len(outcome.culprits) > (outcome.replicas - 1) // 3, outcome.proofs
-    assert set(outcome.culprits) <= set(outcome.faulty)
+    assert set(outcome.culprits) <= scenario_of(attack, above_f=True).untrusted
 
 
 def test_there_is_a_file_for_every_attack() -> None:
@@ -146,6 +154,81 @@ def test_what_is_not_as_expected_is_said(name: str) -> None:
     outcome = run(attack, above_f=attack.above_f is not None and name.startswith("another"))
     assert not outcome.as_expected
     assert why in outcome.why_not
+
+
+ACCUSED = {
+    "deaf": ("deaf_node", 2),
+    "dying again and again": ("crash_loop", 2),
+    "with a full disk": ("disk_full", 0),
+    "without its votes": ("torn_ledger", 3),
+}
+"""Replicas that are faulty, and lie to nobody."""
+
+
+@pytest.mark.parametrize("how", ACCUSED)
+def test_a_replica_that_only_fails_may_not_be_accused(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, replica = ACCUSED[how]
+    after_step = Checker.after_step
+
+    def accuse(checker: Checker, host: Host) -> None:
+        after_step(checker, host)
+        if host.me == 1 and host.executed > 3:
+            checker.on_evidence(host, Evidence(code="E3", culprit=ReplicaId(replica), statements=(b"", b"")))
+
+    monkeypatch.setattr(Checker, "after_step", accuse)
+    outcome = run(attack_named(name))
+    assert (outcome.as_expected, outcome.breaks) == (False, "honest evidence")
+
+
+def test_forensics_that_name_an_honest_replica_are_not_as_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replica 0 is only paused, and takes nobody's place among the culprits either."""
+    named = tuple(Proof(code="E1", culprit=replica, held_by=("forensics",)) for replica in (0, 1))
+    monkeypatch.setattr(judging, "proofs_of", lambda _run: ())
+    monkeypatch.setattr(judging, "found_afterwards", lambda _run: named)
+    outcome = run(attack_named("vc_equivocate"), above_f=True)
+    assert outcome.culprits == (1,)
+    assert "E1 accuses replica 0, which is honest; 2 culprits should be named, not 1" in outcome.why_not
+
+
+def test_a_client_that_accuses_an_honest_replica_breaks_an_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_proof = Checker.on_client_proof
+    wrong = Evidence(code="E9", culprit=ReplicaId(1), statements=(b"",))
+    monkeypatch.setattr(Checker, "on_client_proof", lambda self, client, _proof: on_proof(self, client, wrong))
+    outcome = run(attack_named("reply_lie"))
+    assert "E9 against replica 1" in outcome.breaks_text
+
+
+def test_a_behaviour_with_a_fault_of_its_own_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash of the replica that is played would look like an attack that the group bore."""
+
+    class Clumsy(Behaviour):
+        def __init__(self, _means: Means) -> None: ...
+
+        def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
+            return effects if not effects.send else 1 // 0  # type: ignore[return-value]
+
+    monkeypatch.setitem(BEHAVIOURS, "clumsy", Clumsy)
+    with pytest.raises(AttackError, match=r"replica 3 \(Clumsy\) fails: ZeroDivisionError"):
+        run(Attack(name="own", cast=(Liar(3, "clumsy"),), talk=QUIET))
+
+
+@pytest.mark.parametrize("above_f", [False, True])
+def test_what_breaks_unexpectedly_is_told_whatever_other_seeds_show(
+    above_f: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_step, seeds = Checker.after_step, set()
+
+    def once(checker: Checker, host: Host) -> None:
+        after_step(checker, host)
+        seeds.add(id(checker))
+        if len(seeds) == 1:
+            raise Broken("one vote", "planted")
+
+    monkeypatch.setattr(Checker, "after_step", once)
+    attack = attack_named("split_primary")
+    above = replace(attack.above_f, seeds=3) if attack.above_f else None
+    outcome = run(replace(attack, above_f=above), above_f=above_f)
+    assert (outcome.as_expected, outcome.breaks, outcome.seed) == (False, "one vote", 7)
 
 
 # -- the same again

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from adversary.behaviours.catalogue import UnknownBehaviour
+from adversary.behaviours.playing import BehaviourFailed
 from adversary.testing import (
     Accomplice,
     Behaviour,
@@ -328,3 +329,16 @@ def test_the_examples_of_the_documentation_pass(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{sum(text.count('def test_') for text in examples())} passed" in ran.stdout
     assert len(examples()) >= 4
+
+
+class Clumsy(Behaviour):
+    """Of a test, with a mistake in it."""
+
+    def rewrite(self, _puppet: Puppet, _given: Input, effects: Effects) -> Effects:
+        return effects.nothing_of_the_kind  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_mistake_in_a_behaviour_of_the_test_is_told() -> None:
+    said = pytest.raises(BehaviourFailed, match=r"replica 3 \(Clumsy\).*nothing_of_the_kind")
+    with said, open_group(behaviours={3: Clumsy()}):
+        pass
