@@ -38,8 +38,8 @@ class PrimaryWatch:
         self._calm = 0
         self._level = 0
         """Doubles the patience after each dismissal: if all primaries seem slow, the network is."""
-        self._longest_queue = 0
-        """Operations, since somebody began to wait for long."""
+        self._longest_round = 0
+        """Operations until everybody who waits was served once, since somebody began to wait for long."""
 
     def begin_view(self, now: Milliseconds) -> None:
         """A new primary begins with a clean record."""
@@ -63,8 +63,8 @@ class PrimaryWatch:
         self._best_per_s = max(self._best_per_s - self._best_per_s // BEST_DECAY_DIVISOR, rate)
         waited = self._pool.longest_wait(now)
         patience = (self._interval_ms // 2) << self._level
-        before = self._longest_queue if waited >= self._interval_ms else 0
-        self._longest_queue = max(before, self._pool.operations)
+        before = self._longest_round if waited >= self._interval_ms else 0
+        self._longest_round = max(before, self._pool.round_operations)
         floor = max(FLOOR_PER_S, self._best_per_s // FLOOR_DIVISOR) >> self._level
         if waited < patience or rate >= floor:
             self._strikes = 0
@@ -77,10 +77,10 @@ class PrimaryWatch:
         return self._dismiss(f"ordered {rate} operations a second while requests waited {waited} ms")
 
     def _why_unfair(self, waited: int, rate: int) -> str | None:
-        """With a long queue everybody waits: then the bound is twice what the queue takes, by the turns that a
-        correct primary gives to what this replica passes on."""
-        queue_ms = 2000 * self._longest_queue * self._pool.dilution // max(rate, FLOOR_PER_S)
-        bound = max(PASSED_BY_TIMEOUTS * self._interval_ms, queue_ms) << self._level
+        """Where many wait everybody waits: then the bound is what a round takes by the fewest turns that a correct
+        primary gives to what this replica passes on, and twice what it takes alone at the least."""
+        round_ms = 1000 * self._longest_round * max(2, self._pool.dilution) // max(rate, FLOOR_PER_S)
+        bound = max(PASSED_BY_TIMEOUTS * self._interval_ms, round_ms) << self._level
         if rate == 0 or waited < bound:
             return None
         return self._dismiss(f"passed a client by for {waited} ms while it served others")

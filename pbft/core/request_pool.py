@@ -218,6 +218,11 @@ class RequestPool:
         device.ring = ring_of(is_stranger=device.is_stranger, via=via)
         self._rings.line_up(device.ring, key)
 
+    @property
+    def round_operations(self) -> int:
+        """Operations that are served until it is a device's turn again: the next request of each that waits."""
+        return sum(len(device.waiting[0].message.operations) for device in self._devices.values() if device.waiting)
+
     def take(self) -> tuple[SignedRequest, ...]:
         """The next batch: one request of each device in turn (`Rings`), within the group's batch limits.
 
