@@ -37,7 +37,7 @@ def test_honest_nodes_leave_nothing_that_names_anybody(memory: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 13, 85, 124, 200, 206])
 def test_in_drawn_runs_only_liars_are_named(memory: Path, seed: int) -> None:
     scenario = draw(seed)
-    assert scenario.untrusted
+    assert scenario.unreliable
     findings = examined(scenario, memory)
     assert set(findings.culprits) <= scenario.untrusted
     assert not findings.forks
