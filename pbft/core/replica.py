@@ -198,7 +198,7 @@ class Replica:
             case _:
                 assert_never(given)
         if out.evidence:
-            self.exchange.announce(out)
+            self.exchange.announce(out, given.now.steady)
         return out.effects()
 
     def is_useless(self, message: PeerMessage) -> bool:
