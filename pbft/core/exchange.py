@@ -74,6 +74,8 @@ class Exchange:
         self._shared: dict[Digest, SharedEvidence] = {}
         self._counts: Counter[tuple[str, ReplicaId]] = Counter()
         self._bytes: Counter[ReplicaId] = Counter()
+        self._told: list[Evidence] = []
+        """By others in this step, and verified."""
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -92,14 +94,30 @@ class Exchange:
                 continue
             self._take_up(evidence)
 
-    def announce(self, out: Output, now: Milliseconds) -> None:
-        """Tell the others of what this step proved. Proofs are durable before anything is sent."""
-        for evidence in tuple(out.evidence):
+    def conclude(self, out: Output, now: Milliseconds, *, is_verified: bool) -> None:
+        """End a step: tell the others of what it found. Proofs are durable before anything is sent."""
+        if out.evidence and not is_verified:
+            self._verify_own(out)
+        found = tuple(out.evidence)
+        out.evidence.extend(self._told)
+        self._told.clear()
+        for evidence in found:
             taken = self._take_up(evidence)
             if taken is not None:
                 for peer in self._peers.values():
                     peer.untold[taken] = self._shared[taken]
-        self._tell_untold(out, now)
+        if found:
+            self._tell_untold(out, now)
+
+    def _verify_own(self, out: Output) -> None:
+        """Whatever this replica believes to have found has to convince others: nobody is accused by an error here."""
+        for evidence in tuple(out.evidence):
+            try:
+                verify_evidence(self._opener, evidence)
+            except InvalidEvidence as error:
+                out.evidence.remove(evidence)
+                who = f"replica {evidence.culprit}" if isinstance(evidence.culprit, int) else "a device"
+                out.alarm(f"internal error: what looked like {evidence.code} of {who} proves nothing: {error}")
 
     def _take_up(self, evidence: Evidence) -> Digest | None:
         """None if it is known, too large, one too many, or about a device."""
@@ -150,13 +168,11 @@ class Exchange:
 
     def on_evidence(self, out: Output, now: Milliseconds, peer: ReplicaId, message: SharedEvidence) -> None:
         """Keep what is proven. Whoever brought it is accused of nothing, whatever it brought."""
-        reason = self._why_ignore(out, now, peer, message)
+        reason = self._why_ignore(now, peer, message)
         if reason is not None:
             out.ignore(reason, peer, EVIDENCE)
 
-    def _why_ignore(
-        self, out: Output, now: Milliseconds, peer: ReplicaId, message: SharedEvidence
-    ) -> IgnoreReason | None:
+    def _why_ignore(self, now: Milliseconds, peer: ReplicaId, message: SharedEvidence) -> IgnoreReason | None:
         if digest_of(message.data) in self._known:
             return IgnoreReason.DUPLICATE
         tokens = self._peers[peer].tokens
@@ -175,7 +191,7 @@ class Exchange:
             tokens.left -= (INVALID_COSTS - 1) * cost
             return IgnoreReason.PROVES_NOTHING
         self._take_up(evidence)
-        out.evidence.append(evidence)
+        self._told.append(evidence)
         return None
 
 

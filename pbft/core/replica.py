@@ -197,8 +197,7 @@ class Replica:
                 self.witness.accuse_by_frame(out, given.evidence)
             case _:
                 assert_never(given)
-        if out.evidence:
-            self.exchange.announce(out, given.now.steady)
+        self.exchange.conclude(out, given.now.steady, is_verified=isinstance(given, FrameRefused))
         return out.effects()
 
     def is_useless(self, message: PeerMessage) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import pbft.core.exchange as exchange_module
@@ -18,7 +20,8 @@ from pbft.core.exchange import (
 )
 from pbft.core.messages import SharedEvidence
 from pbft.core.output import Output
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.slot import Slot
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
 
@@ -291,3 +294,20 @@ def test_a_proof_against_oneself_is_kept_like_any_other(cluster: Cluster, craft:
     cluster.inject(THIRD, FINDER, shared(cluster, "E3", FINDER, *statements))
     cluster.deliver_all()
     assert proofs(cluster, FINDER) == [("E3", FINDER)]
+
+
+def test_what_a_replica_believes_to_have_found_is_verified_before_anybody_is_accused(
+    cluster: Cluster, craft: Craft
+) -> None:
+    """Here by a statement in the witness's memory that was never made."""
+    witness = cluster.replicas[FINDER].witness
+    said, forged = craft.commit(OTHER, 1, digest("x")), craft.commit(LIAR, 1, digest("y"))
+    slot = Slot(SequenceNumber(1), Milliseconds(0))
+    slot.commits[OTHER] = replace(said, signature=forged.signature)
+    witness.keep(slot)
+    cluster.inject(OTHER, FINDER, craft.commit(OTHER, 1, digest("y")))
+    cluster.deliver_all()
+    node = cluster.nodes[FINDER]
+    assert node.evidence == []
+    assert [text for text in node.alarms if text.startswith("internal error: what looked like E3 of replica 0")]
+    assert cluster.sent["SharedEvidence"] == 0

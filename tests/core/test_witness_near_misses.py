@@ -8,7 +8,9 @@ from itertools import pairwise
 import pytest
 
 from pbft.core.effects import EFFECT_FIELDS
+from pbft.core.evidence import CLIENT_EQUIVOCATION
 from pbft.core.frames import encode_proposal, encode_signed, make_batch
+from pbft.core.output import Output
 from pbft.core.types import Milliseconds
 from pbft.core.witness import ACCUSATIONS_MAX, ACCUSED_DEVICES_MAX, PLACES_PER_WINDOW
 from tests.core.witnessing import ME, K, World, X, Y, forged_request
@@ -185,10 +187,12 @@ def test_a_liar_without_end_is_accused_a_few_times() -> None:
 def test_devices_without_end_are_accused_up_to_a_bound() -> None:
     """They cost nothing to make."""
     world = World()
+    out = Output()
     for number in range(ACCUSED_DEVICES_MAX + 20):
-        for text in (b"this", b"that"):
-            world.tell(world.craft.request(f"device {number}", 0, text))
-    assert len(world.evidence) == ACCUSED_DEVICES_MAX
+        one, other = (world.craft.request(f"device {number}", 0, text) for text in (b"this", b"that"))
+        witness = world.cluster.replicas[ME].witness
+        witness.accuse(out, CLIENT_EQUIVOCATION, one.device, (1, 0), one.wire, other.wire)
+    assert len(out.evidence) == ACCUSED_DEVICES_MAX
 
 
 def test_what_is_remembered_of_each_replica_is_bounded() -> None:
