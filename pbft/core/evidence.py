@@ -224,18 +224,30 @@ def why_invalid(opener: Opener, frame: bytes) -> str | None:
 def _verify_bad_request(opener: Opener, evidence: Evidence) -> None:
     """E8: the digest that the primary signed is that of a batch with something in it that is no valid REQUEST."""
     (frame,) = _statements(evidence, 1)
-    kind, header, batch = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
+    kind, header, _ = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
     if kind != PROPOSAL:
         raise InvalidEvidence("E8 takes a PROPOSAL")
-    vote = bodies.decode_pre_prepare(_body(opener, evidence, expect_bytes(header), bodies.PRE_PREPARE))
-    timestamp, requests = expect_list(decode(expect_bytes(batch), bytes_max=opener.frame_bytes_max), 2)
-    most = opener.group.parameters.batch_operations_max
-    wires = [expect_bytes(wire) for wire in expect_list(requests, length_max=most)]
-    time = Milliseconds(expect_int(timestamp))
+    _body(opener, evidence, expect_bytes(header), bodies.PRE_PREPARE)
+    if all(_is_request(opener, wire) for wire in proposed_requests(opener, frame)):
+        raise InvalidEvidence("all requests of the proposal are valid")
+
+
+def proposed_requests(opener: Opener, frame: bytes) -> list[bytes]:
+    """What stands for requests in a PROPOSAL, whoever signed it. Raises InvalidEvidence if the PRE-PREPARE does not
+    name this batch, or nothing can be made of it."""
+    try:
+        _, header, batch = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
+        envelope = opener.parse_envelope(expect_bytes(header), bodies.PRE_PREPARE)
+        vote = bodies.decode_pre_prepare(envelope.value.message)
+        timestamp, requests = expect_list(decode(expect_bytes(batch), bytes_max=opener.frame_bytes_max), 2)
+        most = opener.group.parameters.batch_operations_max
+        wires = [expect_bytes(wire) for wire in expect_list(requests, length_max=most)]
+        time = Milliseconds(expect_int(timestamp))
+    except (MalformedEncoding, ProtocolViolation) as error:
+        raise InvalidEvidence(f"a statement is malformed: {error}") from error
     if batch_digest(time, (leaf_digest(wire) for wire in wires)) != vote.batch_digest:
         raise InvalidEvidence("the batch is not the one that the PRE-PREPARE names")
-    if all(_is_request(opener, wire) for wire in wires):
-        raise InvalidEvidence("all requests of the proposal are valid")
+    return wires
 
 
 def _is_request(opener: Opener, wire: bytes) -> bool:

@@ -71,7 +71,7 @@ class EvidenceStore:
             self._note_name(path.name, parts["about"], None if parts["replica"] else size)
         shared: Counter[tuple[int, str]] = Counter()
         for evidence in self._verified(sizes):
-            about = int(evidence.culprit), evidence.code  # type: ignore[arg-type]  # replicas only
+            about = int(evidence.culprit), evidence.code
             self._proven[about] += 1
             shared[about] += 1
             is_small = len(encode_evidence(self._group, evidence)) <= EVIDENCE_BYTES_MAX

@@ -121,6 +121,7 @@ class Node:
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
             on_proof=self._on_proof,
+            may_prove=self._evidence.may_take,
         )
         self._clients = Clients(
             config,
