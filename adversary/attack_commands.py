@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -127,16 +129,34 @@ def run(
     """
     if replicas is not None and not REPLICAS_MIN <= replicas <= REPLICAS_MAX:
         return _usage(f"--replicas {replicas}: from {REPLICAS_MIN} to {REPLICAS_MAX}")
+    problem = _why_not_writable("--report", report) or _why_not_writable("--keep", keep)
+    if problem is not None:
+        return _usage(problem)
     try:
         attack = attack_named(name)
         wanted = report is not None
         outcome = _run((attack, above_f), seed=seed, replicas=replicas, live=live, keep=keep, record=wanted)
         if attack not in all_attacks():
-            outcome = replace(outcome, replay=outcome.replay.replace(f" {attack.name}", f" {name}", 1))
+            start = f"quorate attack run {attack.name}"
+            again = f"quorate attack run {shlex.quote(name)}{outcome.replay.removeprefix(start)}"
+            outcome = replace(outcome, replay=again)
     except AttackError as error:
         return _usage(str(error))
     _tell(outcome, as_json=as_json, report=report)
     return EXPECTED if outcome.as_expected else OTHERWISE
+
+
+def _why_not_writable(option: str, directory: Path | None) -> str | None:
+    """Found out before the run, not after it."""
+    if directory is None:
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{option} {directory}: {error.strerror}; give a directory that can be written to"
+    if not os.access(directory, os.W_OK):
+        return f"{option} {directory}: it cannot be written to"
+    return None
 
 
 def run_all(
@@ -173,6 +193,9 @@ def run_all(
         return _usage(f"--jobs {jobs}: at least 1")
     if live and above_f:
         return _usage("--live --above-f: above f attacks run in virtual time only")
+    problem = _why_not_writable("--report", report)
+    if problem is not None:
+        return _usage(problem)
     tasks = list(_tasks(live=live, above_f=above_f))
     one = partial(_run, seed=seed, replicas=None, live=live, keep=None, record=report is not None)
     outcomes: list[Outcome] = []

@@ -90,12 +90,12 @@ def remarks(report: Report, reports: Sequence[Report], group: Group) -> list[str
 
 
 def _proven(report: Report) -> list[str]:
-    """Whom it has proofs against; what is left are devices, which are nobody's to repair."""
+    """Whom it says that it has proofs against, unsigned; what is left are devices, which are nobody's to repair."""
     by_replica: dict[str, dict[str, int]] = report["proven"] or {}
     found = []
     for culprit, codes in by_replica.items():
         what = ", ".join(code if count == 1 else f"{code} x{count}" for code, count in sorted(codes.items()))
-        found.append(f"replica {culprit} proven to have lied ({what})")
+        found.append(f"says that it holds proofs against replica {culprit} ({what})")
     others = report["evidence"] - sum(sum(codes.values()) for codes in by_replica.values())
     if others > 0:
         found.append(f"{others} proof{'' if others == 1 else 's'} of misbehaviour by clients")

@@ -47,7 +47,9 @@ def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, fa
         as_expected=not problems,
         why_not="; ".join(problems),
         figures=figures_of(run, result),
-        replay=f"quorate attack run {attack.name} --seed {seed}" + (" --above-f" if above_f else ""),
+        replay=f"quorate attack run {attack.name} --seed {seed}"
+        + (f" --replicas {run.group.size}" if run.group.size != attack.replicas else "")
+        + (" --above-f" if above_f else ""),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from typing import Any, Final
 
-from pbft.core.evidence import CODES
-from pbft.core.exchange import SHARED_OF_DEVICES_MAX, SHARED_PER_CULPRIT_MAX
+from pbft.core.evidence import REPLICA_CODES
+from pbft.core.exchange import SHARED_PER_CULPRIT_MAX
 from pbft.core.replica import Replica
 from pbft.core.witness import PLACES_PER_WINDOW, VIEWS_KEPT
 
@@ -49,7 +49,8 @@ def why_too_large(replica: Replica) -> str | None:
         "rules._roots": window,
         "witness._changes": replica.group.size,
         "witness._new_views": VIEWS_KEPT,
-        "exchange._shared": SHARED_PER_CULPRIT_MAX * len(CODES) * replica.group.size + SHARED_OF_DEVICES_MAX,
+        "exchange._known": SHARED_PER_CULPRIT_MAX * len(REPLICA_CODES) * replica.group.size,
+        "exchange._shared": SHARED_PER_CULPRIT_MAX * len(REPLICA_CODES) * replica.group.size,
     }
     if any(len(slot.bodies) > BODIES_MAX for slot in replica.log.slots()):
         return f"a slot holds more than {BODIES_MAX} bodies"

@@ -293,7 +293,7 @@ def _witness_keeps_nothing() -> tuple[Patch, ...]:
 
 
 def _certificates_not_heard() -> tuple[Patch, ...]:
-    return ((Witness, "_hear_prepared", lambda _witness, _out, _held: None),)
+    return ((Witness, "hear_prepared", lambda _witness, _out, _held: None),)
 
 
 def _commits_not_compared() -> tuple[Patch, ...]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Place = tuple[str, int, int, int]
 """Code of what two different statements prove, signer, view, sequence."""
 
+CHANGES_REMEMBERED = 3
+"""VIEW-CHANGEs of one signer, as many as a replica has to remember."""
 VOTES: Final[Mapping[type, str]] = {PrePrepare: "E1", Prepare: "E2", Commit: "E3"}
 
 
@@ -39,8 +41,12 @@ class _Heard:
     """What the replica of one host took in since it started."""
 
     first: dict[Place, Digest] = field(default_factory=dict)
-    changes: dict[int, ViewChange] = field(default_factory=dict)
-    """The last VIEW-CHANGE of each signer."""
+    changes: dict[int, dict[int, ViewChange]] = field(default_factory=dict)
+    """The first VIEW-CHANGE of each signer to each view that was the current one or the next."""
+    asked: dict[int, set[int]] = field(default_factory=dict)
+    """All views that each signer asked for."""
+    view: int = 0
+    """Its view after the last step."""
     begun: NewView | None = None
     """The last NEW-VIEW."""
     low: int = 0
@@ -76,7 +82,7 @@ class Witnesses:
             for code, culprit in found:
                 if culprit in self._faulty and (code, culprit) not in proven:
                     return f"{host.me} received what proves {code} against {culprit}, and has no proof"
-        heard.low = host.replica.log.low_watermark
+        heard.low, heard.view = host.replica.log.low_watermark, host.replica.log.view
         return None
 
     def _contradictions(self, host: Host, heard: _Heard, item: FromPeer | FromClient) -> Iterator[tuple[str, int]]:
@@ -89,10 +95,9 @@ class Witnesses:
                     heard.first[place] = digest
             elif known != digest and self._must_remember(host, heard, place):
                 yield place[0], place[1]
-            if place[0] == "E3":
-                change = heard.changes.get(place[1])
-                if change is not None and _hides(change, place):
-                    yield "E5", place[1]
+            changes = self._kept_changes(host, heard, place[1]) if place[0] == "E3" else {}
+            if any(_hides(change, place) for change in changes.values()):
+                yield "E5", place[1]
         match item.message:
             case Signed(message=NewView() as new_view, signer=signer) if signer in self._faulty:
                 begun = heard.begun
@@ -101,17 +106,29 @@ class Witnesses:
                     yield "E7", signer
         for signed in _view_changes(item):
             if signed.signer in self._faulty:
-                yield from self._of_view_change(host, heard, signed)
+                has_begun = signed is not item.message
+                yield from self._of_view_change(host, heard, signed, has_begun=has_begun)
 
-    def _of_view_change(self, host: Host, heard: _Heard, signed: Signed[ViewChange]) -> Iterator[tuple[str, int]]:
+    def _of_view_change(
+        self, host: Host, heard: _Heard, signed: Signed[ViewChange], *, has_begun: bool
+    ) -> Iterator[tuple[str, int]]:
         change, signer = signed.message, signed.signer
-        known = heard.changes.get(signer)
-        if known is not None and known.view == change.view and known != change:
+        known = self._kept_changes(host, heard, signer).get(change.view)
+        if known is not None and known != change:
             yield "E6", signer
-        heard.changes[signer] = change
+        heard.asked.setdefault(signer, set()).add(change.view)
+        if change.view <= heard.view + 1 or has_begun:
+            heard.changes.setdefault(signer, {}).setdefault(change.view, change)
         commits = (place for place in heard.first if place[0] == "E3" and place[1] == signer)
         if any(_hides(change, place) and self._must_remember(host, heard, place) for place in commits):
             yield "E5", signer
+
+    @staticmethod
+    def _kept_changes(host: Host, heard: _Heard, signer: int) -> dict[int, ViewChange]:
+        """Those with few enough later ones, up to the view that is next: there is room for them whatever came."""
+        views = [view for view in heard.asked.get(signer, ()) if view <= host.replica.log.view + 1]
+        kept = heard.changes.get(signer, {})
+        return {view: kept[view] for view in kept if sum(each > view for each in views) < CHANGES_REMEMBERED}
 
     @staticmethod
     def _must_remember(host: Host, heard: _Heard, place: Place) -> bool:

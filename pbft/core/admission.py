@@ -10,6 +10,7 @@ from crypto.signing import PublicKey
 from pbft.core import bodies
 from pbft.core.dedupe import Standing, Verdict
 from pbft.core.effects import IgnoreReason
+from pbft.core.evidence import CLIENT_EQUIVOCATION
 from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import Request, SignedRequest
@@ -20,7 +21,8 @@ from pbft.core.types import Milliseconds, ReplicaId
 from pbft.core.voting_rules import VotingRules
 from pbft.core.witness import Witness
 
-CLIENT_EQUIVOCATION = "CLIENT-EQUIVOCATION"
+ACCUSED_BYTES_MAX = 64 * 1024
+"""Of the two requests that prove a device's lie: devices may make many of them."""
 FORWARD_MAX = 256
 REFRESH_MAX = 16
 """Waiting requests that are looked at again with each STATUS."""
@@ -78,8 +80,8 @@ class Admission:
         if reason is IgnoreReason.DUPLICATE:
             self._pool.come_again(request, via)
         if reason is IgnoreReason.NAME_IN_USE:
-            held = self._pool.contradicted_by(request)
-            if held is not None:
+            held = None if is_stranger else self._pool.contradicted_by(request)
+            if held is not None and len(held.wire) + len(request.wire) <= ACCUSED_BYTES_MAX:
                 place = (request.message.session, request.message.first_client_sequence)
                 self._witness.accuse(out, CLIENT_EQUIVOCATION, request.device, place, held.wire, request.wire)
         out.ignore(reason, source, bodies.REQUEST)

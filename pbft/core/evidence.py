@@ -18,7 +18,8 @@ proposes it again: it holds while fewer than a quorum are faulty. E9 holds while
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from crypto.canonical import Value, decode, encode, expect_bytes, expect_int, expect_list, expect_text
@@ -34,14 +35,48 @@ from pbft.core.frames import PROPOSAL, batch_digest
 from pbft.core.group import Group
 from pbft.core.messages import Commit, NewView, OperationResult, Reply, Signed, SignedRequest, ViewChange
 from pbft.core.new_view import proposes_what_it_must
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber, View
 
 FORMAT: Final = "quorate-evidence/1"
 CLIENT_EQUIVOCATION: Final = "CLIENT-EQUIVOCATION"
 REPLICA_CODES: Final = ("E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9")
 CODES: Final = (*REPLICA_CODES, CLIENT_EQUIVOCATION)
 
+CODE_OF_TWO: Final = {
+    bodies.PRE_PREPARE: "E1",
+    bodies.PREPARE: "E2",
+    bodies.COMMIT: "E3",
+    bodies.CHECKPOINT: "E4",
+    bodies.VIEW_CHANGE: "E6",
+    bodies.NEW_VIEW: "E7",
+}
+"""What two different statements of one type about one place prove."""
+
 Place = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a VIEW-CHANGE shows: the view in which each sequence number above its checkpoint was last prepared."""
+
+    view: View
+    stable: SequenceNumber
+    prepared: Mapping[SequenceNumber, View]
+
+
+def shown_by(change: ViewChange) -> Shown:
+    """All that `hides` has to know of a VIEW-CHANGE."""
+    votes = (held.pre_prepare.message for held in change.prepared)
+    prepared = {vote.sequence: vote.view for vote in votes}
+    return Shown(view=change.view, stable=change.stable_checkpoint, prepared=prepared)
+
+
+def hides(shown: Shown, view: View, sequence: SequenceNumber) -> bool:
+    """Whether a VIEW-CHANGE keeps silent of what its sender committed to in a view: E5.
+
+    Who commits is prepared, and shows the certificate, or one of a later view, until the sequence number is stable.
+    """
+    return view < shown.view and sequence > shown.stable and shown.prepared.get(sequence, -1) < view
 
 
 class InvalidEvidence(ProtocolViolation):
@@ -181,17 +216,18 @@ def _verify_hidden(opener: Opener, evidence: Evidence) -> None:
             _by_culprit(evidence, second)
         case _:
             raise InvalidEvidence("E5 takes a COMMIT and then a VIEW-CHANGE")
-    if asked.view <= vote.view:
-        raise InvalidEvidence(f"the VIEW-CHANGE is to view {asked.view}, not above the COMMIT's view {vote.view}")
-    if asked.stable_checkpoint >= vote.sequence:
-        raise InvalidEvidence(
-            f"the VIEW-CHANGE stands on checkpoint {asked.stable_checkpoint}, which covers {vote.sequence}"
-        )
-    for certificate in asked.prepared:
-        shown = certificate.pre_prepare.message
-        if shown.sequence == vote.sequence and shown.view >= vote.view:
-            raise InvalidEvidence(f"the VIEW-CHANGE shows {shown.sequence} as prepared in view {shown.view}")
+    shown = shown_by(asked)
+    if not hides(shown, vote.view, vote.sequence):
+        raise InvalidEvidence(_why_not_hidden(shown, vote))
     check_claims(opener.verifier, (*commit.claims, *change.claims))
+
+
+def _why_not_hidden(shown: Shown, vote: Commit) -> str:
+    if shown.view <= vote.view:
+        return f"the VIEW-CHANGE is to view {shown.view}, not above the COMMIT's view {vote.view}"
+    if shown.stable >= vote.sequence:
+        return f"the VIEW-CHANGE stands on checkpoint {shown.stable}, which covers {vote.sequence}"
+    return f"the VIEW-CHANGE shows {vote.sequence} as prepared in view {shown.prepared.get(vote.sequence)}"
 
 
 def _verify_invalid_or_two_new_views(opener: Opener, evidence: Evidence) -> None:
@@ -224,18 +260,30 @@ def why_invalid(opener: Opener, frame: bytes) -> str | None:
 def _verify_bad_request(opener: Opener, evidence: Evidence) -> None:
     """E8: the digest that the primary signed is that of a batch with something in it that is no valid REQUEST."""
     (frame,) = _statements(evidence, 1)
-    kind, header, batch = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
+    kind, header, _ = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
     if kind != PROPOSAL:
         raise InvalidEvidence("E8 takes a PROPOSAL")
-    vote = bodies.decode_pre_prepare(_body(opener, evidence, expect_bytes(header), bodies.PRE_PREPARE))
-    timestamp, requests = expect_list(decode(expect_bytes(batch), bytes_max=opener.frame_bytes_max), 2)
-    most = opener.group.parameters.batch_operations_max
-    wires = [expect_bytes(wire) for wire in expect_list(requests, length_max=most)]
-    time = Milliseconds(expect_int(timestamp))
+    _body(opener, evidence, expect_bytes(header), bodies.PRE_PREPARE)
+    if all(_is_request(opener, wire) for wire in proposed_requests(opener, frame)):
+        raise InvalidEvidence("all requests of the proposal are valid")
+
+
+def proposed_requests(opener: Opener, frame: bytes) -> list[bytes]:
+    """What stands for requests in a PROPOSAL, whoever signed it. Raises InvalidEvidence if the PRE-PREPARE does not
+    name this batch, or nothing can be made of it."""
+    try:
+        _, header, batch = expect_list(decode(frame, bytes_max=opener.frame_bytes_max), 3)
+        envelope = opener.parse_envelope(expect_bytes(header), bodies.PRE_PREPARE)
+        vote = bodies.decode_pre_prepare(envelope.value.message)
+        timestamp, requests = expect_list(decode(expect_bytes(batch), bytes_max=opener.frame_bytes_max), 2)
+        most = opener.group.parameters.batch_operations_max
+        wires = [expect_bytes(wire) for wire in expect_list(requests, length_max=most)]
+        time = Milliseconds(expect_int(timestamp))
+    except (MalformedEncoding, ProtocolViolation) as error:
+        raise InvalidEvidence(f"a statement is malformed: {error}") from error
     if batch_digest(time, (leaf_digest(wire) for wire in wires)) != vote.batch_digest:
         raise InvalidEvidence("the batch is not the one that the PRE-PREPARE names")
-    if all(_is_request(opener, wire) for wire in wires):
-        raise InvalidEvidence("all requests of the proposal are valid")
+    return wires
 
 
 def _is_request(opener: Opener, wire: bytes) -> bool:

@@ -1,17 +1,17 @@
 """Proofs of misbehaviour travel: what one correct replica can prove, all of them shall be able to.
 
 Who finds a proof tells the others once, and whoever comes back is told again. Nobody believes a proof that it has not
-verified, passes on what it was told, or spends more than a little time on a peer that brings nonsense.
+verified, passes on what it was told, or spends more than a little time on a peer that brings nonsense. Proofs against
+devices do not travel: anybody can make devices, and as many proofs against them as he likes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crypto.digest import Digest, digest_of
-from crypto.signing import PublicKey
 from pbft.core.bodies import EVIDENCE, EVIDENCE_BYTES_MAX
 from pbft.core.codec import Opener
 from pbft.core.effects import Evidence, IgnoreReason
@@ -23,24 +23,41 @@ from pbft.core.types import Milliseconds, ReplicaId
 
 SHARED_PER_CULPRIT_MAX = 2
 """Of one code. The store keeps more of what was found here."""
-SHARED_OF_DEVICES_MAX = 16
-"""Devices cost nothing to make, so they share a part."""
-SHARED_BYTES_MAX = 2 * 1024 * 1024
-"""All together, which is what a peer that comes back is sent."""
+SHARED_BYTES_MAX = 2 * EVIDENCE_BYTES_MAX
+"""About one culprit: none takes the room of another."""
 RESEND_PAUSE_MS = 10_000
 """Between two times that a peer is told everything: its links may come and go much faster."""
 BYTES_PER_TOKEN = 4096
 """A proof may be made of signatures, and as many of them take some three milliseconds to check."""
-TOKENS_MAX = 256
+TOKENS_MAX = 64
+"""A fifth of a second. Whoever has any left is listened to, and may run into debt."""
+TOLD_TOKENS_MAX = TOKENS_MAX // 2
+"""As the sender counts: what it is behind with, the network may deliver late and all at once."""
 TOKEN_MS = 250
 INVALID_COSTS = 4
 """How many times over a peer pays for a proof that proves nothing."""
 
 
 @dataclass(slots=True)
-class _Peer:
-    tokens: float = TOKENS_MAX
+class _Tokens:
+    most: float
+    left: float
     counted_at: Milliseconds = Milliseconds(0)
+
+    def are_left(self, now: Milliseconds) -> bool:
+        self.left = min(self.most, self.left + (now - self.counted_at) / TOKEN_MS)
+        self.counted_at = now
+        return self.left > 0
+
+
+@dataclass(slots=True)
+class _Peer:
+    tokens: _Tokens = field(default_factory=lambda: _Tokens(TOKENS_MAX, TOKENS_MAX))
+    """Of the time that is spent on what it brings."""
+    told_tokens: _Tokens = field(default_factory=lambda: _Tokens(TOLD_TOKENS_MAX, TOLD_TOKENS_MAX))
+    """Of the time that it spends on what it is told."""
+    untold: dict[Digest, SharedEvidence] = field(default_factory=dict)
+    """What it is still to be told, in this order."""
     owed: bool = False
     told_from: Milliseconds = Milliseconds(0)
 
@@ -51,11 +68,14 @@ class Exchange:
     def __init__(self, group: Group, me: ReplicaId, opener: Opener) -> None:
         self._group = group
         self._opener = opener
-        self._others = group.others(me)
-        self._peers = {peer: _Peer() for peer in self._others}
+        self._peers = {peer: _Peer() for peer in group.others(me)}
+        self._known: set[Digest] = set()
+        """The same number for each code and culprit as are told of, whatever they weigh."""
         self._shared: dict[Digest, SharedEvidence] = {}
-        self._bytes = 0
-        self._counts: Counter[tuple[str, ReplicaId | PublicKey | None]] = Counter()
+        self._counts: Counter[tuple[str, ReplicaId]] = Counter()
+        self._bytes: Counter[ReplicaId] = Counter()
+        self._told: list[Evidence] = []
+        """By others in this step, and verified."""
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -63,32 +83,63 @@ class Exchange:
     # -- telling
 
     def restore(self, kept: Iterable[Evidence]) -> None:
-        """What was proven before the last stop: the peers were told, those that come back are told again."""
+        """What was proven before the last stop: the peers were told, those that come back are told again.
+
+        Disks rot, and others may have written to them: what proves nothing is not told.
+        """
         for evidence in kept:
+            try:
+                verify_evidence(self._opener, evidence)
+            except InvalidEvidence:
+                continue
             self._take_up(evidence)
 
-    def announce(self, out: Output) -> None:
-        """Tell the others of what this step proved. Proofs are durable before anything is sent."""
-        for evidence in tuple(out.evidence):
-            message = self._take_up(evidence)
-            if message is not None:
-                out.send_to(self._others, message)
+    def conclude(self, out: Output, now: Milliseconds, *, is_verified: bool) -> None:
+        """End a step: tell the others of what it found. Proofs are durable before anything is sent."""
+        if out.evidence and not is_verified:
+            self._verify_own(out)
+        found = tuple(out.evidence)
+        out.evidence.extend(self._told)
+        self._told.clear()
+        for evidence in found:
+            taken = self._take_up(evidence)
+            if taken is not None:
+                for peer in self._peers.values():
+                    peer.untold[taken] = self._shared[taken]
+        if found:
+            self._tell_untold(out, now)
 
-    def _take_up(self, evidence: Evidence) -> SharedEvidence | None:
-        """None if it is known, too large, or one too many."""
+    def _verify_own(self, out: Output) -> None:
+        """Whatever this replica believes to have found has to convince others: nobody is accused by an error here."""
+        for evidence in tuple(out.evidence):
+            try:
+                verify_evidence(self._opener, evidence)
+            except InvalidEvidence as error:
+                out.evidence.remove(evidence)
+                who = f"replica {evidence.culprit}" if isinstance(evidence.culprit, int) else "a device"
+                out.alarm(f"internal error: what looked like {evidence.code} of {who} proves nothing: {error}")
+
+    def _take_up(self, evidence: Evidence) -> Digest | None:
+        """None if it is known, too large, one too many, or about a device."""
+        if isinstance(evidence.culprit, bytes):
+            return None
+        culprit = ReplicaId(evidence.culprit)
         data = encode_evidence(self._group, evidence)
         digest = digest_of(data)
-        too_large = len(data) > EVIDENCE_BYTES_MAX or self._bytes + len(data) > SHARED_BYTES_MAX
-        if digest in self._shared or too_large or self._has_enough(evidence):
+        if digest in self._known or self._has_enough(evidence.code, culprit):
             return None
-        self._counts[_account(evidence)] += 1
-        self._bytes += len(data)
-        message = self._shared[digest] = SharedEvidence(data=data)
-        return message
+        if len(data) > EVIDENCE_BYTES_MAX:
+            return None  # a smaller one may come
+        self._counts[evidence.code, culprit] += 1
+        self._known.add(digest)
+        if self._bytes[culprit] + len(data) > SHARED_BYTES_MAX:
+            return None
+        self._bytes[culprit] += len(data)
+        self._shared[digest] = SharedEvidence(data=data)
+        return digest
 
-    def _has_enough(self, evidence: Evidence) -> bool:
-        most = SHARED_OF_DEVICES_MAX if isinstance(evidence.culprit, bytes) else SHARED_PER_CULPRIT_MAX
-        return self._counts[_account(evidence)] >= most
+    def _has_enough(self, code: str, culprit: ReplicaId) -> bool:
+        return self._counts[code, culprit] >= SHARED_PER_CULPRIT_MAX
 
     def on_link_up(self, out: Output, now: Milliseconds, peer: ReplicaId) -> None:
         self._peers[peer].owed = True
@@ -96,44 +147,53 @@ class Exchange:
 
     def tell(self, out: Output, now: Milliseconds) -> None:
         """Tell everything to peers that came back, each so often and no more."""
-        for peer, known in self._peers.items():
+        for known in self._peers.values():
             if known.owed and now >= known.told_from:
                 known.owed, known.told_from = False, Milliseconds(now + RESEND_PAUSE_MS)
-                for message in self._shared.values():
-                    out.send_to((peer,), message)
+                known.untold = dict(self._shared)
+        self._tell_untold(out, now)
+
+    def _tell_untold(self, out: Output, now: Milliseconds) -> None:
+        """As much as each peer will look at; the rest when it has time again."""
+        together: dict[Digest, list[ReplicaId]] = {}
+        for peer, known in self._peers.items():
+            while known.untold and known.told_tokens.are_left(now):
+                digest = next(iter(known.untold))
+                known.told_tokens.left -= _cost(known.untold.pop(digest))
+                together.setdefault(digest, []).append(peer)
+        for digest, peers in together.items():
+            out.send_to(peers, self._shared[digest])
 
     # -- being told
 
     def on_evidence(self, out: Output, now: Milliseconds, peer: ReplicaId, message: SharedEvidence) -> None:
         """Keep what is proven. Whoever brought it is accused of nothing, whatever it brought."""
-        reason = self._why_ignore(out, now, peer, message)
+        reason = self._why_ignore(now, peer, message)
         if reason is not None:
             out.ignore(reason, peer, EVIDENCE)
 
-    def _why_ignore(
-        self, out: Output, now: Milliseconds, peer: ReplicaId, message: SharedEvidence
-    ) -> IgnoreReason | None:
-        if digest_of(message.data) in self._shared:
+    def _why_ignore(self, now: Milliseconds, peer: ReplicaId, message: SharedEvidence) -> IgnoreReason | None:
+        if digest_of(message.data) in self._known:
             return IgnoreReason.DUPLICATE
-        cost = 1 + len(message.data) // BYTES_PER_TOKEN
-        known = self._peers[peer]
-        known.tokens = min(TOKENS_MAX, known.tokens + (now - known.counted_at) / TOKEN_MS)
-        known.counted_at = now
-        if known.tokens < cost:
+        tokens = self._peers[peer].tokens
+        if not tokens.are_left(now):
             return IgnoreReason.TOO_MUCH_EVIDENCE
-        known.tokens -= cost
+        cost = _cost(message)
+        tokens.left -= cost
         try:
             evidence = decode_evidence(self._group, message.data)
-            if self._has_enough(evidence):
+            if isinstance(evidence.culprit, bytes):
+                return IgnoreReason.NOT_WANTED
+            if self._has_enough(evidence.code, ReplicaId(evidence.culprit)):
                 return IgnoreReason.PROVEN_ALREADY
             verify_evidence(self._opener, evidence)
         except InvalidEvidence:
-            known.tokens = max(0.0, known.tokens - (INVALID_COSTS - 1) * cost)
+            tokens.left -= (INVALID_COSTS - 1) * cost
             return IgnoreReason.PROVES_NOTHING
-        if self._take_up(evidence) is not None:
-            out.evidence.append(evidence)
+        self._take_up(evidence)
+        self._told.append(evidence)
         return None
 
 
-def _account(evidence: Evidence) -> tuple[str, ReplicaId | PublicKey | None]:
-    return evidence.code, None if isinstance(evidence.culprit, bytes) else evidence.culprit
+def _cost(message: SharedEvidence) -> int:
+    return 1 + len(message.data) // BYTES_PER_TOKEN

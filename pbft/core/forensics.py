@@ -13,7 +13,7 @@ More than f faulty replicas can make correct ones execute different batches. PBF
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,16 @@ from pbft.core.claims import check_claims
 from pbft.core.codec import Opener
 from pbft.core.effects import Evidence, Record, RecordKind
 from pbft.core.errors import ProtocolViolation
-from pbft.core.evidence import InvalidEvidence, Place, verify_evidence, why_invalid
+from pbft.core.evidence import (
+    CODE_OF_TWO,
+    InvalidEvidence,
+    Place,
+    Shown,
+    hides,
+    shown_by,
+    verify_evidence,
+    why_invalid,
+)
 from pbft.core.frames import (
     CHECKPOINT_CERTIFICATE,
     COMMIT_CERTIFICATE,
@@ -73,14 +82,15 @@ class Findings:
         return len(self.culprits) >= group.honest_minimum
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A valid VIEW-CHANGE: its stable checkpoint, and the views in which it shows what as prepared."""
-
-    view: View
-    stable: SequenceNumber
-    shown: dict[SequenceNumber, View]
-    frame: bytes
+_VOTES: Final = frozenset({bodies.PRE_PREPARE, bodies.PREPARE, bodies.COMMIT, bodies.CHECKPOINT})
+_INSIDE: Final[Mapping[str, frozenset[str]]] = {
+    PROPOSAL: frozenset({bodies.PRE_PREPARE}),
+    PREPARED: frozenset({bodies.PRE_PREPARE}),
+    bodies.VIEW_CHANGE: frozenset({CHECKPOINT_CERTIFICATE, PREPARED}),
+    bodies.NEW_VIEW: frozenset({bodies.VIEW_CHANGE, bodies.PRE_PREPARE}),
+}
+"""What each kind of frame may hold: nothing holds its like, so that it goes four deep and no further."""
+_ANYWHERE: Final = _VOTES | _INSIDE.keys() | {COMMIT_CERTIFICATE, CHECKPOINT_CERTIFICATE}
 
 
 class Statements:
@@ -95,32 +105,36 @@ class Statements:
         self._seen: set[Digest] = set()
         self._first: dict[tuple[str, ReplicaId, Place], tuple[Digest, bytes]] = {}
         self._commits: defaultdict[ReplicaId, dict[Place, bytes]] = defaultdict(dict)
-        self._changes: defaultdict[ReplicaId, list[_Change]] = defaultdict(list)
+        self._changes: defaultdict[ReplicaId, list[tuple[Shown, bytes]]] = defaultdict(list)
+        """Valid ones: what each shows, and the frame."""
         self._proofs: defaultdict[tuple[str, ReplicaId], list[Evidence]] = defaultdict(list)
         self._committed: defaultdict[SequenceNumber, dict[Digest, View]] = defaultdict(dict)
         self._certified: defaultdict[SequenceNumber, set[Digest]] = defaultdict(set)
 
     def add(self, frame: bytes) -> None:
         """Take in a frame, and all the statements inside it: a vote, certificate, proposal or view change."""
+        self._add(frame, _ANYWHERE)
+
+    def _add(self, frame: bytes, allowed: frozenset[str]) -> None:
         name = digest_of(frame)
         if name in self._seen:
             return
-        self._seen.add(name)
         try:
             fields = expect_list(decode(frame, bytes_max=self._opener.frame_bytes_max))
-            match fields[0] if fields else None:
-                case bodies.PRE_PREPARE | bodies.PREPARE | bodies.COMMIT | bodies.CHECKPOINT as kind:
-                    self._add_vote(frame, kind)
-                case bodies.VIEW_CHANGE | bodies.NEW_VIEW as kind:
-                    self._add_view_message(frame, kind)
-                case kind if kind == PROPOSAL:
-                    self.add(expect_bytes(fields[1]))
-                case kind if kind == PREPARED:
-                    self._add_prepared(frame)
-                case kind if kind in {COMMIT_CERTIFICATE, CHECKPOINT_CERTIFICATE}:
-                    self._add_certificate(frame)
-                case _:
-                    pass
+            kind = fields[0] if fields else None
+            if not isinstance(kind, str) or kind not in allowed:
+                return
+            self._seen.add(name)
+            if kind in _VOTES:
+                self._add_vote(frame, kind)
+            elif kind == PROPOSAL:
+                self._add(expect_bytes(fields[1]), _INSIDE[PROPOSAL])
+            elif kind == PREPARED:
+                self._add_prepared(frame)
+            elif kind in _INSIDE:
+                self._add_view_message(frame, kind)
+            else:
+                self._add_certificate(frame)
         except (ProtocolViolation, MalformedEncoding, IndexError):
             return
 
@@ -150,7 +164,7 @@ class Statements:
         """Its signature is valid."""
         held, first = self._first.setdefault((kind, signer, place), (content, frame))
         if held != content:
-            self._prove(_CODE_OF_TWO[kind], signer, first, frame)
+            self._prove(CODE_OF_TWO[kind], signer, first, frame)
 
     def _prove(self, code: str, culprit: ReplicaId, *statements: bytes) -> None:
         proofs = self._proofs[code, culprit]
@@ -167,7 +181,7 @@ class Statements:
 
     def _add_prepared(self, frame: bytes) -> None:
         certificate = self._opener.parse_prepared_certificate(frame).value
-        self.add(certificate.pre_prepare.wire)
+        self._add(certificate.pre_prepare.wire, _INSIDE[PREPARED])
         body = bodies.encode_vote(certificate.pre_prepare.message)
         self._all_said(bodies.PREPARE, body, certificate.prepares)
 
@@ -213,15 +227,12 @@ class Statements:
             inner = [*changes, *proposals]
         self._note(kind, signer, (view,), digest_of(body), frame)
         for part in inner:
-            self.add(part)
+            self._add(part, _INSIDE[kind])
 
     def _keep_change(self, frame: bytes) -> None:
         match self._opener.parse_peer(frame).value:
             case Signed(message=ViewChange() as change, signer=signer):
-                votes = (certificate.pre_prepare.message for certificate in change.prepared)
-                shown = {vote.sequence: vote.view for vote in votes}
-                kept = _Change(view=change.view, stable=change.stable_checkpoint, shown=shown, frame=frame)
-                self._changes[signer].append(kept)
+                self._changes[signer].append((shown_by(change), frame))
             case _:
                 pass
 
@@ -237,11 +248,10 @@ class Statements:
         """E5: one proof for each VIEW-CHANGE that hides something is enough."""
         for signer, changes in self._changes.items():
             self._proofs.pop(("E5", signer), None)
-            for change in changes:
-                for (view, sequence), frame in sorted(self._commits[signer].items()):
-                    shown = change.shown.get(SequenceNumber(sequence), View(-1))
-                    if view < change.view and sequence > change.stable and shown < view:
-                        self._prove("E5", signer, frame, change.frame)
+            for shown, change in changes:
+                for (view, sequence), commit in sorted(self._commits[signer].items()):
+                    if hides(shown, View(view), SequenceNumber(sequence)):
+                        self._prove("E5", signer, commit, change)
                         break
 
     def _forks(self) -> tuple[Fork, ...]:
@@ -256,24 +266,6 @@ class Statements:
             if len(found) > 1
         ]
         return (*batches, *roots)
-
-
-_CODE_OF_TWO: Final = {
-    bodies.PRE_PREPARE: "E1",
-    bodies.PREPARE: "E2",
-    bodies.COMMIT: "E3",
-    bodies.CHECKPOINT: "E4",
-    bodies.VIEW_CHANGE: "E6",
-    bodies.NEW_VIEW: "E7",
-}
-
-
-def find_evidence(opener: Opener, statements: Iterable[bytes]) -> list[Evidence]:
-    """All E1 to E7 that these frames prove, each verified. They may be of any kind and come from anybody."""
-    seen = Statements(opener)
-    for frame in statements:
-        seen.add(frame)
-    return list(seen.findings().evidence)
 
 
 def forensics_of(opener: Opener, ledgers: Iterable[Iterable[Record]], kept: Iterable[Evidence] = ()) -> Findings:

@@ -44,6 +44,8 @@ from pbft.core.witness import Witness
 BUSY_BATCH_DIVISOR = 4
 """While slots are in flight, a further one is proposed only when a quarter of a full batch waits."""
 
+FORKS_MAX = 8
+"""Sequence numbers at which it is told that two batches are certified."""
 PROPOSALS_AHEAD_MAX = 64
 """Batches that a primary may have under way at a backup, in memory; what was refused comes back as certificates."""
 
@@ -77,6 +79,7 @@ class Ordering:
         self._witness = witness
         self._others = group.others(me)
         self._next_sequence = SequenceNumber(1)
+        self._forks: set[SequenceNumber] = set()
         self._last_issued = SequenceNumber(0)
         """Highest batch handed out for execution; equals last_executed unless one is under way."""
         self._highest_accepted = SequenceNumber(0)
@@ -292,7 +295,10 @@ class Ordering:
             case CommitCertificate(commit=commit):
                 slot = self._log.get(commit.sequence)
                 held_already = slot is not None and slot.certificate is not None
-                return held_already or self._log.why_not_to_execute(commit.sequence) is not None
+                is_late = held_already or self._log.why_not_to_execute(commit.sequence) is not None
+                return (
+                    is_late and not self._contradicts(message) and not self._witness.is_news_of_certificate(message)
+                )
             case Signed(message=Prepare() | Commit()) as signed:
                 return self._is_late(signed) and not self._witness.is_news(signed)
             case _:
@@ -369,11 +375,22 @@ class Ordering:
         slot = self._log.get(sequence)
         if reason is None and slot is not None and slot.certificate is not None:
             reason = IgnoreReason.DUPLICATE
+        if reason is not None and self._contradicts(certificate):
+            self._forks.add(sequence)
+            out.alarm(f"agreement is broken: two batches are certified at sequence number {sequence}")
+        self._witness.hear_commit_certificate(out, certificate)
         if reason is not None:
             out.ignore(reason, peer, COMMIT_CERTIFICATE)
             return
-        self._witness.hear_commit_certificate(out, certificate)
         self._adopt_certificate(out, self._log.slot(sequence, now.steady), certificate)
+
+    def _contradicts(self, certificate: CommitCertificate) -> bool:
+        """Whether it certifies another batch than is certified here, which is told once, of a few numbers."""
+        sequence = certificate.commit.sequence
+        slot = self._log.get(sequence)
+        held = slot.certificate if slot is not None else None
+        is_other = held is not None and held.commit.batch_digest != certificate.commit.batch_digest
+        return is_other and sequence not in self._forks and len(self._forks) < FORKS_MAX
 
     def _adopt_certificate(self, out: Output, slot: Slot, certificate: CommitCertificate) -> None:
         slot.certificate = certificate

@@ -21,6 +21,7 @@ from pbft.core.messages import (
     Signed,
     ViewChange,
 )
+from pbft.core.output import Output
 from pbft.core.types import Milliseconds
 
 if TYPE_CHECKING:
@@ -105,6 +106,24 @@ def _restore_view(replica: Replica, records: Sequence[Record]) -> None:
     if replica.votes.new_view is not None:
         for pre_prepare in replica.votes.new_view.message.pre_prepares:
             _restore_accepted(replica, pre_prepare)
+
+
+def hear_again(replica: Replica, out: Output) -> None:
+    """Let the witness know what others said in certificates and views, as far as it stands in the ledger: a restart
+    must not make a lie of it that cannot be proven. Votes that came alone are not stored, and are forgotten."""
+    witness = replica.witness
+    if replica.checkpoints.stable is not None:
+        witness.hear_checkpoint_certificate(out, replica.checkpoints.stable)
+    change, new_view = replica.votes.of(replica.me), replica.votes.new_view
+    if new_view is not None:
+        witness.hear_new_view(out, new_view)
+    if change is not None:
+        witness.hear_view_change(out, change)
+    for slot in replica.log.slots():
+        if slot.prepared is not None:
+            witness.hear_prepared(out, slot.prepared)
+        if slot.certificate is not None:
+            witness.hear_commit_certificate(out, slot.certificate)
 
 
 def _restore_accepted(replica: Replica, pre_prepare: Signed[PrePrepare]) -> None:

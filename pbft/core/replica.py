@@ -61,7 +61,7 @@ from pbft.core.messages import (
 from pbft.core.ordering import Ordering
 from pbft.core.output import Output
 from pbft.core.readers import Readers
-from pbft.core.recovery import restore
+from pbft.core.recovery import hear_again, restore
 from pbft.core.rejoin import Rejoin, RejoinHelp
 from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed
@@ -197,8 +197,7 @@ class Replica:
                 self.witness.accuse_by_frame(out, given.evidence)
             case _:
                 assert_never(given)
-        if out.evidence:
-            self.exchange.announce(out)
+        self.exchange.conclude(out, given.now.steady, is_verified=isinstance(given, FrameRefused))
         return out.effects()
 
     def is_useless(self, message: PeerMessage) -> bool:
@@ -419,6 +418,7 @@ class Replica:
     def on_recovered(self, out: Output, recovered: Recovered) -> None:
         """Take up the votes of the last run: they are this replica's own, and are sent again as they were."""
         restore(self, recovered)
+        hear_again(self, out)
         self.exchange.restore(recovered.evidence)
         self.state_repair.on_recovered(recovered.now.steady, is_whole=recovered.is_whole)
         last = recovered.checkpoint

@@ -99,10 +99,7 @@ class ViewChanges:
         change = signed.message
         known = self._votes.of(signed.signer)
         if known is not None and known.message.view == change.view:
-            if known.message == change:
-                return IgnoreReason.DUPLICATE
-            self._witness.accuse(out, "E6", signed.signer, (change.view, 0), known.wire, signed.wire)
-            return IgnoreReason.CONFLICTING_VOTE
+            return IgnoreReason.DUPLICATE if known.message == change else IgnoreReason.CONFLICTING_VOTE
         if change.view < self._log.view or (change.view == self._log.view and self._log.in_view):
             return IgnoreReason.OLD_VIEW
         if known is not None and known.message.view > change.view:
@@ -116,6 +113,10 @@ class ViewChanges:
         self._witness.hear_view_change(out, signed)
         reason = self.why_ignore_view_change(out, signed)
         if reason is not None:
+            known = self._votes.of(signed.signer)
+            if reason is IgnoreReason.CONFLICTING_VOTE and known is not None:
+                # Of a view so far above that the witness did not keep it.
+                self._witness.accuse(out, "E6", signed.signer, (known.message.view, 0), known.wire, signed.wire)
             out.ignore(reason, signed.signer, bodies.VIEW_CHANGE)
             return
         self._votes.put(signed)
@@ -169,7 +170,6 @@ class ViewChanges:
             known = self._votes.new_view
             if known is None or known.message == signed.message:
                 return IgnoreReason.DUPLICATE
-            self._witness.accuse(out, "E7", signed.signer, (view, 0), known.wire, signed.wire)
             return IgnoreReason.CONFLICTING_PROPOSAL
         if signed.signer == self._me:
             self._rejoin.lose_voice(out, f"the NEW-VIEW of view {view}")

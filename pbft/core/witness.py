@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from crypto.digest import Digest, digest_of
 from crypto.signing import PublicKey, Signature
 from pbft.core import bodies
 from pbft.core.effects import Evidence
+from pbft.core.evidence import CODE_OF_TWO, Shown, hides, shown_by
 from pbft.core.frames import encode_signed
 from pbft.core.group import Group
 from pbft.core.log import Log
@@ -39,16 +41,15 @@ ACCUSED_DEVICES_MAX = 256
 """Devices cost nothing to make, so they share a part."""
 PLACES_PER_WINDOW = 4
 """Of each type and signer, in numbers of the window: two windows of two views."""
-VIEWS_KEPT = 2
-"""VIEW-CHANGEs of each replica, and NEW-VIEWs, that are remembered: what was heard last, and before that."""
+VIEWS_KEPT = 3
+"""VIEW-CHANGEs of each replica, and NEW-VIEWs, that are remembered. A replica may ask for any number of views, so
+those far above the current one are forgotten first; a NEW-VIEW takes a quorum, and the oldest goes."""
 
 Vote = PrePrepare | Prepare | Commit
 Place = tuple[View, SequenceNumber]
 Said = tuple[Digest, Signature]
 """All but signer and place, so that the frame can be made again."""
 
-CODES: Final = {bodies.PRE_PREPARE: "E1", bodies.PREPARE: "E2", bodies.COMMIT: "E3", bodies.CHECKPOINT: "E4"}
-"""Code of two different statements of one type about one place."""
 _TYPES: Final[Mapping[type, str]] = {
     PrePrepare: bodies.PRE_PREPARE,
     Prepare: bodies.PREPARE,
@@ -59,15 +60,10 @@ NO_VIEW = View(0)
 """Place of a CHECKPOINT."""
 
 
-def hides(change: ViewChange, commit: Commit) -> bool:
-    """Whether a VIEW-CHANGE keeps silent of what its sender committed to: E5.
-
-    Who commits is prepared, and shows the certificate, or one of a later view, until the sequence number is stable.
-    """
-    if commit.view >= change.view or commit.sequence <= change.stable_checkpoint:
-        return False
-    shown = (held.pre_prepare.message for held in change.prepared)
-    return not any(vote.sequence == commit.sequence and vote.view >= commit.view for vote in shown)
+@dataclass(frozen=True, slots=True)
+class _Change:
+    signed: Signed[ViewChange]
+    shown: Shown
 
 
 class Witness:
@@ -78,7 +74,7 @@ class Witness:
         self._log = log
         self._most = PLACES_PER_WINDOW * group.parameters.window
         self._said: dict[tuple[str, ReplicaId], dict[Place, Said]] = {}
-        self._changes: dict[ReplicaId, dict[View, Signed[ViewChange]]] = {}
+        self._changes: dict[ReplicaId, dict[View, _Change]] = {}
         self._new_views: dict[View, Signed[NewView]] = {}
         self._accused: set[tuple[str, ReplicaId | PublicKey, int, int]] = set()
         self._counts: Counter[tuple[str, ReplicaId | PublicKey | None]] = Counter()
@@ -126,13 +122,13 @@ class Witness:
         kind = _TYPES[type(vote)]
         known = self._known(kind, signed.signer, (vote.view, vote.sequence))
         if known is not None and known[0] != vote.batch_digest:
-            return self._may_accuse(CODES[kind], signed.signer, (vote.view, vote.sequence))
+            return self._may_accuse(CODE_OF_TWO[kind], signed.signer, (vote.view, vote.sequence))
         if not isinstance(vote, Commit):
             return False
         changes = self._changes.get(signed.signer, {}).values()
         return any(
-            hides(change.message, vote)
-            and self._may_accuse("E5", signed.signer, (change.message.view, vote.sequence))
+            hides(change.shown, vote.view, vote.sequence)
+            and self._may_accuse("E5", signed.signer, (change.shown.view, vote.sequence))
             for change in changes
         )
 
@@ -197,7 +193,7 @@ class Witness:
         self, out: Output, kind: str, signer: ReplicaId, place: Place, pair: tuple[Said, Said]
     ) -> None:
         frames = (self._frame(kind, signer, place, *said) for said in pair)
-        self.accuse(out, CODES[kind], signer, place, *frames)
+        self.accuse(out, CODE_OF_TWO[kind], signer, place, *frames)
 
     def _frame(self, kind: str, signer: ReplicaId, place: Place, digest: Digest, signature: Signature) -> bytes:
         """As it was signed: a statement has one encoding."""
@@ -219,6 +215,16 @@ class Witness:
     def hear_commit_certificate(self, out: Output, certificate: CommitCertificate) -> None:
         for replica, signature in certificate.endorsements:
             self._take(out, replica, certificate.commit, signature)
+
+    def is_news_of_certificate(self, certificate: CommitCertificate) -> bool:
+        """As `is_news`: whether one of its signers is known to have committed to something else there."""
+        vote = certificate.commit
+        place = (vote.view, vote.sequence)
+        for replica, _ in certificate.endorsements:
+            known = self._known(bodies.COMMIT, replica, place)
+            if known is not None and known[0] != vote.batch_digest and self._may_accuse("E3", replica, place):
+                return True
+        return False
 
     # -- checkpoints
 
@@ -247,30 +253,36 @@ class Witness:
         """As `is_news`, of what comes too late to be of any other use."""
         if isinstance(message, ViewChange):
             known = self._changes.get(signer, {}).get(message.view)
-            return (
-                known is not None and known.message != message and self._may_accuse("E6", signer, (message.view, 0))
+            if known is not None and known.signed.message != message:
+                return self._may_accuse("E6", signer, (message.view, 0))
+            shown = shown_by(message)
+            return known is None and any(
+                hides(shown, vote.view, vote.sequence) and self._may_accuse("E5", signer, (shown.view, vote.sequence))
+                for vote, _ in self._commits_of(signer)
             )
         begun = self._new_views.get(message.view)
         return begun is not None and begun.message != message and self._may_accuse("E7", signer, (message.view, 0))
 
-    def hear_view_change(self, out: Output, signed: Signed[ViewChange]) -> None:
+    def hear_view_change(self, out: Output, signed: Signed[ViewChange], *, current: View | None = None) -> None:
+        """`current`: the view that begins, if that is why it is heard."""
         change, signer = signed.message, signed.signer
         changes = self._changes.setdefault(signer, {})
         known = changes.get(change.view)
         if known is not None:
-            if known.message == change:
+            if known.signed.message == change:
                 return
-            self.accuse(out, "E6", signer, (change.view, 0), known.wire, signed.wire)
+            self.accuse(out, "E6", signer, (change.view, 0), known.signed.wire, signed.wire)
+        heard = _Change(signed, shown_by(change))
         for vote, signature in self._commits_of(signer):
-            self._compare_commit(out, signer, vote, signature, signed)
+            self._compare_commit(out, signer, vote, signature, heard)
         if known is None:
-            _keep_latest(changes, change.view, signed)
+            _keep_nearest(changes, heard, self._log.view if current is None else max(current, self._log.view))
         if change.checkpoint is not None:
             self.hear_checkpoint_certificate(out, change.checkpoint)
         for held in change.prepared:
-            self._hear_prepared(out, held)
+            self.hear_prepared(out, held)
 
-    def _hear_prepared(self, out: Output, held: PreparedCertificate) -> None:
+    def hear_prepared(self, out: Output, held: PreparedCertificate) -> None:
         vote = held.pre_prepare.message
         self._take(out, held.pre_prepare.signer, vote, held.pre_prepare.signature)
         prepare = Prepare(view=vote.view, sequence=vote.sequence, batch_digest=vote.batch_digest)
@@ -281,13 +293,15 @@ class Witness:
         new_view = signed.message
         known = self._new_views.get(new_view.view)
         if known is None:
-            _keep_latest(self._new_views, new_view.view, signed)
+            self._new_views[new_view.view] = signed
+            while len(self._new_views) > VIEWS_KEPT:
+                del self._new_views[next(iter(self._new_views))]
         elif known.message == new_view:
             return
         else:
             self.accuse(out, "E7", signed.signer, (new_view.view, 0), known.wire, signed.wire)
         for change in new_view.view_changes:
-            self.hear_view_change(out, change)
+            self.hear_view_change(out, change, current=new_view.view)
         for pre_prepare in new_view.pre_prepares:
             self._take(out, pre_prepare.signer, pre_prepare.message, pre_prepare.signature)
 
@@ -304,11 +318,11 @@ class Witness:
             self._compare_commit(out, signer, vote, signature, change)
 
     def _compare_commit(
-        self, out: Output, signer: ReplicaId, vote: Commit, signature: Signature, change: Signed[ViewChange]
+        self, out: Output, signer: ReplicaId, vote: Commit, signature: Signature, change: _Change
     ) -> None:
-        if hides(change.message, vote):
+        if hides(change.shown, vote.view, vote.sequence):
             frame = self._frame(bodies.COMMIT, signer, (vote.view, vote.sequence), vote.batch_digest, signature)
-            self.accuse(out, "E5", signer, (change.message.view, vote.sequence), frame, change.wire)
+            self.accuse(out, "E5", signer, (change.shown.view, vote.sequence), frame, change.signed.wire)
 
 
 def _account(code: str, culprit: ReplicaId | PublicKey) -> tuple[str, ReplicaId | PublicKey | None]:
@@ -319,9 +333,9 @@ def _said(signed: Signed[PrePrepare] | Signed[Prepare] | Signed[Commit]) -> Said
     return signed.message.batch_digest, signed.signature
 
 
-def _keep_latest(
-    kept: dict[View, Signed[ViewChange]] | dict[View, Signed[NewView]], view: View, signed: object
-) -> None:
-    kept[view] = signed  # type: ignore[assignment]
+def _keep_nearest(kept: dict[View, _Change], change: _Change, current: View) -> None:
+    """Whoever asks for one view after the other must not make what it said of the current or next one forgotten."""
+    kept[change.shown.view] = change
     while len(kept) > VIEWS_KEPT:
-        del kept[next(iter(kept))]
+        highest = max(kept)
+        del kept[highest if highest > current + 1 else min(kept)]

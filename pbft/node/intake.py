@@ -19,17 +19,16 @@ from pbft.core.effects import (
     StateDamaged,
     TimerExpired,
 )
-from pbft.core.errors import ProtocolViolation
-from pbft.core.refused import proof_in
+from pbft.core.errors import InvalidMessageSignature, ProtocolViolation
+from pbft.core.evidence import InvalidEvidence
+from pbft.core.refused import claims_inside, suspicion_in
+from pbft.core.types import ReplicaId
 from pbft.node.turns import BYTES_PER_UNIT, CLAIM_UNITS, FRAME_UNITS, SLICE_UNITS, Party, Share, Turn, Turns
 
 SLICE_CLAIMS = SLICE_UNITS // CLAIM_UNITS
 """Signature checks between two looks at the other connections: about a millisecond."""
 THREAD_CLAIMS_MIN = 16
 """Fewer are checked where they are: a thread costs more than it saves."""
-
-THREAD_FRAME_BYTES_MIN = 4096
-"""The same, where it is not known how many there are."""
 
 SOMEBODY: Party = (Share.NEWCOMERS, None, None)
 
@@ -110,13 +109,49 @@ class Intake:
             opened.append(self._opener.accept(item))
         return None
 
-    async def proof_in(self, violation: ProtocolViolation) -> Evidence | None:
-        """What the frame that did not open proves of its signer, if anything."""
-        # Memory of one's own: it may be used in a thread, and what was checked before must not count.
-        opener = Opener(self._opener.group, self._opener.verifier)
-        if self._limiter is not None and len(violation.frame) >= THREAD_FRAME_BYTES_MIN:
-            return await trio.to_thread.run_sync(proof_in, opener, violation.frame, limiter=self._limiter)
-        return proof_in(opener, violation.frame)
+    async def proof_in(
+        self,
+        frame: bytes,
+        *,
+        party: Party,
+        may_prove: Callable[[str, ReplicaId], bool],
+        spend: Callable[[int], None],
+    ) -> Evidence | None:
+        """What a frame that did not open proves of its signer, if anything; in turns, as all checks of signatures.
+
+        Nothing is looked into that `may_prove` has enough of. `spend` is told what is about to be done, in units.
+        """
+        opener = Opener(self._opener.group, self._opener.verifier)  # what was checked before must not count
+        spend(FRAME_UNITS + len(frame) // BYTES_PER_UNIT)
+        suspicion = suspicion_in(opener, frame)
+        if suspicion is None or not may_prove(suspicion.code, suspicion.culprit):
+            return None
+        turn = Turn(self._turns, party)
+        await turn.begin()
+        try:
+            if not await self._hold(suspicion.own, turn, spend):
+                return None
+            turn.units += FRAME_UNITS + len(frame) // BYTES_PER_UNIT
+            for claims in claims_inside(opener, suspicion):
+                if not await self._hold(claims, turn, spend):
+                    return suspicion.evidence
+                if turn.is_over:
+                    await turn.renew()
+        except InvalidEvidence:
+            return None
+        except ProtocolViolation:
+            return suspicion.evidence
+        finally:
+            turn.end()
+        return None
+
+    async def _hold(self, claims: Sequence[Claim], turn: Turn, spend: Callable[[int], None]) -> bool:
+        spend(CLAIM_UNITS * len(claims))
+        try:
+            await self._check_claims(claims, turn)
+        except InvalidMessageSignature:
+            return False
+        return True
 
     async def _check_claims(self, claims: Sequence[Claim], turn: Turn) -> None:
         verifier = self._opener.verifier

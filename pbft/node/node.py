@@ -104,7 +104,7 @@ class Node:
         self._executor = executor
         self._ledger = ledger
         self._clock = Clock()
-        self._evidence = EvidenceStore(config.directory, config.group)
+        self._evidence = EvidenceStore(config.directory, opener)
         self._inbox = Inbox()
         self._turns = Turns()
         # What an adversary puts in the replica's place need not know how much waits in it.
@@ -121,6 +121,7 @@ class Node:
             is_useless=machine.is_useless,
             on_linked=self._on_linked,
             on_proof=self._on_proof,
+            may_prove=self._evidence.may_take,
         )
         self._clients = Clients(
             config,

@@ -32,13 +32,25 @@ from pbft.node.config import NodeConfig
 from pbft.node.intake import Inbox, Intake
 from pbft.node.listening import address_of
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
-from pbft.node.turns import HANDSHAKE_UNITS, HOLD_SECONDS, IGNORED_UNITS, USELESS_UNITS, Allowance, Share, Turn, Turns
+from pbft.node.turns import (
+    HANDSHAKE_UNITS,
+    HOLD_SECONDS,
+    IGNORED_UNITS,
+    USELESS_UNITS,
+    Allowance,
+    Party,
+    Share,
+    Turn,
+    Turns,
+)
 from pbft.transport import keep_alive
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 QUESTION_UNITS = 8
 VIOLATION_UNITS = 1000
-"""What a frame costs that does not open: it may take a thousand checks to see whether it is a proof."""
+"""What a frame costs that does not open, however little of it was looked at."""
+JUDGED_UNITS_PER_S = 800
+"""Of work, for a peer whose frames do not open: about a hundredth of the time, to see whether they are proofs."""
 QUESTIONS = (Status, Fetch, FetchState)
 """What asks for an answer: correct replicas do so a few times a second, or some hundred times when far behind."""
 REQUEST_PREFIX = encode([REQUEST, 0, b"", b"", b""])[: 2 + len(REQUEST)]
@@ -156,7 +168,8 @@ class OutgoingLink:
 
 class PeerListener:
     """Accepts the links that other replicas dial, and reads them. `on_linked` is told of each, once authenticated,
-    and `on_proof` of frames that prove their signer a liar by not opening."""
+    `on_proof` of frames that prove their signer a liar by not opening; `may_prove` says of which code and culprit
+    more proofs are of any use."""
 
     def __init__(
         self,
@@ -169,6 +182,7 @@ class PeerListener:
         is_useless: Callable[[PeerMessage], bool],
         on_linked: Callable[[ReplicaId], None],
         on_proof: Callable[[Evidence], None],
+        may_prove: Callable[[str, ReplicaId], bool],
     ) -> None:
         self._config = config
         self._opener = opener
@@ -178,6 +192,7 @@ class PeerListener:
         self._is_useless = is_useless
         self._on_linked = on_linked
         self._on_proof = on_proof
+        self._may_prove = may_prove
         certificates = [contact.certificate_der for contact in config.contacts]
         self._context = replica_listener_context(config.tls_pem, certificates)
         self._members = {der: ReplicaId(replica) for replica, der in enumerate(certificates)}
@@ -186,6 +201,7 @@ class PeerListener:
         members = range(len(certificates))
         self._useless = {ReplicaId(peer): Allowance(limits.peer_useless_per_s) for peer in members}
         self._requests = {ReplicaId(peer): Allowance(limits.peer_requests_per_s) for peer in members}
+        self._judged = {ReplicaId(peer): Allowance(JUDGED_UNITS_PER_S) for peer in members}
         self.slowed = 0
         """How often a link was not read for a while, for what came over it was of no use."""
         self.dropped_requests = 0
@@ -237,7 +253,7 @@ class PeerListener:
 
     async def _read(self, stream: FrameStream, peer: ReplicaId) -> None:
         make = partial(FromPeer, peer=peer)
-        party = (Share.PEERS, peer, None)
+        party: Party = (Share.PEERS, peer, None)
         useless = self._useless[peer]
 
         def is_useless(message: PeerMessage) -> bool:
@@ -263,10 +279,24 @@ class PeerListener:
                 await self._inbox.put(stream, [make(message=message) for message in messages])
             if violation is not None:
                 useless.spend(trio.current_time(), VIOLATION_UNITS)
-                evidence = await self._intake.proof_in(violation)
-                if evidence is not None:
-                    self._on_proof(evidence)
+                await self._judge(peer, party, violation.frame)
                 raise violation
+
+    async def _judge(self, peer: ReplicaId, party: Party, frame: bytes) -> None:
+        """See whether the frame proves something. Who brings many has to wait for it, also over another link."""
+        allowance = self._judged[peer]
+        pause = allowance.seconds_overdrawn(trio.current_time())
+        if pause:
+            self.slowed += 1
+            await trio.sleep(pause)
+        evidence = await self._intake.proof_in(
+            frame,
+            party=party,
+            may_prove=self._may_prove,
+            spend=lambda units: allowance.spend(trio.current_time(), units),
+        )
+        if evidence is not None:
+            self._on_proof(evidence)
 
     def _without_surplus(self, peer: ReplicaId, frames: list[bytes]) -> list[bytes]:
         """Without the requests that are too many: whoever passed them on will do so again."""

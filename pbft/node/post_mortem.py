@@ -6,15 +6,14 @@ The files may be anybody's. Nothing is believed for standing in them: statements
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing
-from itertools import islice
+from contextlib import closing, contextmanager
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import BinaryIO, Final
 
 from pbft.core.effects import Record, RecordKind
 from pbft.core.forensics import WITHOUT_STATEMENTS
@@ -25,6 +24,14 @@ from pbft.state.database_files import database_files
 EVIDENCE_NAME: Final = "evidence"
 FILES_MAX: Final = 100_000
 """In one directory: what lies beyond is not looked at."""
+
+LEDGER_BYTES_MAX: Final = 4 * 1024**3
+"""Of a ledger, and of each file beside it."""
+RECORDS_MAX: Final = 4_000_000
+SQLITE_STEPS_MAX: Final = 400_000_000
+"""Of SQLite's own machine, some fifty per row: a damaged tree of pages may lead back into itself."""
+STEPS_AT_ONCE: Final = 1_000_000
+CHUNK_BYTES: Final = 1024 * 1024
 
 _KINDS: Final = {kind.value.encode(): kind for kind in RecordKind if kind not in WITHOUT_STATEMENTS}
 
@@ -64,19 +71,37 @@ def _entries(directory: Path) -> list[Path]:
         raise Unreadable(f"{directory}: {error.strerror}") from error
 
 
-def read_file(path: Path, bytes_max: int) -> bytes:
-    """Of a regular file of at most `bytes_max`. Raises Unreadable."""
+@contextmanager
+def _regular_file(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
+    """Raises Unreadable if it is anything else than a file: a pipe or device must not make anybody wait."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not make it wait
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Unreadable(f"{path}: is no file")
-            data = file.read(bytes_max + 1)
+            yield file
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+def read_file(path: Path, bytes_max: int) -> bytes:
+    """Of a regular file of at most `bytes_max`. Raises Unreadable."""
+    with _regular_file(path) as file:
+        data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
         raise Unreadable(f"{path}: is longer than the {bytes_max} bytes that it may have")
     return data
+
+
+def _copy(source: Path, copy: Path) -> None:
+    """Raises Unreadable, also for a link to elsewhere."""
+    left = LEDGER_BYTES_MAX
+    with _regular_file(source, os.O_NOFOLLOW) as file, copy.open("wb") as into:
+        while chunk := file.read(CHUNK_BYTES):
+            left -= len(chunk)
+            if left < 0:
+                raise Unreadable(f"{source}: is longer than the {LEDGER_BYTES_MAX} bytes that it may have")
+            into.write(chunk)
 
 
 class LedgerCopy:
@@ -98,10 +123,12 @@ class LedgerCopy:
             with TemporaryDirectory(prefix="quorate-") as name:
                 for source in database_files(self.path):
                     if source.exists() and not source.name.endswith("-shm"):
-                        shutil.copyfile(source, Path(name) / source.name)
+                        _copy(source, Path(name) / source.name)
                 for record in self._read(Path(name) / self.path.name):
                     self.records += 1
                     yield record
+        except Unreadable as error:
+            self.problem = str(error)
         except OSError as error:
             self.problem = f"{error.filename or self.path}: {error.strerror}"
         except sqlite3.Error as error:
@@ -113,11 +140,23 @@ class LedgerCopy:
             database.text_factory = bytes  # a text that is none would raise
             database.execute("PRAGMA trusted_schema = OFF")
             database.execute("PRAGMA cell_size_check = ON")
+            self._require_plain_table(database)
+            left = count(SQLITE_STEPS_MAX // STEPS_AT_ONCE, -1)
+            database.set_progress_handler(lambda: next(left) <= 0, STEPS_AT_ONCE)
             rows = database.execute(
                 f"SELECT kind, sequence, data FROM records WHERE CAST(kind AS BLOB) IN ({marks}) "  # noqa: S608 - marks
-                "AND length(data) <= ? ORDER BY id",
-                (*_KINDS, self._bytes_max),
+                "AND length(data) <= ? ORDER BY id LIMIT ?",
+                (*_KINDS, self._bytes_max, RECORDS_MAX),
             )
             for kind, sequence, data in rows:
                 if kind in _KINDS and type(sequence) is int and type(data) is bytes:
                     yield Record(_KINDS[kind], SequenceNumber(sequence), data)
+
+    def _require_plain_table(self, database: sqlite3.Connection) -> None:
+        """What looks like the records may be a query without end, or compute its columns. Raises Unreadable."""
+        found = database.execute(
+            "SELECT type, rootpage FROM sqlite_schema WHERE name = 'records' COLLATE NOCASE"
+        ).fetchall()
+        hidden = [row[6] for row in database.execute("PRAGMA table_xinfo(records)")]
+        if len(found) != 1 or found[0][0] != b"table" or not found[0][1] or any(hidden):
+            raise Unreadable(f"{self.path}: its records are no plain table")

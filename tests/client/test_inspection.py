@@ -139,7 +139,10 @@ def test_a_replica_that_is_well_has_no_remark() -> None:
             {"transfer": TRANSFER | {"pages_wanted": 0, "pages_fetched": 0, "bytes_fetched": 0}},
             "fetches the state of checkpoint 128: nothing of it has come yet",
         ),
-        ({"evidence": 3, "proven": {"0": {"E3": 1, "E1": 2}}}, "replica 0 proven to have lied (E1 x2, E3)"),
+        (
+            {"evidence": 3, "proven": {"0": {"E3": 1, "E1": 2}}},
+            "says that it holds proofs against replica 0 (E1 x2, E3)",
+        ),
         ({"evidence": 1}, "1 proof of misbehaviour by clients"),
     ],
 )
@@ -150,7 +153,10 @@ def test_the_remark_says_what_is_wrong(fields: dict[str, Any], remark: str) -> N
 
 def test_every_remark_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     report = report_of(0, evidence=2, alarms=["its disk is slow"], proven={"2": {"E7": 2}})
-    assert remarked([report], capsys) == ["replica 0 its disk is slow", "replica 2 proven to have lied (E7 x2)"]
+    assert remarked([report], capsys) == [
+        "replica 0 its disk is slow",
+        "says that it holds proofs against replica 2 (E7 x2)",
+    ]
 
 
 def test_a_replica_is_seen_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:

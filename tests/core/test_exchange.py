@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+import pbft.core.exchange as exchange_module
 from crypto.signing import Domain, PublicKey, Signature, Verifier
 from pbft.core.bodies import EVIDENCE_BYTES_MAX
 from pbft.core.effects import Evidence, IgnoreReason
-from pbft.core.evidence import encode_evidence
+from pbft.core.evidence import CLIENT_EQUIVOCATION, encode_evidence
 from pbft.core.exchange import (
     INVALID_COSTS,
     RESEND_PAUSE_MS,
-    SHARED_OF_DEVICES_MAX,
     SHARED_PER_CULPRIT_MAX,
     TOKEN_MS,
     TOKENS_MAX,
 )
 from pbft.core.messages import SharedEvidence
-from pbft.core.types import ReplicaId
+from pbft.core.output import Output
+from pbft.core.slot import Slot
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 from tests.harness.cluster import Cluster
 from tests.harness.craft import Craft, digest
 
@@ -202,14 +206,68 @@ def test_a_liar_that_proves_itself_without_end_is_believed_twice(cluster: Cluste
     assert len(cluster.nodes[FINDER].evidence) == SHARED_PER_CULPRIT_MAX
 
 
-def test_devices_share_a_part(cluster: Cluster) -> None:
-    for number in range(SHARED_OF_DEVICES_MAX + 8):
+def test_devices_prove_as_much_as_they_like_against_themselves_and_keep_no_proof_back(cluster: Cluster) -> None:
+    """Anybody can make devices and have them lie: that is kept where it was found, and is told to nobody."""
+    for number in range(40):
+        device = f"device {number}"
+        cluster.request(device, b"hello")
+        cluster.settle(lambda: all(me.log.last_executed > number for me in cluster.replicas.values()))  # noqa: B023
         for text in (b"this", b"that"):
-            cluster.request(f"device {number}", text, to=[FINDER])
-    cluster.on_send = lambda flight: b"EVIDENCE" in flight.frame[:16]
+            cluster.request(device, *[text * 500] * 10, first=1, to=[FINDER])
     cluster.deliver_all()
-    assert len(cluster.nodes[FINDER].evidence) == SHARED_OF_DEVICES_MAX + 8
-    assert len(cluster.nodes[OTHER].evidence) == SHARED_OF_DEVICES_MAX
+    assert proofs(cluster, FINDER)
+    assert all(code == CLIENT_EQUIVOCATION for code, _ in proofs(cluster, FINDER))
+    lie_to(cluster, FINDER, sequence=cluster.replicas[FINDER].log.last_executed + 2)
+    cluster.deliver_all()
+    assert proofs(cluster, OTHER) == proofs(cluster, THIRD) == [("E3", LIAR)]
+
+
+def test_who_says_it_of_a_device_is_not_heard(cluster: Cluster, craft: Craft) -> None:
+    """And pays for having been looked at."""
+    one, other = craft.request("a", 0, b"x"), craft.request("a", 0, b"y")
+    evidence = Evidence(code=CLIENT_EQUIVOCATION, culprit=one.device, statements=(one.wire, other.wire))
+    cluster.inject(THIRD, FINDER, SharedEvidence(data=encode_evidence(cluster.group, evidence)))
+    cluster.deliver_all()
+    assert cluster.nodes[FINDER].evidence == []
+    assert cluster.nodes[FINDER].ignored == {IgnoreReason.NOT_WANTED: 1}
+
+
+def test_a_proof_for_which_there_is_no_room_to_tell_of_is_kept_all_the_same(
+    cluster: Cluster, craft: Craft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "SHARED_BYTES_MAX", 600)
+    for sequence, code in enumerate(("E3", "E2", "E4"), start=1):
+        kinds = {"E2": craft.prepare, "E3": craft.commit}
+        make = kinds.get(code, lambda who, n, what: craft.checkpoint(who, 8 * n, what))
+        pair = (make(LIAR, sequence, digest(text)).wire for text in "xy")
+        cluster.inject(THIRD, FINDER, shared(cluster, code, LIAR, *pair))
+    cluster.deliver_all()
+    assert [code for code, _ in proofs(cluster, FINDER)] == ["E3", "E2", "E4"]
+    assert len(cluster.replicas[FINDER].exchange) < 3
+
+
+def test_a_peer_that_has_much_to_verify_is_told_the_rest_later(
+    cluster: Cluster, craft: Craft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would drop what is beyond the time that it gives to one peer."""
+    monkeypatch.setattr(exchange_module, "BYTES_PER_TOKEN", 256)
+    exchange = cluster.replicas[FINDER].exchange
+    shown = [craft.prepared(number, digest("x"), (0, 1, 2)) for number in range(1, 17)]
+    changes = [[craft.view_change(LIAR, view, *shown[start:]).wire for start in (0, 1)] for view in (3, 7)]
+    votes = [[craft.commit(LIAR, sequence, digest(text)).wire for text in "xy"] for sequence in (1, 2)]
+    exchange.restore(
+        Evidence(code=code, culprit=LIAR, statements=tuple(pair))
+        for code, pairs in (("E6", changes), ("E3", votes))
+        for pair in pairs
+    )
+    exchange.on_link_up(out := Output(), Milliseconds(cluster.now_ms), OTHER)
+    at_once = len(out.send)
+    told = [send.message for send in out.send]
+    for _ in range(200):
+        cluster.now_ms += TOKEN_MS
+        exchange.tell(out := Output(), Milliseconds(cluster.now_ms))
+        told += [send.message for send in out.send]
+    assert at_once < len(told) == len(exchange) == 4
 
 
 def test_a_proof_too_large_to_travel_stays_where_it_was_found(cluster: Cluster) -> None:
@@ -236,3 +294,20 @@ def test_a_proof_against_oneself_is_kept_like_any_other(cluster: Cluster, craft:
     cluster.inject(THIRD, FINDER, shared(cluster, "E3", FINDER, *statements))
     cluster.deliver_all()
     assert proofs(cluster, FINDER) == [("E3", FINDER)]
+
+
+def test_what_a_replica_believes_to_have_found_is_verified_before_anybody_is_accused(
+    cluster: Cluster, craft: Craft
+) -> None:
+    """Here by a statement in the witness's memory that was never made."""
+    witness = cluster.replicas[FINDER].witness
+    said, forged = craft.commit(OTHER, 1, digest("x")), craft.commit(LIAR, 1, digest("y"))
+    slot = Slot(SequenceNumber(1), Milliseconds(0))
+    slot.commits[OTHER] = replace(said, signature=forged.signature)
+    witness.keep(slot)
+    cluster.inject(OTHER, FINDER, craft.commit(OTHER, 1, digest("y")))
+    cluster.deliver_all()
+    node = cluster.nodes[FINDER]
+    assert node.evidence == []
+    assert [text for text in node.alarms if text.startswith("internal error: what looked like E3 of replica 0")]
+    assert cluster.sent["SharedEvidence"] == 0

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from crypto.canonical import decode
+from crypto.canonical import decode, encode
 from pbft.core.bodies import (
     CHECKPOINT,
     COMMIT,
@@ -23,8 +23,8 @@ from pbft.core.bodies import (
 from pbft.core.codec import Opener
 from pbft.core.effects import Evidence, Record, RecordKind
 from pbft.core.evidence import InvalidEvidence, verify_evidence
-from pbft.core.forensics import Findings, find_evidence, forensics_of
-from pbft.core.frames import PROPOSAL, encode_certificate
+from pbft.core.forensics import Findings, Statements, forensics_of
+from pbft.core.frames import PROPOSAL, encode_certificate, encode_signed
 from pbft.core.messages import CheckpointCertificate, CommitCertificate, Proposal, Reply
 from pbft.core.types import ReplicaId, SequenceNumber
 from tests.harness.chaos import CRASHING, PARTED, Chaos
@@ -56,6 +56,13 @@ def judge(*ledgers: Iterable[Record], craft: Craft = CRAFT) -> Findings:
     for evidence in findings.evidence:
         verify_evidence(Opener(craft.group, craft.members.verifier), evidence)
     return findings
+
+
+def find_evidence(opener: Opener, frames: Iterable[bytes]) -> tuple[Evidence, ...]:
+    seen = Statements(opener)
+    for frame in frames:
+        seen.add(frame)
+    return seen.findings().evidence
 
 
 def codes(findings: Findings) -> set[tuple[str, object]]:
@@ -351,3 +358,33 @@ def test_no_statements_of_an_honest_run_are_evidence_under_any_code(seed: int) -
     for evidence in accusations(run, said):
         with pytest.raises(InvalidEvidence):
             verify_evidence(opener, evidence)
+
+
+# -- frames that are made to be dug into
+
+
+@pytest.mark.parametrize("shape", ["changes", "proposals"])
+def test_frames_inside_frames_without_end_are_not_followed(shape: str) -> None:
+    """Each is signed; what stands in a VIEW-CHANGE is a certificate, and in a proposal a PRE-PREPARE."""
+    craft = Craft(make_group(4, real=True))
+    frame = b"x"
+    for _ in range(600):
+        if shape == "proposals":
+            frame = encode([PROPOSAL, frame, b""])
+        else:
+            body = encode([1, 0, None, [frame]])
+            signature = craft.members.signers[3].sign(craft.group.domain(VIEW_CHANGE), body)
+            frame = encode_signed(VIEW_CHANGE, craft.group.epoch, ReplicaId(3), body, signature)
+    kind = RecordKind.PROPOSAL if shape == "proposals" else RecordKind.VIEW_CHANGE
+    findings = judge([record(kind, frame)], craft=craft)
+    assert codes(findings) == (set() if shape == "proposals" else {("E7", 3)})
+
+
+def test_a_frame_counts_in_its_place_though_it_was_met_out_of_place_before() -> None:
+    vote, other = CRAFT.prepare(3, 1, A).wire, CRAFT.prepare(3, 1, B).wire
+    seen = Statements(Opener(CRAFT.group, CRAFT.members.verifier))
+    seen.add(encode([PROPOSAL, vote, b""]))
+    assert seen.findings().statements == 0
+    seen.add(vote)
+    seen.add(other)
+    assert [(each.code, each.culprit) for each in seen.findings().evidence] == [("E2", 3)]

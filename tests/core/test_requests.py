@@ -49,8 +49,17 @@ def hand(cluster: Cluster, *requests: SignedRequest, to: int = BACKUP) -> None:
 # -- equivocation
 
 
+def backup_that_knows(device: str) -> tuple[Cluster, Craft]:
+    """As `backup_alone`, when the device has run something already, in another session."""
+    cluster = Cluster()
+    cluster.request(device, session=2)
+    cluster.settle(lambda: all(replica.log.last_executed for replica in cluster.replicas.values()))
+    cluster.on_send = lambda _flight: False
+    return cluster, Craft(cluster.members)
+
+
 def test_two_operations_under_one_name_are_kept_as_evidence() -> None:
-    cluster, craft = backup_alone()
+    cluster, craft = backup_that_knows("a")
     first, second = craft.request("a", 0, b"x"), craft.request("a", 0, b"y")
     hand(cluster, first, second)
     (evidence,) = cluster.nodes[BACKUP].evidence
@@ -58,10 +67,25 @@ def test_two_operations_under_one_name_are_kept_as_evidence() -> None:
 
 
 def test_two_operations_under_one_name_in_requests_that_begin_elsewhere_are_evidence_too() -> None:
-    cluster, craft = backup_alone()
+    cluster, craft = backup_that_knows("a")
     hand(cluster, craft.request("a", 0, b"x", b"y"), craft.request("a", 1, b"z"))
-    assert cluster.nodes[BACKUP].ignored == {IgnoreReason.NAME_IN_USE: 1}
+    assert cluster.nodes[BACKUP].ignored[IgnoreReason.NAME_IN_USE] == 1
     assert len(cluster.nodes[BACKUP].evidence) == 1
+
+
+def test_a_stranger_may_say_what_it_likes_and_fills_no_disk() -> None:
+    cluster, craft = backup_that_knows("a")
+    hand(cluster, craft.request("b", 0, b"x"), craft.request("b", 0, b"y"))
+    assert cluster.nodes[BACKUP].ignored[IgnoreReason.NAME_IN_USE] == 1
+    assert cluster.nodes[BACKUP].evidence == []
+
+
+@pytest.mark.parametrize(("size", "kept"), [(10_000, 1), (15_000, 0)])
+def test_two_large_requests_are_not_kept(size: int, kept: int) -> None:
+    cluster, craft = backup_that_knows("a")
+    hand(cluster, *(craft.request("a", 0, *[text * size] * 3) for text in (b"x", b"y")))
+    assert cluster.nodes[BACKUP].ignored[IgnoreReason.NAME_IN_USE] == 1
+    assert len(cluster.nodes[BACKUP].evidence) == kept
 
 
 def test_the_same_operation_in_another_request_accuses_nobody() -> None:

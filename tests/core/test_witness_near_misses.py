@@ -8,9 +8,11 @@ from itertools import pairwise
 import pytest
 
 from pbft.core.effects import EFFECT_FIELDS
+from pbft.core.evidence import CLIENT_EQUIVOCATION
 from pbft.core.frames import encode_proposal, encode_signed, make_batch
-from pbft.core.types import Milliseconds
-from pbft.core.witness import ACCUSATIONS_MAX, ACCUSED_DEVICES_MAX, PLACES_PER_WINDOW
+from pbft.core.output import Output
+from pbft.core.types import Milliseconds, SequenceNumber
+from pbft.core.witness import ACCUSATIONS_MAX, ACCUSED_DEVICES_MAX, PLACES_PER_WINDOW, VIEWS_KEPT
 from tests.core.witnessing import ME, K, World, X, Y, forged_request
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import digest
@@ -185,10 +187,12 @@ def test_a_liar_without_end_is_accused_a_few_times() -> None:
 def test_devices_without_end_are_accused_up_to_a_bound() -> None:
     """They cost nothing to make."""
     world = World()
+    out = Output()
     for number in range(ACCUSED_DEVICES_MAX + 20):
-        for text in (b"this", b"that"):
-            world.tell(world.craft.request(f"device {number}", 0, text))
-    assert len(world.evidence) == ACCUSED_DEVICES_MAX
+        one, other = (world.craft.request(f"device {number}", 0, text) for text in (b"this", b"that"))
+        witness = world.cluster.replicas[ME].witness
+        witness.accuse(out, CLIENT_EQUIVOCATION, one.device, (1, 0), one.wire, other.wire)
+    assert len(out.evidence) == ACCUSED_DEVICES_MAX
 
 
 def test_what_is_remembered_of_each_replica_is_bounded() -> None:
@@ -207,10 +211,60 @@ def test_what_is_remembered_of_each_replica_is_bounded() -> None:
             world.tell(world.craft.new_view(view, changes))
     witness = world.cluster.replicas[ME].witness
     assert witness.largest <= most
-    assert all(len(held) <= 2 for held in witness._changes.values())
+    assert all(len(held) <= VIEWS_KEPT for held in witness._changes.values())
 
 
 def test_proofs_are_durable_before_anything_is_sent() -> None:
     """The fields of Effects are in the order in which they are carried out."""
     order = [EFFECT_FIELDS.index(name) for name in ("persist", "evidence", "send", "reply")]
     assert all(first < second for first, second in pairwise(order))
+
+
+# -- what must not be forgotten, or dropped unseen
+
+
+def accusations(world: World) -> list[tuple[str, object]]:
+    return [(proof.code, proof.culprit) for proof in world.evidence]
+
+
+@pytest.mark.parametrize("others", [(), (6, 10), (3, 4, 5, 6, 7, 8)])
+def test_asking_for_many_views_does_not_make_the_first_request_forgotten(others: tuple[int, ...]) -> None:
+    world = World()
+    shown = world.craft.prepared(1, X, (2, 3))
+    world.tell(world.craft.view_change(3, 1), source=3)
+    world.tell(*(world.craft.view_change(3, view, shown) for view in others), source=3)
+    world.tell(world.craft.view_change(3, 1, shown), source=3)
+    assert ("E6", 3) in accusations(world)
+
+
+def test_a_view_change_that_comes_late_and_hides_a_commit_is_heard() -> None:
+    world = World()
+    world.tell(world.craft.commit(3, 1, X), source=3)
+    world.tell(world.craft.new_view(3, [world.craft.view_change(signer, 3) for signer in (0, 1, 2)]))
+    assert world.cluster.replicas[ME].log.view == 3
+    world.tell(world.craft.view_change(3, 2), source=3)
+    assert accusations(world) == [("E5", 3)]
+
+
+def test_a_certificate_against_what_was_executed_names_its_signers_and_is_an_alarm() -> None:
+    world = World()
+    header, frame = world.propose("x")
+    world.tell(frame, world.craft.commit_certificate(1, header.message.batch_digest, (0, 2, 3)))
+    assert world.cluster.replicas[ME].log.last_executed == 1
+    fork = world.craft.commit_certificate(1, Y, (0, 2, 3))
+    world.tell(fork, fork)
+    assert accusations(world) == [("E3", 0), ("E3", 2), ("E3", 3)]
+    assert world.cluster.nodes[ME].alarms == [
+        "agreement is broken: two batches are certified at sequence number 1",
+    ]
+
+
+def test_what_stands_in_the_ledger_is_held_against_others_after_a_restart() -> None:
+    """Replica 2's PREPARE is in the certificate that this replica committed on."""
+    world = World()
+    header, frame = world.propose("x")
+    world.tell(frame, world.craft.prepare(2, 1, header.message.batch_digest))
+    assert world.cluster.replicas[ME].log.get(SequenceNumber(1)).prepared is not None  # type: ignore[union-attr]
+    world.cluster.restart(ME)
+    world.tell(world.craft.prepare(2, 1, Y), source=2)
+    assert accusations(world) == [("E2", 2)]

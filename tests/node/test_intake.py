@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import trio
 from trio.testing import MockClock, Sequencer, wait_all_tasks_blocked
 
+from crypto.canonical import encode
+from crypto.merkle import leaf_digest
+from crypto.signing import Domain, PublicKey, Signature, Verifier
 from pbft.core.codec import Opener
-from pbft.core.effects import ClientGone, FromClient, FromPeer, LinkUp
+from pbft.core.effects import ClientGone, Evidence, FromClient, FromPeer, LinkUp
 from pbft.core.errors import InvalidMessageSignature, MalformedMessage
+from pbft.core.evidence import verify_evidence
+from pbft.core.frames import batch_digest, encode_proposal, make_prepared_certificate
 from pbft.core.messages import Prepare, Query, Signed
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.node.intake import SLICE_CLAIMS, Inbox, Intake
-from pbft.node.turns import Turns
+from pbft.node.turns import CLAIM_UNITS, Share, Turns
 from tests.harness.craft import Craft, digest
 from tests.harness.keys import make_group
 
@@ -177,3 +184,121 @@ async def test_wait_returns_when_something_is_there(autojump_clock: MockClock) -
         nursery.start_soon(later)
         await inbox.wait()
         assert trio.current_time() == pytest.approx(5)
+
+
+# -- frames that do not open
+
+
+class Counting:
+    """Checks signatures as another does, and counts."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.checked = 0
+
+    def verify(self, public_key: PublicKey, domain: Domain, body: bytes, signature: Signature) -> None:
+        self.checked += 1
+        self._verifier.verify(public_key, domain, body, signature)
+
+
+CERTIFICATES = 60
+
+
+def change_with_a_forgery() -> bytes:
+    """A VIEW-CHANGE of replica 3, in which all signatures hold but the last."""
+    held = [CRAFT.prepared(number, digest("x"), (1, 2)) for number in range(1, CERTIFICATES + 1)]
+    (first, (who, _)), (_, (_, signature)) = held[-1].prepares, held[-2].prepares
+    forged = make_prepared_certificate(MEMBERS.group, held[-1].pre_prepare, (first, (who, signature)))
+    return CRAFT.view_change(3, 1, *held[:-1], forged).wire
+
+
+class Judged:
+    """What is told of one frame to whom brings it, and what that costs."""
+
+    def __init__(self, frame: bytes, *, may_prove: bool = True, threads: int = 0) -> None:
+        self.counting = Counting(MEMBERS.verifier)
+        self.turns = Turns()
+        self.intake = Intake(Opener(MEMBERS.group, self.counting), threads=threads, turns=self.turns)
+        self.frame, self.may_prove = frame, may_prove
+        self.spent = 0
+        self.asked: list[tuple[str, int]] = []
+
+    def _may_prove(self, code: str, culprit: ReplicaId) -> bool:
+        self.asked.append((code, culprit))
+        return self.may_prove
+
+    def _spend(self, units: int) -> None:
+        self.spent += units
+
+    async def proof(self) -> Evidence | None:
+        """Of who brought it, replica 3."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.turns.run)
+            party = (Share.PEERS, 3, None)
+            evidence = await self.intake.proof_in(
+                self.frame, party=party, may_prove=self._may_prove, spend=self._spend
+            )
+            nursery.cancel_scope.cancel()
+        return evidence
+
+
+@pytest.mark.parametrize("threads", [0, 2], ids=["on the loop", "in threads"])
+async def test_a_frame_that_does_not_open_proves_what_its_signer_signed(threads: int) -> None:
+    judged = Judged(change_with_a_forgery(), threads=threads)
+    evidence = await judged.proof()
+    assert evidence is not None
+    assert (evidence.code, evidence.culprit) == ("E7", 3)
+    verify_evidence(Opener(MEMBERS.group, MEMBERS.verifier), evidence)
+    assert judged.spent > CLAIM_UNITS * judged.counting.checked
+
+
+async def test_what_it_takes_to_judge_a_frame_is_done_in_turns_with_others() -> None:
+    judged = Judged(change_with_a_forgery())
+    passes: list[int] = []
+
+    async def another() -> None:
+        while True:
+            passes.append(judged.counting.checked)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        assert await judged.proof() is not None
+        nursery.cancel_scope.cancel()
+    steps = [later - sooner for sooner, later in itertools.pairwise([0, *passes, judged.counting.checked])]
+    assert max(steps) <= 2 * SLICE_CLAIMS + 1, "trio does not say which of two tasks comes first"
+    assert judged.counting.checked > 3 * CERTIFICATES > 4 * SLICE_CLAIMS
+
+
+async def test_a_frame_is_not_looked_into_if_enough_of_its_kind_is_proven() -> None:
+    judged = Judged(change_with_a_forgery(), may_prove=False)
+    assert await judged.proof() is None
+    assert judged.asked == [("E7", 3)]
+    assert judged.counting.checked == 0
+
+
+async def test_a_frame_that_its_signer_did_not_sign_accuses_nobody_and_costs_one_check() -> None:
+    frame = change_with_a_forgery()
+    judged = Judged(frame[:-64] + bytes(64))
+    assert await judged.proof() is None
+    assert judged.counting.checked == 1
+    assert judged.spent < CLAIM_UNITS * CERTIFICATES
+
+
+async def test_a_proposal_with_what_is_no_request_is_proven_without_a_look_at_the_others() -> None:
+    """Its batch is signed for as a whole."""
+    wires = [*(CRAFT.request(f"device {number}").wire for number in range(20)), b"\x00"]
+    batch = encode([1, wires])
+    named = batch_digest(Milliseconds(1), (leaf_digest(wire) for wire in wires))
+    header = CRAFT.pre_prepare(0, 1, named).wire
+    judged = Judged(encode_proposal(header, batch))
+    evidence = await judged.proof()
+    assert evidence is not None
+    assert (evidence.code, evidence.culprit) == ("E8", 0)
+    verify_evidence(Opener(MEMBERS.group, MEMBERS.verifier), evidence)
+    assert judged.counting.checked == 1
+
+
+async def test_a_proposal_of_another_batch_than_it_names_proves_nothing() -> None:
+    judged = Judged(encode_proposal(CRAFT.pre_prepare(0, 1, digest("x")).wire, encode([1, [b"\x00"]])))
+    assert await judged.proof() is None

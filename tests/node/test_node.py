@@ -14,7 +14,7 @@ import trio
 from chatsvc.groupfile import GroupFile
 from crypto.canonical import encode
 from crypto.signing import Ed25519Signer
-from pbft.core.bodies import EVIDENCE_BYTES_MAX
+from pbft.core.codec import Opener
 from pbft.core.effects import (
     Archived,
     ClientGone,
@@ -38,11 +38,11 @@ from pbft.core.replica import Replica
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
 from pbft.node import evidence as evidence_module
 from pbft.node.archive import archived_frames
-from pbft.node.evidence import EvidenceStore
+from pbft.node.evidence import EVIDENCE_PER_CULPRIT_MAX, EvidenceStore
 from pbft.node.ledger import LedgerDamaged
 from pbft.node.node import Machine, Node
 from pbft.state.errors import StateError, StorageFailure
-from tests.harness.craft import digest
+from tests.harness.craft import Craft, digest
 from tests.harness.keys import make_group
 from tests.harness.waiting import until
 from tests.node.attacks import STATUS, craft_of
@@ -221,47 +221,85 @@ async def test_a_client_is_gone_after_what_it_said(group_file: GroupFile) -> Non
 # -- evidence and archive
 
 
-GROUP = make_group(4).group
+MEMBERS = make_group(4)
+GROUP = MEMBERS.group
+CRAFT = Craft(MEMBERS)
 
 
-def proof(number: int) -> Evidence:
-    return Evidence(code="E2", culprit=ReplicaId(1), statements=(b"one", b"two %d" % number))
+def store_in(directory: Path) -> EvidenceStore:
+    return EvidenceStore(directory, Opener(GROUP, MEMBERS.verifier))
+
+
+def proof(number: int, code: str = "E2", culprit: int = 1) -> Evidence:
+    make = {"E2": CRAFT.prepare, "E3": CRAFT.commit}[code]
+    pair = tuple(make(culprit, number + 1, digest(text)).wire for text in "xy")
+    return Evidence(code=code, culprit=ReplicaId(culprit), statements=pair)
+
+
+def proof_of_device(name: str, size: int = 1) -> Evidence:
+    pair = [CRAFT.request(name, 0, text * size) for text in (b"x", b"y")]
+    return Evidence(
+        code="CLIENT-EQUIVOCATION", culprit=pair[0].device, statements=tuple(request.wire for request in pair)
+    )
 
 
 def test_evidence_is_kept_once_and_found_again(tmp_path: Path) -> None:
-    store = EvidenceStore(tmp_path, GROUP)
+    store = store_in(tmp_path)
     for number in (1, 2, 1):
         store.add(proof(number))
     assert len(store) == len(list((tmp_path / "evidence").iterdir())) == 2
-    again = EvidenceStore(tmp_path, GROUP)
+    again = store_in(tmp_path)
     again.add(proof(1))
     assert len(again) == 2
 
 
 def test_evidence_is_summed_up_by_replica_and_code(tmp_path: Path) -> None:
-    store = EvidenceStore(tmp_path, GROUP)
-    device = make_group(4).device("a").public_key
-    for code, culprit, number in (("E2", 1, 1), ("E2", 1, 2), ("E1", 1, 3), ("E3", 3, 4)):
-        store.add(replace(proof(number), code=code, culprit=ReplicaId(culprit)))
-    store.add(Evidence(code="CLIENT-EQUIVOCATION", culprit=device, statements=(b"this", b"that")))
-    assert len(store) == 5
-    assert EvidenceStore(tmp_path, GROUP).proven() == {"1": {"E1": 1, "E2": 2}, "3": {"E3": 1}}
+    store = store_in(tmp_path)
+    for code, culprit, number in (("E2", 1, 1), ("E2", 1, 2), ("E3", 1, 3), ("E3", 3, 4)):
+        store.add(proof(number, code, culprit))
+    store.add(proof_of_device("a"))
+    for each in (store, store_in(tmp_path)):
+        assert each.proven() == {"1": {"E2": 2, "E3": 1}, "3": {"E3": 1}}
+        assert len(each) == 5
+
+
+def test_what_proves_nothing_is_not_counted_and_not_told(tmp_path: Path) -> None:
+    """Under the name of a proof: a forged signature, the proof of another code, and a true one about another."""
+    store = store_in(tmp_path)
+    store.add(proof(1))
+    first, second = proof(2).statements
+    forged = replace(proof(2), statements=(first, second[:-64] + bytes(64)))
+    for evidence in (forged, replace(proof(3), code="E3"), replace(proof(4), culprit=ReplicaId(2))):
+        store.add(evidence)
+    again = store_in(tmp_path)
+    assert again.proven() == {"1": {"E2": 1}}
+    assert again.to_share() == (proof(1),)
+
+
+def test_little_time_is_spent_on_what_is_kept_at_start_and_small_proofs_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence_module, "VERIFIED_AT_START_BYTES_MAX", 3000)
+    store = store_in(tmp_path)
+    for number in range(3):
+        store.add(replace(proof(number), code="E7", statements=(bytes(4000), b"%d" % number)))
+    store.add(proof(1))
+    assert store_in(tmp_path).proven() == {"1": {"E2": 1}}
 
 
 def test_what_is_kept_is_found_again_to_be_told_up_to_a_bound(tmp_path: Path) -> None:
-    store = EvidenceStore(tmp_path, GROUP)
+    store = store_in(tmp_path)
     kept = [proof(number) for number in range(SHARED_PER_CULPRIT_MAX + 3)]
-    large = replace(proof(0), code="E7", statements=(bytes(EVIDENCE_BYTES_MAX + 1),))
-    for evidence in (*kept, large):
+    for evidence in (*kept, proof_of_device("a")):
         store.add(evidence)
-    told = EvidenceStore(tmp_path, GROUP).to_share()
+    told = store_in(tmp_path).to_share()
     assert len(told) == SHARED_PER_CULPRIT_MAX
     assert set(told) <= set(kept)
 
 
 def test_files_that_are_no_evidence_stop_nothing(tmp_path: Path) -> None:
     """Of another group, of an older format, cut, a directory: each under a good name, and other things beside."""
-    store = EvidenceStore(tmp_path, GROUP)
+    store = store_in(tmp_path)
     store.add(proof(1))
     (good,) = (tmp_path / "evidence").iterdir()
     foreign = encode_evidence(make_group(4, name="other").group, proof(2))
@@ -269,12 +307,13 @@ def test_files_that_are_no_evidence_stop_nothing(tmp_path: Path) -> None:
     for digest_part, data in others.items():
         (good.parent / f"E2-replica-1-{digest_part}.cbor").write_bytes(data)
     (good.parent / f"E3-replica-2-{'4' * 24}.cbor").mkdir()
+    (good.parent / f"E3-replica-2-{'5' * 24}.cbor").symlink_to("/dev/zero")
     (good.parent / "E2-replica-x-0.cbor").write_bytes(b"")
     (good.parent / "notes.txt").write_text("a remark")
-    again = EvidenceStore(tmp_path, GROUP)
+    again = store_in(tmp_path)
     assert again.to_share() == (proof(1),)
     again.add(proof(3))
-    assert proof(3) in again.to_share()
+    assert proof(3) in store_in(tmp_path).to_share()
 
 
 async def test_a_liar_is_proven_told_of_and_not_forgotten(group_file: GroupFile) -> None:
@@ -291,18 +330,37 @@ async def test_a_liar_is_proven_told_of_and_not_forgotten(group_file: GroupFile)
             assert (await caller.inspect())["proven"] == {"3": {"E7": 1}}
 
 
-def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence_module, "EVIDENCE_FILES_MAX", 3)
-    store = EvidenceStore(tmp_path, GROUP)
-    for number in range(5):
-        store.add(proof(number))
-    assert (len(store), store.dropped) == (3, 2)
+def test_evidence_is_bounded_for_each_culprit_and_none_takes_the_room_of_another(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for number in range(EVIDENCE_PER_CULPRIT_MAX + 2):
+        for culprit in (1, 2):
+            store.add(proof(number, culprit=culprit))
+    store.add(proof(1, culprit=3))
+    assert store.proven() == {
+        "1": {"E2": EVIDENCE_PER_CULPRIT_MAX},
+        "2": {"E2": EVIDENCE_PER_CULPRIT_MAX},
+        "3": {"E2": 1},
+    }
+    assert store.dropped == 4
+    assert [store.may_take("E2", culprit) for culprit in (1, 2, 3)] == [False, False, True]
+
+
+def test_proofs_against_devices_have_few_bytes_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are remembered by the next run, too."""
+    monkeypatch.setattr(evidence_module, "CLIENT_EVIDENCE_BYTES_MAX", 10_000)
+    store = store_in(tmp_path)
+    for number in range(4):
+        store.add(proof_of_device(f"device {number}", size=2000))
+    assert (len(store), store.dropped) == (2, 2)
+    again = store_in(tmp_path)
+    again.add(proof_of_device("another", size=2000))
+    assert (len(again), again.dropped) == (2, 1)
 
 
 def test_evidence_that_cannot_be_written_is_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = EvidenceStore(tmp_path, GROUP)
+    store = store_in(tmp_path)
     monkeypatch.setattr(evidence_module, "atomic_write", failing(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(StorageFailure, match=r"E2-.*\.cbor: No space left on device; free the disk"):
         store.add(proof(1))
