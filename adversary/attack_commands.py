@@ -129,7 +129,7 @@ def run(
     """
     if replicas is not None and not REPLICAS_MIN <= replicas <= REPLICAS_MAX:
         return _usage(f"--replicas {replicas}: from {REPLICAS_MIN} to {REPLICAS_MAX}")
-    problem = _why_not_writable("--report", report) or _why_not_writable("--keep", keep)
+    problem = _why_not_writable("--report", report) or _why_not_writable("--keep", None if live else keep)
     if problem is not None:
         return _usage(problem)
     try:
