@@ -106,7 +106,7 @@ class Witnesses:
                     yield "E7", signer
         for signed in _view_changes(item):
             if signed.signer in self._faulty:
-                has_begun = signed is not item.message
+                has_begun = isinstance(item.message, Signed) and isinstance(item.message.message, NewView)
                 yield from self._of_view_change(host, heard, signed, has_begun=has_begun)
 
     def _of_view_change(
