@@ -240,8 +240,8 @@ class LiveGroup:
             if seat.process is not None and seat.process.returncode is None:
                 self.resume(seat)
                 seat.process.send_signal(signal.SIGTERM)
-        for seat in self.seats:
-            await self._end(seat, signal.SIGTERM)
+        for seat in self.seats:  # without a second signal: it would end a node in the middle of its farewell
+            await self.until_ended(seat, within_s=STOP_SECONDS)
 
     # -- looking
 

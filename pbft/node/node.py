@@ -369,6 +369,7 @@ class Node:
     def _install(self, installs: Sequence[InstallPages | InstallState]) -> Iterator[StateInstalled]:
         """Fetched pages take the place of the rows that are here; whoever reads them must ask again."""
         for install in installs:
+            self._root = (-1, "")  # rows change under the same sequence number
             self._reads.clear()
             match install:
                 case InstallPages():
