@@ -29,7 +29,7 @@ from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
 from pbft.node.connection import Connection
 from pbft.node.intake import Inbox, Intake
-from pbft.node.listening import Newcomers, Place, address_of
+from pbft.node.listening import Place
 from pbft.node.streams import (
     FAREWELL_SECONDS,
     HANDSHAKE_SECONDS_MAX,
@@ -97,7 +97,6 @@ class Clients:
         self._devices: dict[PublicKey, list[Connection]] = {}
         self._held_bytes = 0
         self.closed_for_memory = 0
-        self._newcomers = Newcomers(config.limits.newcomers_max)
         self._useless = Allowances(config.limits.address_useless_per_s)
         self.slowed = 0
         """How often a connection was not read for a while, for what comes from its address is of no use."""
@@ -127,11 +126,6 @@ class Clients:
         return max(crowd, key=lambda each: each.held_bytes)
 
     @property
-    def displaced(self) -> int:
-        """Newcomers' connections that were closed for others."""
-        return self._newcomers.displaced
-
-    @property
     def connected(self) -> int:
         return sum(len(connections) for connections in self._devices.values())
 
@@ -154,26 +148,26 @@ class Clients:
             units = USELESS_UNITS if is_cheap else IGNORED_UNITS
             self._useless.of(connection.host).spend(trio.current_time(), units)
 
-    async def handle(self, socket: trio.SocketStream) -> None:
+    async def handle(self, socket: trio.SocketStream, place: Place) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""
         tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
-        host, _ = address_of(socket)
         frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
         stream = FrameStream(tls, frame_bytes_max=frame_bytes_max, on_change=self._on_bytes)
-        with self._newcomers.enter(host) as place:
-            try:
-                device = await self._handshake(tls, stream, host)
-                if device is not None:
-                    await self._serve(stream, device, host, place)
-            finally:
-                self._on_bytes(-stream.unfinished_bytes)
-                await trio.aclose_forcefully(tls)
+        try:
+            device = await self._handshake(tls, stream, place.host)
+            if device is not None:
+                await self._serve(stream, device, place)
+        finally:
+            self._on_bytes(-stream.unfinished_bytes)
+            await trio.aclose_forcefully(tls)
 
-    async def _serve(self, stream: FrameStream, device: PublicKey, host: str, place: Place) -> None:
+    async def _serve(self, stream: FrameStream, device: PublicKey, place: Place) -> None:
         queue = SendQueue(CLIENT_QUEUE_BYTES_MAX, self._on_bytes)
-        connection = Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
+        connection = Connection(
+            device, place.host, room=self._room, strangers=self._strangers, stream=stream, queue=queue
+        )
         if self._knows(device):
-            place.give_up()
+            place.become_member()
         connections = self._devices.setdefault(device, [])
         if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
             # The oldest may be dead without our knowing, after its machine slept.
@@ -233,16 +227,19 @@ class Clients:
 
     async def _read(self, stream: FrameStream, connection: Connection, place: Place) -> None:
         while frames := await stream.receive():
+            came_at = trio.current_time()
             is_known = self._knows(connection.device)
             connection.become(known=is_known)
             if is_known:
-                place.give_up()
+                place.become_member()
             asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
             if asked:
                 await self._take_turn(connection.party, REPORT_UNITS)
                 connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
             for start in range(0, len(frames), FRAMES_AT_ONCE):
+                if trio.current_time() - came_at > HOLD_SECONDS and stream.was_left():
+                    return  # held up for long: the rest is for nobody, and must not keep the place
                 violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
                 if violation is not None:
                     log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))

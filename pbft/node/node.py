@@ -44,7 +44,6 @@ from pbft.core.effects import (
     TimerExpired,
     merge_effects,
 )
-from pbft.core.errors import InvariantViolation
 from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
 from pbft.core.messages import Checkpoint, PeerMessage
@@ -54,14 +53,13 @@ from pbft.node.clients import Clients
 from pbft.node.clock import Clock
 from pbft.node.config import NodeConfig
 from pbft.node.evidence import EvidenceStore
+from pbft.node.failures import FATAL
 from pbft.node.intake import Inbox, Intake
-from pbft.node.ledger import Ledger, LedgerDamaged
-from pbft.node.listening import address_of, connections_max, listen
-from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
+from pbft.node.ledger import Ledger
+from pbft.node.listening import Acceptor, listen
+from pbft.node.peers import OutgoingLink, PeerListener
 from pbft.node.turns import Ration, Room, Turns
-from pbft.state.errors import StateError
 from pbft.state.executor import Executor
-from pbft.transport import keep_alive
 
 TICK_S = 0.05
 READS_PER_STEP = 4
@@ -71,9 +69,6 @@ ARCHIVE_FLUSH_MS = 500
 ALARMS_SHOWN_MAX = 8
 SCRUB_PAGES_PER_TICK = 1
 """Of the state: a tenth of a millisecond. A million messages are gone through in a quarter of an hour."""
-
-FATAL = (InvariantViolation, StateError, LedgerDamaged)
-"""What stops the node: our own bug, or a store that cannot be trusted."""
 
 log = structlog.get_logger()
 
@@ -142,6 +137,13 @@ class Node:
         self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self._peer_doors = Acceptor(
+            "replica", config.limits, self._peers.handle, refused=self._refused, stop=self._stop
+        )
+        self._client_doors = Acceptor(
+            "client", config.limits, self._clients.handle, refused=self._refused, stop=self._stop
+        )
+        self._doors = (self._peer_doors, self._client_doors)
         self._alarms: deque[str] = deque(maxlen=ALARMS_SHOWN_MAX)
         self._fatal: list[Exception] = []
         self._scope = trio.CancelScope()
@@ -163,8 +165,8 @@ class Node:
                         nursery.start_soon(self._turns.run)
                         for link in self._links.values():
                             nursery.start_soon(link.run)
-                        nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
-                        nursery.start_soon(self._serve, "client", clients, self._clients.handle)
+                        nursery.start_soon(self._peer_doors.run, peers)
+                        nursery.start_soon(self._client_doors.run, clients)
                         log.info(
                             "node up",
                             replicas=str(self._config.replica_listener),
@@ -188,42 +190,6 @@ class Node:
         self._scope.cancel()
 
     # -- connections
-
-    async def _serve(
-        self,
-        kind: str,
-        listeners: list[trio.SocketListener],
-        handler: Callable[[trio.SocketStream], Any],
-    ) -> None:
-        open_now: Counter[str] = Counter()
-        limits = self._config.limits
-        most = connections_max(limits.connections_max)
-
-        async def handle(socket: trio.SocketStream) -> None:
-            host, address = address_of(socket)
-            if open_now.total() >= most or open_now[host] >= limits.connections_per_address_max:
-                self._refused["too many connections"] += 1
-                await trio.aclose_forcefully(socket)
-                return
-            open_now[host] += 1
-            try:
-                keep_alive(socket)
-                await handler(socket)
-            except LINK_FAILURES as error:
-                self._refused[type(error).__name__] += 1
-                log.info("connection closed", listener=kind, address=address, reason=reason_of(error))
-            except FATAL as error:
-                self._stop(error)
-            except Exception:
-                # Protocol, pitfall 24: whatever a peer's bytes set off ends that connection, never the node.
-                self._refused["exception"] += 1
-                log.exception("connection failed", listener=kind, address=address)
-            finally:
-                open_now[host] -= 1
-                if not open_now[host]:
-                    del open_now[host]
-
-        await trio.serve_listeners(handle, listeners)
 
     def _on_linked(self, peer: ReplicaId) -> None:
         if peer in self._links:  # not a member that dials itself
@@ -426,7 +392,8 @@ class Node:
                 "no room for requests": self._room.shed,
                 "too much of strangers": self._strangers.shed,
                 "connections that hold most memory": self._clients.closed_for_memory,
-                "newcomers that made room": self._clients.displaced,
+                "newcomers that made room": sum(doors.doorway.newcomers.displaced for doors in self._doors),
+                "connections that made room": sum(doors.doorway.members.displaced for doors in self._doors),
                 "too many requests of a replica": self._peers.dropped_requests,
             },
             "slowed_links": self._peers.slowed + self._clients.slowed,

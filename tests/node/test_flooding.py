@@ -12,7 +12,6 @@ from pbft.core.frames import wire_of
 from pbft.core.replica import Replica
 from pbft.core.types import ReplicaId
 from pbft.node.limits import Limits
-from pbft.node.listening import Newcomers
 from pbft.node.peers import QUESTION_UNITS
 from pbft.node.turns import BURST_SECONDS
 from tests.node.attacks import QUERY, STATUS
@@ -24,24 +23,13 @@ HONEST = range(3)
 
 
 async def test_the_address_with_most_newcomers_makes_room_for_another(group_file: GroupFile) -> None:
-    async with running(group_file, [0], limits=Limits(newcomers_max=6)) as nodes:
+    async with running(group_file, [0], limits=Limits(newcomers_max=6)):
         crowd = [(await welcomed(group_file, 0, source="127.0.0.2"))[0] for _ in range(6)]
         async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3") as other:
             assert await crowd[0].rest() == [], "the oldest of the crowd is gone"
             assert (await other.inspect())["shed"]["newcomers that made room"] == 1
-            assert nodes[0]._clients.displaced == 1
         for caller in crowd:
             await trio.aclose_forcefully(caller.stream)
-
-
-async def test_a_place_among_the_newcomers_is_given_up_once() -> None:
-    newcomers = Newcomers(1)
-    with newcomers.enter("a") as known:
-        known.give_up()
-        known.give_up()
-        with newcomers.enter("b") as oldest, newcomers.enter("b") as other:
-            assert [place.scope.cancel_called for place in (known, oldest, other)] == [False, True, False]
-    assert newcomers.displaced == 1
 
 
 async def test_all_connections_together_hold_no_more_than_they_may(group_file: GroupFile, logs: Logs) -> None:

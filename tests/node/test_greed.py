@@ -63,30 +63,6 @@ async def test_connections_that_send_nothing_are_closed(hasty: None, group_file:
         await customer.say("after: the customer's own idle connection has no deadline")
 
 
-async def test_many_connections_of_one_address_leave_room_for_the_others(group_file: GroupFile) -> None:
-    async with running(group_file, HONEST, limits=Limits(connections_per_address_max=6)):
-        held = [(await welcomed(group_file, 0))[0] for _ in range(6)]
-        for _ in range(3):
-            with pytest.raises((trio.BrokenResourceError, OSError)):
-                await welcomed(group_file, 0)
-        other, _ = await welcomed(group_file, 0, source="127.0.0.2")
-        async with other:
-            report = await other.inspect()
-            assert report["closed_connections"] == {"too many connections": 3}
-        for caller in held:
-            await trio.aclose_forcefully(caller.stream)
-        async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3") as witness:
-            with trio.fail_after(5):
-                while True:  # room comes back when the node has noticed
-                    try:
-                        caller, _ = await welcomed(group_file, 0)
-                    except (trio.BrokenResourceError, OSError):
-                        continue
-                    break
-            await trio.aclose_forcefully(caller.stream)
-            await witness.inspect()
-
-
 async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
     assert 2 * listening.connections_max(4096) <= 1024 - listening.RESERVED_FILES
