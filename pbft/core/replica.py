@@ -309,9 +309,9 @@ class Replica:
                 else:
                     self.admission.on_request(out, now.steady, item.device, item.message)
             case Query():
-                self.readers.on_query(out, item.device, item.message, self.log.last_executed)
+                self.readers.on_query(out, item.device, item.message, self.log.last_executed, item.host)
             case Subscribe():
-                self.readers.on_subscribe(out, item.device, item.message)
+                self.readers.on_subscribe(out, item.device, item.message, item.host)
             case Credit():
                 self.readers.on_credit(out, item.device, item.message)
             case Unsubscribe():

@@ -253,7 +253,7 @@ class Clients:
 
     async def _hand_in(self, frames: Sequence[bytes], connection: Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""
-        make = partial(FromClient, device=connection.device)
+        make = partial(FromClient, device=connection.device, host=connection.host)
         try:
             messages, violation = await self._intake.open(
                 frames,

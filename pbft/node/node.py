@@ -223,7 +223,7 @@ class Node:
             self._store(())
 
     async def _wait_for_work(self) -> None:
-        if any(self._clients.has_room(read.device) for read in self._reads):
+        if any(isinstance(read, RunQuery) or self._clients.has_room(read.device) for read in self._reads):
             await trio.lowlevel.checkpoint()  # others have their turn between two slices of reads
         elif self._reads:
             with trio.move_on_after(TICK_S):
@@ -232,7 +232,8 @@ class Node:
             await self._inbox.wait()
 
     def _read_slice(self) -> list[Input]:
-        """The next few reads, of clients that take what they asked for before; the others wait."""
+        """The next few reads, of clients that take what they asked for before. Of the others, streams wait, and
+        queries go without an answer: they would keep their places among those few that are under way."""
         done: list[Input] = []
         until = time.perf_counter() + READ_SECONDS_PER_STEP
         for _ in range(len(self._reads)):
@@ -241,6 +242,8 @@ class Node:
             read = self._reads.popleft()
             if self._clients.has_room(read.device):
                 done.append(self._read(read))
+            elif isinstance(read, RunQuery):
+                done.append(self._decline(read))
             else:
                 self._reads.append(read)
         return done
@@ -347,6 +350,12 @@ class Node:
         if self._archive and self._config.group.is_checkpoint(execute.sequence):
             self._store(())
         return self._executor.execute(execute, self._clock.now())
+
+    def _decline(self, read: RunQuery) -> QueryDone:
+        sequence = self._executor.position.last_executed
+        return QueryDone(
+            now=self._clock.now(), device=read.device, query_id=read.query_id, sequence=sequence, result=None
+        )
 
     def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:
         now = self._clock.now()

@@ -23,7 +23,6 @@ from pbft.core.handshake import (
 from pbft.core.types import ReplicaId
 from pbft.node import clients, listening, peers, streams
 from pbft.node.clients import CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
-from pbft.node.limits import Limits
 from tests.node.attacks import QUERY, STATUS
 from tests.node.logs import Logs, closed, expect
 from tests.node.network import Customer, client, dial_as_replica, link, running, welcomed
