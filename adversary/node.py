@@ -88,6 +88,9 @@ class ByzantineReplica:
     def is_useless(self, message: PeerMessage) -> bool:
         return self.replica.is_useless(message)
 
+    def own_load(self) -> tuple[int, int]:
+        return self.replica.own_load()
+
     def describe(self) -> dict[str, Any]:
         """A liar does not say so."""
         return self.replica.describe()

@@ -65,6 +65,9 @@ class ClockedMachine:
     def is_useless(self, message: PeerMessage) -> bool:
         return self._inner.is_useless(message)
 
+    def own_load(self) -> tuple[int, int]:
+        return self._inner.own_load()
+
     def describe(self) -> dict[str, Any]:
         return self._inner.describe()
 

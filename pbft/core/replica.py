@@ -210,10 +210,9 @@ class Replica:
             case _:
                 return self.ordering.is_useless(message)
 
-    @property
-    def own_operations(self) -> int:
-        """Operations of clients that are connected here and wait to be executed."""
-        return self.pool.own_operations
+    def own_load(self) -> tuple[int, int]:
+        """What clients brought here that waits to be executed: operations, and bytes of their requests."""
+        return self.pool.own_operations, self.pool.own_bytes
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:

@@ -60,6 +60,16 @@ INSPECTIONS_BEFORE_HELLO_MAX = 16
 FRAMES_AT_ONCE = 64
 """Of a connection, between two looks at how much room there is for requests."""
 
+NO_FAULT = frozenset(
+    {
+        IgnoreReason.STATE_NOT_WHOLE,
+        IgnoreReason.POOL_FULL,
+        IgnoreReason.TOO_MANY_READS,
+        IgnoreReason.TOO_MANY_SUBSCRIPTIONS,
+    }
+)
+"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong."""
+
 log = structlog.get_logger()
 
 
@@ -142,11 +152,14 @@ class Clients:
                 connection.scope.cancel()
 
     def on_ignored(self, ignored: Ignored) -> None:
-        """Something that a device said changed nothing."""
+        """Something that a device said changed nothing: each address that it is connected from pays, once."""
+        if ignored.reason in NO_FAULT:
+            return
         is_cheap = ignored.message_type != REQUEST or ignored.reason is IgnoreReason.DUPLICATE
-        for connection in self._devices.get(PublicKey(bytes(ignored.source)), ()):
-            units = USELESS_UNITS if is_cheap else IGNORED_UNITS
-            self._useless.of(connection.host).spend(trio.current_time(), units)
+        units = USELESS_UNITS if is_cheap else IGNORED_UNITS
+        connections = self._devices.get(PublicKey(bytes(ignored.source)), ())
+        for host in {connection.host for connection in connections}:
+            self._useless.of(host).spend(trio.current_time(), units)
 
     async def handle(self, socket: trio.SocketStream, place: Place) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""

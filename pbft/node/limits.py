@@ -20,9 +20,10 @@ class Limits:
     """What waits to be sent to clients, and their unfinished frames, all together; at the bound the connection that
     holds most is closed."""
     room_operations: int = 1024
-    """Operations of own clients between the signature check and the execution; the rest waits in the connections."""
+    """Operations of own clients between the signature check and the execution, large ones counting as more; the rest
+    waits in the connections."""
     strangers_operations_per_s: int = 100
-    """Requests and questions of devices that the application does not know."""
+    """Operations and questions of devices that the application does not know."""
     peer_useless_per_s: int = 4000
     """Messages of one replica that change nothing, each by what it costs: beyond, its link is read slowly."""
     peer_requests_per_s: int = 4000

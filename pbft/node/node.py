@@ -58,7 +58,7 @@ from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger
 from pbft.node.listening import Acceptor, listen
 from pbft.node.peers import OutgoingLink, PeerListener
-from pbft.node.turns import Ration, Room, Turns
+from pbft.node.turns import Ration, Room, Turns, places_of
 from pbft.state.executor import Executor
 
 TICK_S = 0.05
@@ -82,6 +82,10 @@ class Machine(Protocol):
         """Whether a message may be dropped before its signature is checked."""
         ...
 
+    def own_load(self) -> tuple[int, int]:
+        """What clients brought here that waits to be executed: operations, and bytes of their requests."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Where it stands, for operators: values that JSON can hold."""
         ...
@@ -102,8 +106,7 @@ class Node:
         self._evidence = EvidenceStore(config.directory, opener)
         self._inbox = Inbox()
         self._turns = Turns()
-        # What an adversary puts in the replica's place need not know how much waits in it.
-        self._room = Room(config.limits.room_operations, lambda: getattr(machine, "own_operations", 0))
+        self._room = Room(config.limits.room_operations, lambda: places_of(*machine.own_load()))
         self._strangers = Ration(config.limits.strangers_operations_per_s)
         self._intake = Intake(opener, threads=config.verify_threads, turns=self._turns)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}

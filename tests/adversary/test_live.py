@@ -84,6 +84,9 @@ class Machine:
     def is_useless(self, _message: object) -> bool:
         return False
 
+    def own_load(self) -> tuple[int, int]:
+        return 0, 0
+
     def describe(self) -> dict[str, Any]:
         return {}
 

@@ -9,12 +9,13 @@ import trio
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
+from pbft.core.messages import Credit
 from pbft.core.replica import Replica
-from pbft.core.types import ReplicaId
+from pbft.core.types import EventIndex, ReplicaId
 from pbft.node.limits import Limits
 from pbft.node.peers import QUESTION_UNITS
 from pbft.node.turns import BURST_SECONDS
-from tests.node.attacks import QUERY, STATUS
+from tests.node.attacks import STATUS
 from tests.node.logs import Logs
 from tests.node.network import PATIENCE_S, Customer, client, link, running, say, welcomed
 
@@ -152,8 +153,8 @@ async def test_what_clients_say_in_vain_makes_their_address_slow_and_no_other(gr
         await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.2") as flood,
     ):
         await customer.say("before")
-        # Not asked for: credit of a subscription that does not exist; queries beyond what a device may have open.
-        await flood.send(*[wire_of(group_file.group.epoch, QUERY)] * 300)
+        vain = Credit(subscription=1, taken=EventIndex(0))  # of a subscription that does not exist
+        await flood.send(*[wire_of(group_file.group.epoch, vain)] * 300)
         with trio.fail_after(PATIENCE_S):
             while not nodes[0]._clients.slowed:
                 await trio.lowlevel.checkpoint()
