@@ -22,6 +22,7 @@ class Timer(Enum):
     VIEW_CHANGE = "view change"
     TRANSFER = "transfer"
     SERVE_STATE = "serve state"
+    EVIDENCE = "evidence"
 
 
 class RecordKind(Enum):

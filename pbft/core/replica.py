@@ -380,6 +380,8 @@ class Replica:
                 self.state_serving.on_timer(out, expired.now.steady)
             case Timer.TRANSFER:
                 self.state_repair.on_timer(out, expired.now.steady)
+            case Timer.EVIDENCE:
+                pass  # each step goes on with it when it ends
             case _:
                 assert_never(expired.timer)
         self._go_on(out, expired.now)

@@ -11,8 +11,8 @@ from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
 from pbft.core.messages import Credit
-from pbft.core.types import EventIndex
-from pbft.node import clients
+from pbft.core.types import EventIndex, ReplicaId
+from pbft.node import clients, peers
 from pbft.node.limits import Limits
 from pbft.node.listening import Doorway, Place, network_of
 from tests.node.network import PATIENCE_S, Customer, client, link, running, welcomed
@@ -118,6 +118,18 @@ async def test_a_connection_that_is_read_slowly_gives_its_place_up_when_its_clie
             while nodes[0]._clients.connected > 1:
                 await trio.lowlevel.checkpoint()
         assert nodes[0]._clients.slowed < chunks / 2, "most of it was for nobody"
+
+
+async def test_who_brought_much_that_does_not_open_does_not_keep_its_link_for_it(
+    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "HOLD_SECONDS", 0.01)
+    async with running(group_file, [0]) as nodes, await link(group_file, 3, 0) as liar:
+        listener = nodes[0]._peers
+        listener._judged[ReplicaId(3)].spend(trio.current_time(), 10**9)
+        await liar.send(b"garbage")
+        assert await liar.rest() == []
+        assert listener.slowed == 1
 
 
 async def test_an_address_over_its_bound_is_let_in_at_the_price_of_its_oldest(group_file: GroupFile) -> None:
