@@ -24,7 +24,6 @@ from pbft.core.effects import (
     BatchExecuted,
     ClientGone,
     Effects,
-    EventsDone,
     Evidence,
     Execute,
     FrameRefused,
@@ -32,12 +31,9 @@ from pbft.core.effects import (
     InstallPages,
     InstallState,
     LinkUp,
-    QueryDone,
-    ReadEvents,
     Received,
     Record,
     Recovered,
-    RunQuery,
     StateDamaged,
     StateInstalled,
     Timer,
@@ -58,13 +54,11 @@ from pbft.node.intake import Inbox, Intake
 from pbft.node.ledger import Ledger
 from pbft.node.listening import Acceptor, listen
 from pbft.node.peers import OutgoingLink, PeerListener
+from pbft.node.reads import Reads
 from pbft.node.turns import Ration, Room, Turns, places_of
 from pbft.state.executor import Executor
 
 TICK_S = 0.05
-READS_PER_STEP = 4
-READ_SECONDS_PER_STEP = 0.002
-"""A read may take milliseconds: ordering does not wait for another one after that."""
 ARCHIVE_FLUSH_MS = 500
 ALARMS_SHOWN_MAX = 8
 SCRUB_PAGES_PER_TICK = 1
@@ -136,7 +130,7 @@ class Node:
         )
         self._timers: dict[Timer, Milliseconds] = {}
         self._archive: list[Record] = []
-        self._reads: deque[RunQuery | ReadEvents] = deque()
+        self._reads = Reads(executor, self._clock, self._clients.has_room)
         self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -218,7 +212,7 @@ class Node:
                 inputs: list[Input] = [
                     Received(now=now, messages=each) if isinstance(each, tuple) else each for each in entries
                 ]
-                inputs.extend(self._read_slice())
+                inputs.extend(self._reads.next_slice())
                 self._perform(inputs)
                 self._turns.renew()
                 self._room.settle()
@@ -226,30 +220,13 @@ class Node:
             self._store(())
 
     async def _wait_for_work(self) -> None:
-        if any(isinstance(read, RunQuery) or self._clients.has_room(read.device) for read in self._reads):
+        if self._reads.can_go_on:
             await trio.lowlevel.checkpoint()  # others have their turn between two slices of reads
         elif self._reads:
             with trio.move_on_after(TICK_S):
                 await self._inbox.wait()
         else:
             await self._inbox.wait()
-
-    def _read_slice(self) -> list[Input]:
-        """The next few reads, of clients that take what they asked for before. Of the others, streams wait, and
-        queries go without an answer: they would keep their places among those few that are under way."""
-        done: list[Input] = []
-        until = time.perf_counter() + READ_SECONDS_PER_STEP
-        for _ in range(len(self._reads)):
-            if len(done) == READS_PER_STEP or (done and time.perf_counter() > until):
-                break
-            read = self._reads.popleft()
-            if self._clients.has_room(read.device):
-                done.append(self._read(read))
-            elif isinstance(read, RunQuery):
-                done.append(self._decline(read))
-            else:
-                self._reads.append(read)
-        return done
 
     async def _run_timers(self) -> None:
         """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
@@ -309,7 +286,7 @@ class Node:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
         results: list[Input] = [*self._install(effects.install)]
         results += [self._execute(execute) for execute in effects.execute]
-        self._reads.extend(effects.read)
+        self._reads.add(effects.read)
         self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
@@ -353,27 +330,6 @@ class Node:
         if self._archive and self._config.group.is_checkpoint(execute.sequence):
             self._store(())
         return self._executor.execute(execute, self._clock.now())
-
-    def _decline(self, read: RunQuery) -> QueryDone:
-        sequence = self._executor.position.last_executed
-        return QueryDone(
-            now=self._clock.now(), device=read.device, query_id=read.query_id, sequence=sequence, result=None
-        )
-
-    def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:
-        now = self._clock.now()
-        if isinstance(read, RunQuery):
-            sequence, result = self._executor.query(read.device, read.query)
-            return QueryDone(now=now, device=read.device, query_id=read.query_id, sequence=sequence, result=result)
-        sequence, events = self._executor.events(read.device, read.topic, read.start, read.limit)
-        return EventsDone(
-            now=now,
-            device=read.device,
-            subscription=read.subscription,
-            sequence=sequence,
-            start=read.start,
-            events=events,
-        )
 
     # -- for operators
 
