@@ -19,15 +19,7 @@ from adversary.simulator.intake import Intake
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
 from crypto.signing import Signer
-from pbft.core.effects import (
-    Input,
-    LinkUp,
-    RecordKind,
-    Recovered,
-    Timer,
-    TimerExpired,
-    merge_effects,
-)
+from pbft.core.effects import Input, LinkUp, RecordKind, Recovered, Timer, TimerExpired, merge_effects
 from pbft.core.errors import InvariantViolation
 from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica

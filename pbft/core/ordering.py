@@ -9,25 +9,10 @@ from crypto.digest import Digest
 from pbft.core import bodies
 from pbft.core.effects import IgnoreReason, Record, RecordKind
 from pbft.core.execution import Execution
-from pbft.core.frames import (
-    NULL_BATCH,
-    PROPOSAL,
-    make_batch,
-    make_commit_certificate,
-    make_prepared_certificate,
-)
+from pbft.core.frames import NULL_BATCH, PROPOSAL, make_batch, make_commit_certificate, make_prepared_certificate
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import (
-    Batch,
-    Commit,
-    CommitCertificate,
-    PeerMessage,
-    Prepare,
-    PrePrepare,
-    Proposal,
-    Signed,
-)
+from pbft.core.messages import Batch, Commit, CommitCertificate, PeerMessage, Prepare, PrePrepare, Proposal, Signed
 from pbft.core.output import Output
 from pbft.core.rejoin import Rejoin
 from pbft.core.request_pool import RequestPool

@@ -152,7 +152,8 @@ def two_batches_prepared_in_one_slot(b: Bench) -> None:
 def a_certificate_for_a_state_that_never_was(b: Bench) -> None:
     for sequence in range(1, 5):
         b.checker.on_executed(b.zero, b.executed(sequence, root="root" if sequence == 4 else ""))
-    b.checker.beyond.on_stable(1, b.craft.checkpoint_certificate(4, digest("another"), (1, 2, 3)), b.checker.roots)
+    another = b.craft.checkpoint_certificate(4, digest("another"), (1, 2, 3))
+    b.checker.beyond.on_stable(1, another, b.checker.history.roots)
 
 
 def a_gap(b: Bench) -> None:
