@@ -36,7 +36,7 @@ TOLD_TOKENS_MAX = TOKENS_MAX // 2
 """As the sender counts: what it is behind with, the network may deliver late and all at once."""
 TOKEN_MS = 250
 SIGNATURES_PER_STEP = 128
-"""About ten milliseconds. What takes more is gone on with in later steps, and ordering does not wait for it."""
+"""Ten to twenty milliseconds, parsing again included. The rest waits for later steps, and ordering not for it."""
 EXAMINE_PAUSE_MS = 20
 """So long at most until it is gone on with, if nothing else happens."""
 INVALID_COSTS = 4
