@@ -13,10 +13,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 
 from adversary.attacks.model import Attack, Expect
 from adversary.attacks.outcome import Outcome, Proof
-from adversary.live import commands
+from adversary.live import bench, commands
 from adversary.live.attackers import ATTACKERS
 from adversary.live.attackers import main as attack
 from adversary.live.bench import ATTACKS, STOP_MS_MAX, Kept, Round, Run, stop_bound_ms
@@ -327,3 +328,26 @@ def test_the_bench_says_what_is_wrong_and_shows_what_was_measured_before(
     said = capsys.readouterr()
     assert "40% to 90%" in said.out
     assert said.err.endswith("quorate: flood, round 2 of 3, attacked: no answer\n")
+
+
+def test_what_fails_in_the_middle_of_a_round_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: Any, attacked: bool, **__: Any) -> Run:
+        async with trio.open_nursery():
+            if attacked:
+                raise LiveError("the load is gone")
+            return run(1000)
+
+    monkeypatch.setattr(bench, "_run", fails)
+    assert commands.bench("flood", keep=tmp_path) == 3
+    assert capsys.readouterr().err.endswith("quorate: flood, round 1 of 3, attacked: the load is gone\n")
+
+
+def test_nothing_is_a_share_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def idle(*_: Any, **__: Any) -> Run:
+        return run(0)
+
+    monkeypatch.setattr(bench, "_run", idle)
+    with pytest.raises(LiveError, match="nothing was accepted though nobody attacked"):
+        list(bench.bench(tmp_path, ["flood"], rounds=1))

@@ -82,9 +82,8 @@ def test_what_an_attack_leaves_is_measured(name: str) -> None:
     (kept,) = bench(names=[name], seconds=2.0, rounds=1)
     assert kept.rounds[0].attacked.measured.accepted
     assert not kept.why_no_attack
-    assert kept.share == kept.record()["accepted_per_s"]["attacked"][0] / pytest.approx(
-        kept.record()["accepted_per_s"]["fault_free"][0], rel=0.01
-    )
+    rates = kept.record()["accepted_per_s"]
+    assert kept.share == pytest.approx(rates["attacked"][0] / rates["fault_free"][0], rel=0.01)
 
 
 @pytest.mark.parametrize(
