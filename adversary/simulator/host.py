@@ -282,21 +282,32 @@ class Host:
             self._take_in(source, frame)
 
     def _take_in(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
-        frames = self._around.frames
+        if not self.is_up:
+            return  # it died of an earlier one
+        frames, checker = self._around.frames, self._around.checker
         try:
             if isinstance(source, bytes):
-                self._messages.append(FromClient(device=source, message=frames.from_client(frame)))
+                request = frames.from_client(frame)
+                checker.on_opened_frame(self, source, frame)
+                self._messages.append(FromClient(device=source, message=request))
             else:
                 message = frames.from_peer(frame)
+                checker.on_opened_frame(self, source, frame)
                 if self.replica.is_useless(message):
                     return
                 self._messages.append(FromPeer(peer=source, message=message))
         except ProtocolViolation as error:
-            self._around.checker.on_malformed(source, error)
+            checker.on_malformed(source, error)
             self._around.marks.reach("malformed frame refused")
             evidence = frames.proof_in(frame)
             if evidence is not None and not isinstance(source, bytes):
                 self.post(FrameRefused(now=self.now(), evidence=evidence))
+            return
+        except Exception as error:
+            # As in a step: whatever a decoder dies of, the node dies of.
+            if _is_of_the_adversary(error):
+                raise
+            self._stop(error)
             return
         self.wake()
 
