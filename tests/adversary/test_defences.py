@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adversary.attacks import all_attacks, attack_named, run
+from msgspec.structs import replace
+
+from adversary.attacks import Expect, all_attacks, attack_named, run
 from adversary.simulator.mutants import MUTANTS
 from tests.adversary.defences import DEFENCES, OWN, without
 
@@ -23,6 +25,18 @@ def test_a_group_without_its_defence_does_not_bear_the_attack(attack: str, defen
         outcome = run(attack_named(attack))
     assert not outcome.as_expected
     assert because in outcome.why_not
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("attack", "defence"), [each[:2] for each in EACH])
+def test_it_is_the_attack_that_it_does_not_bear(attack: str, defence: str) -> None:
+    """Where nobody attacks, nobody misses the defence."""
+    known = attack_named(attack)
+    floor = Expect(wait_ms=known.expect.wait_ms)
+    quiet = replace(known, cast=(), happens=(), clients=(), seeds=1, expect=floor, above_f=None)
+    with without(defence).planted():
+        outcome = run(quiet)
+    assert outcome.as_expected, outcome.why_not
 
 
 def test_every_attack_has_a_defence_and_every_defence_an_attack() -> None:
