@@ -23,11 +23,11 @@ from crypto import canonical
 from crypto.canonical import DEPTH_MAX
 from crypto.errors import MalformedEncoding
 from crypto.signing import Domain, Verifier
-from pbft.core import bodies, codec, exchange, state_walk
+from pbft.core import bodies, codec, exchange, frame_parsers, state_walk
 from pbft.core.claims import Claim, Unverified, check_claims
-from pbft.core.codec import Opener
 from pbft.core.dedupe import SessionWindow, Standing, Verdict
 from pbft.core.effects import IgnoreReason
+from pbft.core.frame_parsers import FrameParsers
 from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import PreparedCertificate, Proposal, SignedRequest
@@ -85,12 +85,12 @@ def _nothing_sent_again() -> tuple[Patch, ...]:
 
 
 def _papers_not_checked() -> tuple[Patch, ...]:
-    original = vars(Opener)["_prepared_certificate"]
+    original = FrameParsers.prepared_certificate
 
-    def unchecked(self: Opener, wire: bytes, fields: list[Any]) -> Unverified[PreparedCertificate]:
+    def unchecked(self: FrameParsers, wire: bytes, fields: list[Any]) -> Unverified[PreparedCertificate]:
         return Unverified(original(self, wire, fields).value, ())
 
-    return ((Opener, "_prepared_certificate", unchecked),)
+    return ((FrameParsers, "prepared_certificate", unchecked),)
 
 
 def _one_voice_moves_all() -> tuple[Patch, ...]:
@@ -193,7 +193,7 @@ def _any_spelling() -> tuple[Patch, ...]:
         except Exception as error:
             raise MalformedEncoding(str(error)) from error
 
-    return ((codec, "decode", decode), (bodies, "decode", decode))
+    return tuple((module, "decode", decode) for module in (codec, frame_parsers, bodies))
 
 
 def _no_turns() -> tuple[Patch, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from msgspec.structs import replace
 
 from adversary.attacks import Expect, all_attacks, attack_named, run
