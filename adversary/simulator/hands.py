@@ -171,6 +171,8 @@ class Hands:
                 around.marks.reach("proposal from the future refused")
             elif ignored.reason is IgnoreReason.CONFLICTING_PROPOSAL:
                 around.marks.reach("two proposals for one slot")
+            elif ignored.reason is IgnoreReason.PROVES_NOTHING:
+                around.marks.reach("a false accusation refused")
             elif ignored.reason is IgnoreReason.ALREADY_EXECUTED and ignored.message_type == "REQUEST":
                 around.marks.reach("duplicate request answered from the cache")
 

@@ -260,7 +260,9 @@ class Host:
         self._awake = False
         if not self.is_up:
             return
-        self._guarded(self.intake.take())
+        inputs = self.intake.take()
+        if self.is_up:
+            self._guarded(inputs)
         if self.is_up and (self.hands.has_reads or self.intake.is_waiting):
             self.wake()
 
@@ -281,11 +283,14 @@ class Host:
             self.die(power=self.power_fuse)
         except (Broken, BehaviourFailed):
             raise
-        except Exception as error:
-            # What is not FATAL ends a real node too, less politely. A fault of the simulator itself is no result.
-            if not isinstance(error, FATAL) and _is_of_the_adversary(error):
-                raise
-            self._stop(error)
+        except Exception as error:  # noqa: BLE001 - what is not FATAL ends a real node too, less politely
+            self.die_of(error)
+
+    def die_of(self, error: Exception) -> None:
+        """As a node does, whatever it is. A fault of the simulator itself is no result, and raised again."""
+        if not isinstance(error, FATAL) and _is_of_the_adversary(error):
+            raise error
+        self._stop(error)
 
     def _perform(self, inputs: Sequence[Input]) -> None:
         while inputs:

@@ -50,21 +50,29 @@ class Intake:
             self._take_in(source, frame)
 
     def _take_in(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
-        frames = self._around.frames
+        if not self._host.is_up:
+            return  # it died of an earlier one
+        frames, checker = self._around.frames, self._around.checker
         try:
             if isinstance(source, bytes):
-                self._messages.append(FromClient(device=source, message=frames.from_client(frame)))
+                request = frames.from_client(frame)
+                checker.on_opened_frame(self._host, source, frame)
+                self._messages.append(FromClient(device=source, message=request))
             else:
                 message = frames.from_peer(frame)
+                checker.on_opened_frame(self._host, source, frame)
                 if self._host.replica.is_useless(message):
                     return
                 self._messages.append(FromPeer(peer=source, message=message))
         except ProtocolViolation as error:
-            self._around.checker.on_malformed(source, error)
+            checker.on_malformed(source, error)
             self._around.marks.reach("malformed frame refused")
             evidence = frames.proof_in(frame)
             if evidence is not None and not isinstance(source, bytes):
                 self.post(FrameRefused(now=self._host.now(), evidence=evidence))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a decoder dies of, the node dies of
+            self._host.die_of(error)
             return
         self._host.wake()
 

@@ -17,6 +17,7 @@ from adversary.simulator.marks import Marks
 from adversary.simulator.memory import why_too_large
 from adversary.simulator.scenario import DAMAGES_OF_VOTES
 from adversary.simulator.sights import PROVEN, alarm_says, seen_in
+from adversary.simulator.spelling import is_spelt_once
 from adversary.simulator.storage import Opening
 from adversary.simulator.witnesses import Witnesses
 from crypto.digest import Digest
@@ -177,6 +178,12 @@ class Checker:
     def on_malformed(self, source: ReplicaId | PublicKey, error: ProtocolViolation) -> None:
         if source not in self._faulty and source not in self.strangers:
             raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
+
+    def on_opened_frame(self, host: Host, source: ReplicaId | PublicKey, frame: bytes) -> None:
+        """It takes the frame for a message. The honest have one encoder; the others try what else is read."""
+        is_odd = source in self._faulty or source in self.strangers
+        if is_odd and self.is_correct(host) and not is_spelt_once(frame):
+            raise Broken("one spelling", f"{host.me} takes a frame of {source!r} in other bytes than its own")
 
     # -- steps
 

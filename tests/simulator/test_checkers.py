@@ -128,6 +128,26 @@ def garbage_of_an_honest_replica(b: Bench) -> None:
     b.checker.on_malformed(ReplicaId(2), MalformedMessage("trailing bytes"))
 
 
+def a_frame_in_other_bytes(b: Bench) -> None:
+    wire = b.craft.commit(3, 1, digest("batch")).wire
+    b.checker.on_opened_frame(b.one, ReplicaId(3), wire)
+    b.checker.on_opened_frame(b.one, ReplicaId(3), wire + b"\x00")
+
+
+def a_request_in_other_bytes_in_a_batch(b: Bench) -> None:
+    """Its digest is another, so it would run twice."""
+    request = b.register("alice")
+    batch = b.craft.batch(request)
+    b.checker.on_opened_frame(b.one, ReplicaId(3), b.craft.proposal(3, 1, batch, view=3).wire)
+    wire = b"\x9f" + request.wire[1:] + b"\xff"
+    batch = b.craft.batch(replace(request, wire=wire))
+    b.checker.on_opened_frame(b.one, ReplicaId(3), b.craft.proposal(3, 1, batch, view=3).wire)
+
+
+def a_body_in_other_bytes(b: Bench) -> None:
+    b.checker.on_opened_frame(b.one, ReplicaId(3), encode(["COMMIT", 0, 3, b"\x98\x01\x00", bytes(64)]))
+
+
 def a_log_without_end(b: Bench) -> None:
     b.one.timers[Timer.STATUS] = Milliseconds(1)
     log = b.one.replica.log
@@ -249,6 +269,7 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
         saying.a_view_change_that_hides_a_commit,
     ),
     "well-formed": (garbage_of_an_honest_replica,),
+    "one spelling": (a_frame_in_other_bytes, a_request_in_other_bytes_in_a_batch, a_body_in_other_bytes),
     "bounded memory": (a_log_without_end,),
     "timer": (no_timer, nothing_that_wakes_it_when_the_primary_is_late),
     "real time": (an_order_against_time, an_answer_out_of_the_past),
