@@ -266,6 +266,19 @@ ATTACKERS: Final[Mapping[str, Callable[[Attackers], Awaitable[None]]]] = {
 }
 
 
+DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "flood": ("flood_operations", "stranger_operations", "forged_requests", "queries"),
+    "babblers": ("flood_operations",),
+    "strangers": ("stranger_operations",),
+    "forgers": ("forged_requests",),
+    "askers": ("queries",),
+    "bombs": ("bombs",),
+    "slowloris": ("slow_bytes",),
+    "litter": ("litter",),
+}
+"""What each must have done, by its tally's words, or it did not attack. Knocking and being thrown out is nothing."""
+
+
 async def _run(file: GroupFile, names: list[str], seed: int) -> Counter[str]:
     all_ = Attackers(file, seed)
     async with trio.open_nursery() as nursery:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from adversary.live.attackers import DEEDS
 from adversary.live.customers import kill_with_words, replay
-from adversary.live.group import LiveError
+from adversary.live.group import LEFT_BEHIND, LiveError
 from adversary.live.operators import hide_a_twin
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
         [*command, "--seed", str(stage.seed)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,
+        **LEFT_BEHIND,
     )
     stage.moment("attackers", "begin", ", ".join(names))
     try:
@@ -38,10 +39,14 @@ async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
         stage.problems.append(f"the attackers ended by themselves, with exit code {process.returncode}")
     finally:
         with trio.CancelScope(shield=True):
-            await _end(stage, process)
+            await _end(stage, process, names)
 
 
-async def _end(stage: Stage, process: trio.Process) -> None:
+def _wanted(names: Sequence[str]) -> set[str]:
+    return {deed for name in names for deed in DEEDS[name]}
+
+
+async def _end(stage: Stage, process: trio.Process, names: Sequence[str]) -> None:
     if process.stdin is None or process.stdout is None:
         return
     await process.stdin.aclose()
@@ -54,9 +59,14 @@ async def _end(stage: Stage, process: trio.Process) -> None:
         process.kill()
         await process.wait()
     await process.stdout.aclose()
-    done: dict[str, int] = json.loads(said or b"{}")
+    try:
+        done: dict[str, int] = json.loads(said or b"{}")
+    except json.JSONDecodeError:
+        stage.problems.append(f"the attackers said {said[:100]!r} in the end, which is no tally")
+        return
     stage.figures |= done
-    stage.took_place += sum(done.values())
+    stage.deeds.update(done)
+    stage.missed += [f"{name}: nobody got to do it" for name in sorted(_wanted(names)) if not done.get(name)]
     stage.moment("attackers", "end", ", ".join(f"{name} {count}" for name, count in done.items()))
 
 
@@ -71,6 +81,8 @@ CLIENTS: Final[Mapping[str, Act]] = {
     "flood": partial(attackers, names=("flood",)),
 }
 """By the behaviour of somebody in `Attack.clients`."""
+COUNTED: Final = frozenset({"replay", "query_of_death"})
+"""Those of them that count what they did in `Stage.deeds`, under these names."""
 
 
 def acts_of(attack: Attack) -> list[Act]:
