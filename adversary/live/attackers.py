@@ -2,7 +2,8 @@
 
 python -m adversary.live.attackers DIR NAME... [--seed N]
 
-Attacks until its standard input ends, and says then, as one JSON object, what it has done.
+Says `begun` on a line of its own. Attacks until its standard input ends, and says then, as one JSON object, what it
+has done.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pbft.core.frames import sign_request, wire_of
 from pbft.core.messages import Query, Request
 from pbft.core.types import ClientSequence, SequenceNumber, SessionNumber
 
+BEGUN: Final = "begun"
 NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
@@ -284,6 +286,8 @@ async def _run(file: GroupFile, names: list[str], seed: int) -> Counter[str]:
     async with trio.open_nursery() as nursery:
         for name in names:
             nursery.start_soon(ATTACKERS[name], all_)
+        sys.stdout.write(BEGUN + "\n")
+        sys.stdout.flush()
         while await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 4096, abandon_on_cancel=True):
             pass
         nursery.cancel_scope.cancel()

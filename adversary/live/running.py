@@ -215,6 +215,10 @@ class _Run:
             nursery.start_soon(self._attackers, attacking)
             nursery.start_soon(faults.run)
             await trio.sleep(self._attack.until_ms / 1000)
+            if self._stage.awaited:
+                while self._stage.awaited:  # noqa: ASYNC110 - another process takes as long to start as it does
+                    await trio.sleep(POLL_SECONDS)
+                await trio.sleep(self._attack.until_ms / 1000)
             attacking.cancel()
 
     async def _attackers(self, scope: trio.CancelScope) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from adversary.live.attackers import DEEDS
+from adversary.live.attackers import BEGUN, DEEDS
 from adversary.live.customers import kill_with_words, replay
 from adversary.live.group import LEFT_BEHIND, LiveError
 from adversary.live.operators import hide_a_twin
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from adversary.attacks.model import Attack
     from adversary.live.stage import Stage
 
+ATTACKERS = "attackers"
+"""Who is waited for until they have begun."""
 Act = Callable[["Stage"], Awaitable[None]]
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 20.0
+"""They have the lowest priority."""
 
 
 async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
     """A process that attacks until this is cancelled. What it did is counted."""
+    stage.awaited.add(ATTACKERS)
     command = [sys.executable, "-m", "adversary.live.attackers", str(stage.group.path), *names]
     process = await trio.lowlevel.open_process(
         [*command, "--seed", str(stage.seed)],
@@ -33,13 +37,24 @@ async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
         stdout=subprocess.PIPE,
         **LEFT_BEHIND,
     )
-    stage.moment("attackers", "begin", ", ".join(names))
     try:
+        await _until_begun(process)
+        stage.moment("attackers", "begin", ", ".join(names))
+        stage.awaited.discard(ATTACKERS)
         await process.wait()
         stage.problems.append(f"the attackers ended by themselves, with exit code {process.returncode}")
     finally:
         with trio.CancelScope(shield=True):
             await _end(stage, process, names)
+
+
+async def _until_begun(process: trio.Process) -> None:
+    said = b""
+    while process.stdout is not None and not said.endswith(b"\n"):
+        data = await process.stdout.receive_some()
+        if not data:
+            return
+        said += data
 
 
 def _wanted(names: Sequence[str]) -> set[str]:
@@ -59,10 +74,11 @@ async def _end(stage: Stage, process: trio.Process, names: Sequence[str]) -> Non
         process.kill()
         await process.wait()
     await process.stdout.aclose()
+    tally = said.decode(errors="replace").removeprefix(f"{BEGUN}\n")
     try:
-        done: dict[str, int] = json.loads(said or b"{}")
+        done: dict[str, int] = json.loads(tally)
     except json.JSONDecodeError:
-        stage.problems.append(f"the attackers said {said[:100]!r} in the end, which is no tally")
+        stage.problems.append(f"the attackers said {tally[:100]!r} in the end, which is no tally")
         return
     stage.figures |= done
     stage.deeds.update(done)

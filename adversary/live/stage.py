@@ -75,6 +75,8 @@ class Stage:
     late: str = ""
     """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
+    awaited: set[str] = field(default_factory=set)
+    """Who was started to attack and has not begun yet."""
     deeds: Counter[str] = field(default_factory=Counter)
     """What people and attackers that misbehave did, by what it is."""
     applied: set[int] = field(default_factory=set)

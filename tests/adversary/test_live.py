@@ -101,7 +101,7 @@ def test_attackers_end_with_their_input_and_say_what_they_did(tmp_path: Path) ->
     path = make_group(tmp_path / "group").path.parent
     command = [sys.executable, "-m", "adversary.live.attackers", str(path), *ATTACKERS]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=True)
-    assert isinstance(json.loads(done.stdout), dict)
+    assert isinstance(json.loads(done.stdout.removeprefix(b"begun\n")), dict)
 
 
 def test_attackers_of_a_group_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,12 +175,15 @@ def test_a_floor_that_is_to_break_is_looked_for(tmp_path: Path) -> None:
     assert (outcome.as_expected, outcome.breaks, outcome.safe, outcome.live) == (True, "floor", True, True)
 
 
+UNSYNCED = SyncFails(id=1, at_ms=0, for_ms=1, replica=0, kept=False)
+
+
 @pytest.mark.parametrize(
     ("attack", "text"),
     [
         (Attack(name="a", expect=Expect(marks=("stale timer ignored",))), "seen in the simulator only"),
         (Attack(name="a", expect=Expect(breaks=("progress: halt",))), "told in the simulator only"),
-        (Attack(name="a", happens=(SyncFails(id=1, at_ms=0, for_ms=1, replica=0, kept=0),)), "needs the simulator"),
+        (Attack(name="a", happens=(UNSYNCED,)), "needs the simulator"),
     ],
 )
 def test_what_nobody_could_see_of_real_processes_is_not_begun(attack: Attack, text: str) -> None:
