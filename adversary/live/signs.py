@@ -24,6 +24,8 @@ DEATHS_MIN: Final = 2
 """So often at least has died what dies again and again: a real process takes longer to start than a simulated one."""
 LINK_UP: Final = "link up"
 NODE_UP: Final = "node up"
+FETCHING: Final = "state transfer to "
+"""What an alarm about one begins with. Most are over before anybody looks."""
 BREAKS: Final = frozenset(
     {
         "accepted kept",
@@ -82,7 +84,7 @@ def _frames_waited(stage: Stage, _proofs: Sequence[Proof]) -> bool:
 
 def _fetched(stage: Stage, _proofs: Sequence[Proof]) -> bool:
     """Of honest replicas; in the end all of them are whole and level, or the run is none that is live."""
-    return bool(stage.transferred)
+    return bool(stage.transferred) or any(alarm.text.startswith(FETCHING) for alarm in stage.alarms)
 
 
 def _died_again(stage: Stage, _proofs: Sequence[Proof]) -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,11 @@ def test_a_stopped_process_does_not_outlive_a_runner_that_is_killed(tmp_path: Pa
         pid = int(runner.stdout.readline())
         assert _runs(pid)
         runner.kill()
-    trio.run(_until_gone, pid)
+    try:
+        trio.run(_until_gone, pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def _until_gone(pid: int) -> None:

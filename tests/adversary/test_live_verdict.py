@@ -205,6 +205,10 @@ ALARM = "2026-11-24T18:06:24.5Z [error    ] alarm                          repli
     [
         ("primary dismissed as slow", ALARM + "'view 0 is given up: its primary, replica 0, ordered nothing'"),
         ("a false page refused", ALARM + "\"state transfer to 8: replica 0 served rows of page '00'; others are\""),
+        (
+            "state transfer finished",
+            ALARM + "\"state transfer to 8: replica 0 served rows of page '00'; others are\"",
+        ),
         ("mute replica voted again", ALARM + "'this replica votes again, in view 1 above sequence number 8'"),
         ("ledger begun again", "... [error    ] ledger begun again: this replica forgot its votes"),
     ],
