@@ -117,7 +117,7 @@ class Faults:
                 await follow_the_primary(stage, fault, over)
                 stage.applied.add(fault.id)
             case Restarts():
-                await restart_all(stage, fault, over)
+                await restart_all(stage, fault)
                 stage.applied.add(fault.id)
             case SyncFails():
                 stage.problems.append("a sync that fails needs the simulator")

@@ -19,6 +19,7 @@ from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.attacks.running import REJOINS
 from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.certificates import let_lapse, renew
+from adversary.live.checking import check
 from adversary.live.faults import NETWORK_FAULTS, Faults
 from adversary.live.group import POLL_SECONDS, LiveError, LiveGroup, live_group
 from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
@@ -61,11 +62,13 @@ def run_live(
 
     The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
     what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
-    Raises AttackError if the attack asks for what only the simulator has, or the directory holds such a group
-    already. Another seed is tried only where the attack did not come about, or left too little evidence: never after
-    anything broke. Told to end by SIGTERM or SIGHUP, it ends all that it started and raises SystemExit.
+    Raises AttackError, before any process is started, if the attack is none that real processes can be put through or
+    that they could show, or the directory holds such a group already. Another seed is tried only where the attack did
+    not come about, or left too little evidence: never after anything broke. Told to end by SIGTERM or SIGHUP, it ends
+    all that it started and raises SystemExit.
     """
     attack = attack if replicas is None else changed(attack, replicas=replicas)
+    check(attack, seed=seed, directory=directory)
     problem = why_not_live(attack)
     if problem is not None:
         raise AttackError(f"{attack.name}: {problem}")
