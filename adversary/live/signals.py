@@ -21,17 +21,22 @@ async def until_told_to_end(work: Callable[[], Awaitable[T]]) -> T:
         return await work()
     told: list[int] = []
     done: list[T] = []
-    with trio.open_signal_receiver(*SIGNALS) as signals:
-        async with trio.open_nursery() as nursery:
+    try:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
 
-            async def listen() -> None:
-                async for number in signals:
-                    told.append(number)
-                    nursery.cancel_scope.cancel()
+                async def listen() -> None:
+                    async for number in signals:
+                        told.append(number)
+                        nursery.cancel_scope.cancel()
 
-            nursery.start_soon(listen)
-            done.append(await work())
-            nursery.cancel_scope.cancel()
+                nursery.start_soon(listen)
+                done.append(await work())
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as failed:
+        if len(failed.exceptions) > 1:
+            raise
+        raise failed.exceptions[0] from None  # as it came out of the work
     if told:
         raise SystemExit(128 + told[0])
     return done[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from adversary.attacks.model import AttackError
 from adversary.live.group import LiveGroup
 from adversary.live.signals import until_told_to_end
 from tests.chatsvc_process.processes import make_group
@@ -108,3 +109,12 @@ def test_who_is_told_to_end_cleans_up_first() -> None:
     with pytest.raises(SystemExit) as ended:
         trio.run(until_told_to_end, lambda: _told(cleaned))
     assert (ended.value.code, cleaned) == (128 + signal.SIGTERM, ["up"])
+
+
+async def _fails() -> None:
+    raise AttackError("no such thing")
+
+
+def test_what_goes_wrong_meanwhile_is_told_as_it_is() -> None:
+    with pytest.raises(AttackError, match="no such thing"):
+        trio.run(until_told_to_end, _fails)
