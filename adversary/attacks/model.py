@@ -51,7 +51,8 @@ class Expect(_Frozen, frozen=True, kw_only=True):
     breaks: tuple[str, ...] = ()
     culprits: int = 0
     marks: tuple[str, ...] = ()
-    """Rare states of the simulator that the run must come by: that the attack took place at all."""
+    """Rare states that the run must come by: that the attack took place at all. Not all of them can be seen of real
+    processes: `adversary.live.signs`."""
     wait_ms: int = 0
     """How long anybody may wait for an operation, also while the attack lasts: more is a broken `floor`. 0: as long
     as it takes."""

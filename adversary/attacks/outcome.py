@@ -63,6 +63,11 @@ class Outcome:
     as_expected: bool
     why_not: str = ""
     """What differs from what was expected."""
+    is_worth_another_try: bool = False
+    """Whether all that differs is that the attack did not come about as it should have, or left no evidence: with
+    real processes that depends on who is faster."""
+    earlier_tries: tuple[tuple[int, str], ...] = ()
+    """The seeds of tries before this one, and what each of them lacked."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
     """By name with the unit last: operations_accepted, view_changes, longest_gap_ms, ..."""
     moments: tuple[Moment, ...] = ()
@@ -96,6 +101,7 @@ class Outcome:
             },
             "as_expected": self.as_expected,
             "why_not": self.why_not,
+            "earlier_tries": [{"seed": seed, "why_not": why_not} for seed, why_not in self.earlier_tries],
             "breaks": self.breaks,
             "breaks_text": self.breaks_text,
             "culprits": list(self.culprits),

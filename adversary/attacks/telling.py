@@ -90,6 +90,7 @@ def outcome_in_words(outcome: Outcome) -> str:
         lines.append(f"  {outcome.breaks}: {outcome.breaks_text}")
     lines.extend(f"  {proof.code} is held by {', '.join(proof.held_by)}" for proof in outcome.proofs)
     lines.append(", ".join(f"{name} {value}" for name, value in figures.items()))
+    lines.extend(f"tried before, with seed {seed}: {why_not}" for seed, why_not in outcome.earlier_tries)
     lines.append("as expected" if outcome.as_expected else f"NOT AS EXPECTED: {outcome.why_not}")
     lines.append(f"again: {outcome.replay}")
     return "\n".join(lines) + "\n"
