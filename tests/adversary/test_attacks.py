@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -17,16 +16,15 @@ from adversary.attacks import (
     AttackError,
     Expect,
     Liar,
-    Pause,
     Proof,
     Talk,
     all_attacks,
     attack_named,
     judging,
-    read_attack,
     run,
 )
-from adversary.attacks.model import FAMILIES, attack_from_json
+from adversary.attacks.model import FAMILIES
+from adversary.attacks.reading import attack_from_json
 from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
 from adversary.behaviours.base import Behaviour, Means, Puppet
@@ -38,6 +36,7 @@ from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import from_json, to_json
 from pbft.core.effects import Effects, Evidence, Input
 from pbft.core.types import ReplicaId
+from tests.adversary.test_attack_files import cast, own
 
 LIVE = {1, 3, 9, 12, 15, 17, 18, 23, 25, 26, 28, 29, 31, 33, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44}
 """Those that run against real processes too."""
@@ -295,76 +294,6 @@ def test_twins_are_two_places_that_lie_together() -> None:
     assert any(moment.lie for moment in outcome.moments)
 
 
-# -- files of one's own
-
-
-def own(**fields: Any) -> bytes:
-    return json.dumps({"name": "mine", **fields}).encode()
-
-
-BAD: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"{", "truncated"),
-    "no object": (b"[]", "object"),
-    "no name": (b"{}", "name"),
-    "a name that is a path": (own(name="../mine"), "letters"),
-    "unknown field": (own(colour="red"), "colour"),
-    "another format": (own(format=2), "format 2"),
-    "no such family": (own(family="weather"), "weather"),
-    "too few replicas": (own(replicas=3), "at least 4"),
-    "no such invariant": (own(expect={"breaks": ["peace"]}), "peace"),
-    "no such mark": (own(expect={"marks": ["sunrise"]}), "sunrise"),
-    "no such fault": (own(happens=[{"kind": "sneeze", "at_ms": 1, "for_ms": 1, "replica": 0}]), "sneeze"),
-    "no seeds": (own(seeds=0), "seeds"),
-}
-
-UNFIT: dict[str, tuple[bytes, str]] = {
-    "no such behaviour": (own(cast=[{"replica": 0, "strategy": "sulk"}]), "sulk"),
-    "no such option": (own(cast=[{"replica": 0, "strategy": "silent", "options": {"why": 1}}]), "why"),
-    "no such replica": (own(cast=[{"replica": 9, "strategy": "silent"}]), "replica 9"),
-    "no such parameter": (own(parameters={"mood": 1}), "mood"),
-    "no such damage": (
-        own(happens=[{"kind": "damage", "at_ms": 1, "for_ms": 1, "replica": 0, "what": "coffee"}]),
-        "coffee",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_attack_is_refused(name: str, tmp_path: Path) -> None:
-    data, why = BAD[name]
-    path = tmp_path / "mine.json"
-    path.write_bytes(data)
-    with pytest.raises(AttackError, match=why) as refused:
-        read_attack(path)
-    assert str(path) in str(refused.value)
-
-
-@pytest.mark.parametrize("name", UNFIT)
-def test_an_attack_that_does_not_fit_its_group_is_refused(name: str) -> None:
-    data, why = UNFIT[name]
-    with pytest.raises(AttackError, match=why):
-        scenario_of(attack_from_json(data))
-
-
-def test_above_f_has_to_be_above_f() -> None:
-    attack = Attack(name="own", above_f=AboveF(cast=(Liar(3, "silent"),), expect=Expect(breaks=("progress",))))
-    with pytest.raises(AttackError, match="no more of them are"):
-        run(attack, above_f=True)
-    with pytest.raises(AttackError, match="says nothing of more than f"):
-        run(attack_named("nv_bad_O"), above_f=True)
-
-
-def test_a_larger_group_bears_the_same() -> None:
-    outcome = run(attack_named("double_prepare"), replicas=7)
-    assert outcome.as_expected, outcome.why_not
-    assert outcome.replicas == 7
-
-
-def test_what_happens_needs_no_numbers() -> None:
-    attack = attack_from_json(own(happens=[{"kind": "pause", "at_ms": 900, "for_ms": 300, "replica": 1}] * 2))
-    assert attack.happens == (Pause(1, 900, 300, 1), Pause(2, 900, 300, 1))
-
-
 # -- commands
 
 
@@ -393,7 +322,7 @@ def test_an_attack_is_run_by_command_and_replayed_from_what_it_said(
 
 def test_an_attack_of_ones_own_is_run_and_replayed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    path.write_bytes(own(cast=[{"replica": 2, "strategy": "silent"}], expect={"evidence": ["E2"]}))
+    path.write_bytes(own(cast=[cast("silent", 2)], expect={"evidence": ["E2"]}))
     assert run_command(str(path), as_json=True) == 1
     record = json.loads(capsys.readouterr().out)
     assert record["as_expected"] is False
