@@ -75,6 +75,8 @@ def found_afterwards(run: Simulation) -> tuple[Proof, ...]:
 
 
 def figures_of(run: Simulation, result: Result) -> dict[str, int | float | str]:
+    misdeeds = sum(client.misdeeds for client in run.clients)
+    bad = {"misdeeds_of_clients": misdeeds} if any(plan.behaves for plan in run.scenario.clients) else {}
     return {
         "operations_asked": run.patience.asked,
         "operations_accepted": result.accepted,
@@ -83,6 +85,7 @@ def figures_of(run: Simulation, result: Result) -> dict[str, int | float | str]:
         "view_changes": result.view_changes,
         "state_transfers": result.transfers,
         "lies": lies_of(run),
+        **bad,
         "messages_delivered": result.deliveries,
         "virtual_ms": result.virtual_ms,
     }
@@ -142,3 +145,7 @@ def _of_taking_place(expect: Expect, run: Simulation, result: Result) -> Iterato
         yield f"it did not come to: {', '.join(missing)}"
     if run.scenario.liars and not lies_of(run):
         yield "nobody lied"
+    idle = {client.name for client in run.clients if not client.misdeeds}
+    for plan in run.scenario.clients:
+        if plan.behaves and plan.name in idle:
+            yield f"{plan.name} did nothing of what was meant: {plan.behaves}"

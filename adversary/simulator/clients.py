@@ -46,6 +46,8 @@ class SimulatedClient:
         self.accepted = 0
         self.answered = 0
         self.asked = 0
+        self.misdeeds = 0
+        """What it did that no client of good will does."""
 
     @property
     def is_idle(self) -> bool:

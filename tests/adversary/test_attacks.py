@@ -12,8 +12,10 @@ from adversary.attack_commands import list_attacks, record_of, replay, run_all, 
 from adversary.attack_commands import run as run_command
 from adversary.attacks import (
     AboveF,
+    Action,
     Attack,
     AttackError,
+    Client,
     Expect,
     Liar,
     Proof,
@@ -47,6 +49,7 @@ COSTLY = {"vc_storm", "censor_vip", "torn_ledger", "total_disk_loss", "flood"}
 """Whose runs above f take seconds."""
 
 QUIET = Talk(people=2, messages=2, for_ms=800)
+JOINS = Action(id=1, at_ms=600, kind="join", room="main")
 
 
 def by_name(attack: Attack) -> str:
@@ -130,6 +133,19 @@ WRONG: dict[str, tuple[Attack, str]] = {
     "a lie that is never told": (
         Attack(name="own", cast=(Liar(3, "false_new_view"),), talk=QUIET),
         "nobody lied",
+    ),
+    "a bad client that says nothing twice": (
+        Attack(name="own", talk=QUIET, clients=(Client("mallory", (JOINS,), behaviour="flood"),)),
+        "mallory did nothing of what was meant: flood",
+    ),
+    "a bad client that nobody knows": (
+        Attack(name="own", talk=QUIET, clients=(Client("mallory", (JOINS,), behaviour="query_of_death"),)),
+        "mallory did nothing of what was meant: query_of_death",
+    ),
+    "a bad client that has nothing to say again": (
+        Attack(name="own", talk=Talk(people=0), expect=Expect(live=False),
+               clients=(Client("mallory", (), behaviour="replay"), Client("nina", (), behaviour="equivocate"))),
+        "mallory did nothing of what was meant: replay; nina did nothing of what was meant: equivocate",
     ),
     "nobody may wait so short a time": (
         replace(SILENT, cast=(Liar(0, "silent"),), expect=Expect(wait_ms=100)),
@@ -228,6 +244,19 @@ def test_what_breaks_unexpectedly_is_told_whatever_other_seeds_show(
     above = replace(attack.above_f, seeds=3) if attack.above_f else None
     outcome = run(replace(attack, above_f=above), above_f=above_f)
     assert (outcome.as_expected, outcome.breaks, outcome.seed) == (False, "one vote", 7)
+
+
+def test_a_larger_group_bears_the_same() -> None:
+    outcome = run(attack_named("double_prepare"), replicas=7)
+    assert outcome.as_expected, outcome.why_not
+    assert outcome.replicas == 7
+
+
+@pytest.mark.parametrize("name", ["client_equivocate", "query_of_death", "replay"])
+def test_what_bad_clients_do_is_counted(name: str) -> None:
+    outcome = run(attack_named(name))
+    assert outcome.as_expected, outcome.why_not
+    assert int(outcome.figures["misdeeds_of_clients"]) > 4
 
 
 # -- the same again
