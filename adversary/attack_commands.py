@@ -49,7 +49,6 @@ def list_attacks(*, as_json: Json = False) -> int:
     """
     for attack in all_attacks():
         if as_json:
-            expect = msgspec.to_builtins(attack.expect)
             record = {
                 "number": attack.number,
                 "name": attack.name,
@@ -57,7 +56,7 @@ def list_attacks(*, as_json: Json = False) -> int:
                 "title": attack.title,
                 "live": attack.live,
                 "replicas": attack.replicas,
-                "expect": expect,
+                "expect": attack.expect.record(),
                 "above_f": attack.above_f is not None,
             }
             sys.stdout.write(json.dumps(record) + "\n")

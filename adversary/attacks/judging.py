@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
-from adversary.attacks.model import Attack, Expect
+from adversary.attacks.model import OF_LIVENESS, Attack, Expect
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.behaviours.catalogue import TWIN
 from adversary.simulator.run import Failure, Result, Simulation
 from adversary.simulator.scenario import Damage, Scenario
 from pbft.core.forensics import forensics_of
-
-OF_LIVENESS: Final = frozenset({"progress", "floor"})
-"""Invariants that say when something happens; all others say that something never does."""
 
 
 def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, faulty: tuple[int, ...]) -> Outcome:

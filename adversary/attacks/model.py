@@ -24,6 +24,8 @@ PARAMETERS: Final = {
 
 FAMILIES = ("primary", "votes", "view change", "replies", "transfer", "clients", "wire", "host", "own")
 """`own`: what somebody wrote for themselves."""
+OF_LIVENESS: Final = frozenset({"progress", "floor"})
+"""Invariants that say when something happens; all others say that something never does."""
 
 
 class AttackError(Exception):
@@ -61,6 +63,40 @@ class Expect(_Frozen, frozen=True, kw_only=True):
     as it takes."""
     live_wait_ms: int = 0
     """The same where real processes share a real machine. 0: as in the simulator."""
+
+    @property
+    def must_be_safe(self) -> bool | None:
+        """Whether no invariant of safety may break. None: one may, and need not."""
+        kinds = self._kinds
+        return None if kinds & OF_LIVENESS and kinds - OF_LIVENESS else not kinds - OF_LIVENESS
+
+    @property
+    def must_be_live(self) -> bool | None:
+        """Whether everything must be accepted in the end. None: nobody asks, as after a break of safety."""
+        kinds = self._kinds
+        if kinds - OF_LIVENESS:
+            return None
+        return False if "progress" in kinds else (self.live or None)
+
+    @property
+    def _kinds(self) -> frozenset[str]:
+        return frozenset(text.partition(":")[0] for text in self.breaks)
+
+    def wait_ms_in(self, world: str) -> int:
+        """How long anybody may wait in `simulator` or `live`. 0: as long as it takes."""
+        return self.live_wait_ms or self.wait_ms if world == "live" else self.wait_ms
+
+    def record(self, world: str = "simulator") -> dict[str, Any]:
+        """For JSON: all that a run is held against."""
+        return {
+            "safe": self.must_be_safe,
+            "live": self.must_be_live,
+            "evidence": list(self.evidence),
+            "breaks": list(self.breaks),
+            "culprits": self.culprits,
+            "marks": list(self.marks) if world == "simulator" else [],
+            "wait_ms": self.wait_ms_in(world),
+        }
 
 
 class AboveF(_Frozen, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from adversary.attacks.model import Attack
+from adversary.attacks.model import Attack, Expect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +69,13 @@ class Outcome:
     replay: str = ""
     """The command that does the same again."""
 
+    @property
+    def expect(self) -> Expect:
+        """What it is held against."""
+        return self.attack.expected(above_f=self.above_f)
+
     def record(self) -> dict[str, Any]:
         """For `--json`."""
-        expect = self.attack.above_f.expect if self.above_f and self.attack.above_f else self.attack.expect
         return {
             "name": self.attack.name,
             "world": self.world,
@@ -87,13 +91,7 @@ class Outcome:
                     for each in self.proofs
                 ],
             },
-            "expected": {
-                "safe": not expect.breaks,
-                "live": expect.live,
-                "evidence": list(expect.evidence),
-                "breaks": list(expect.breaks),
-                "culprits": expect.culprits,
-            },
+            "expected": self.expect.record(self.world),
             "as_expected": self.as_expected,
             "why_not": self.why_not,
             "breaks": self.breaks,

@@ -23,13 +23,19 @@ def attack_in_words(attack: Attack) -> str:
         *(f"replica {liar.replica}: {liar.strategy}{_options(liar.options)}" for liar in attack.cast),
         *(f"from {fault.at_ms} ms: {type(fault).__name__.lower()} for {fault.for_ms} ms" for fault in attack.happens),
         f"expected: {expected_in_words(attack.expect)}",
+        *_marks(attack.expect),
     ]
     if attack.above_f is not None:
         cast = ", ".join(f"{liar.replica} {liar.strategy}" for liar in attack.above_f.cast)
         lines += ["", f"above f{f' ({cast})' if cast else ''}: {expected_in_words(attack.above_f.expect)}"]
+        lines += _marks(attack.above_f.expect)
         if attack.above_f.story:
             lines.append(fill(attack.above_f.story, WIDTH))
     return "\n".join(lines) + "\n"
+
+
+def _marks(expect: Expect) -> list[str]:
+    return [f"a run must come by: {', '.join(expect.marks)}"] if expect.marks else []
 
 
 def _options(options: Mapping[str, object]) -> str:
@@ -83,7 +89,7 @@ def outcome_in_words(outcome: Outcome) -> str:
     lines = [
         f"{attack.name}: {attack.title}",
         f"{outcome.replicas} replicas, faulty: {faulty}{more}; seed {outcome.seed}",
-        f"expected: {expected_in_words(attack.expected(above_f=outcome.above_f))}",
+        f"expected: {expected_in_words(outcome.expect)}",
         f"it came to: {verdict_in_words(outcome)}",
     ]
     if outcome.breaks:

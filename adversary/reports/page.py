@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from adversary.attacks.judging import OF_LIVENESS
-from adversary.attacks.model import Expect
+from adversary.attacks.model import OF_LIVENESS, Expect
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.reports.captions import captioned, sentence
 from adversary.reports.choosing import Chosen, choose
@@ -41,11 +40,6 @@ def page(outcome: Outcome) -> Html:
     )
 
 
-def expected_of(outcome: Outcome) -> Expect:
-    attack = outcome.attack
-    return attack.above_f.expect if outcome.above_f and attack.above_f else attack.expect
-
-
 def faulty_max(replicas: int) -> int:
     """As in `Group`: f."""
     return max(0, (replicas - 1) // (REPLICAS_MIN - 1))
@@ -72,7 +66,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _verdict(outcome: Outcome) -> Html:
-    expect = expected_of(outcome)
+    expect = outcome.expect
     held = outcome.safe and outcome.live
     if not outcome.as_expected:
         kind, said = "bad", "Not as expected"

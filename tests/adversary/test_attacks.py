@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -380,6 +381,37 @@ def test_the_record_of_an_outcome_has_its_fields() -> None:
     assert record["faulty"] == [3]
     assert record["expected"]["evidence"] == ["E3"]
     assert "attack" not in record
+
+
+EXPECTED: dict[str, tuple[bool, bool | None, bool, bool | None]] = {
+    "split_primary": (True, True, False, None),
+    "slow_primary": (True, True, True, True),
+    "vc_storm": (True, True, True, False),
+    "reply_lie": (True, True, False, None),
+}
+"""Whether it must be safe and live, at f and above."""
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_is_expected_is_all_that_a_run_is_held_against(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    attack = attack_named(name)
+    assert attack.above_f is not None
+    assert list_attacks(as_json=True) == 0
+    listed = {record["name"]: record["expect"] for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    at_f, above_f = attack.expect.record(), attack.above_f.expect.record()
+    assert listed[name] == at_f
+    assert (at_f["safe"], at_f["live"], above_f["safe"], above_f["live"]) == EXPECTED[name]
+    assert (at_f["marks"], at_f["wait_ms"]) == (list(attack.expect.marks), attack.expect.wait_ms)
+
+
+def test_against_real_processes_other_times_are_expected() -> None:
+    outcome = dataclasses.replace(run(attack_named("vc_storm")), world="live")
+    assert (outcome.expect.wait_ms, outcome.record()["expected"]["wait_ms"]) == (300, 2_500)
+
+
+def test_either_kind_of_break_promises_neither() -> None:
+    either = Expect(breaks=("agreement", "progress: halt"))
+    assert (either.must_be_safe, either.must_be_live) == (None, None)
 
 
 def test_every_break_that_is_expected_has_a_name() -> None:
