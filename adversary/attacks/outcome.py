@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from adversary.attacks.model import Attack, Expect
+
+FORENSICS: Final = "forensics"
+"""Who holds what nobody knew alone: the ledgers of the correct replicas, compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ class Outcome:
     as_expected: bool
     why_not: str = ""
     """What differs from what was expected."""
+    missed: tuple[str, ...] = ()
+    """Marks that it should have come by, and did not."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
     """By name with the unit last: operations_accepted, view_changes, longest_gap_ms, ..."""
     moments: tuple[Moment, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from textwrap import fill
 
 from adversary.attacks.model import Attack, Expect
-from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.outcome import FORENSICS, Outcome, Proof
 
 WIDTH = 100
 
@@ -81,6 +81,12 @@ def _proofs(proofs: tuple[Proof, ...]) -> Iterator[str]:
         yield f"{codes} against {who}"
 
 
+def _held(proof: Proof) -> str:
+    if proof.held_by == (FORENSICS,):
+        return "is found by comparing the ledgers of the correct replicas"
+    return f"is held by {', '.join(proof.held_by)}"
+
+
 def outcome_in_words(outcome: Outcome) -> str:
     """Several lines, each ended."""
     attack, figures = outcome.attack, outcome.figures
@@ -94,7 +100,7 @@ def outcome_in_words(outcome: Outcome) -> str:
     ]
     if outcome.breaks:
         lines.append(f"  {outcome.breaks}: {outcome.breaks_text}")
-    lines.extend(f"  {proof.code} is held by {', '.join(proof.held_by)}" for proof in outcome.proofs)
+    lines.extend(f"  {proof.code} {_held(proof)}" for proof in outcome.proofs)
     lines.append(", ".join(f"{name} {value}" for name, value in figures.items()))
     lines.append("as expected" if outcome.as_expected else f"NOT AS EXPECTED: {outcome.why_not}")
     lines.append(f"again: {outcome.replay}")

@@ -298,6 +298,14 @@ def test_moments_tell_who_lied_to_whom_and_what_came_of_it() -> None:
     assert len({moment.digest for moment in executed if moment.sequence == executed[-1].sequence}) == 2
 
 
+def test_moments_name_false_proofs_and_who_found_true_ones() -> None:
+    accused = run(attack_named("false_accuser"), record=True).moments
+    assert {moment.source for moment in accused if moment.lie and moment.what == "EVIDENCE"} == {"replica 3"}
+    lied_to = run(attack_named("reply_lie"), record=True).moments
+    found = [moment for moment in lied_to if moment.what == "proves" and moment.text == "E9 against replica 3"]
+    assert [moment.source for moment in found] == ["client alice", "client bob", "client carol"]
+
+
 def test_recording_changes_nothing() -> None:
     attack = attack_named("double_prepare")
     recorded, plain = run(attack, record=True), run(attack)
