@@ -65,10 +65,8 @@ def test_the_verdict_in_words(made: Outcome, said_of_it: str) -> None:
 
 def tiles(made: Outcome) -> dict[str, tuple[str, str]]:
     """Of each tile what came, and what was expected."""
-    found = re.findall(
-        r'<p class="tile-name">(.*?)</p><p class="tile-value">(.*?)</p>.*?<p class="tile-expected">Expected: (.*?)</p>',
-        page(made),
-    )
+    value = r'tile-name">(.*?)</p><p class="tile-value">(.*?)</p>'
+    found = re.findall(value + r'.*?tile-expected">Expected: (.*?)</p>', page(made))
     return {name: (came, wanted) for name, came, wanted in found}
 
 
