@@ -43,8 +43,8 @@ def renew(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) ->
         return EXIT_FAILED
     sys.stderr.write(
         f"{file.path}: replica {replica} has a new certificate.\n"
-        f"Copy this file to the other replicas' machines and to the users; then restart replica {replica}, and the "
-        f"others:  quorate restart {directory} --all\n"
+        f"Copy this file to the other replicas' machines and to the users; then restart replica {replica}, and after "
+        "it the others, one at a time. `quorate restart` refuses that while they still have the old file\n"
     )
     return 0
 

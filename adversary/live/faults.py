@@ -119,7 +119,7 @@ class Faults:
             case Cascade():
                 await follow_the_primary(stage, fault, over)
             case Restarts():
-                await restart_all(stage, fault, over)
+                await restart_all(stage, fault)
             case SyncFails():
                 stage.took_place -= 1
                 stage.moment(f"replica {fault.replica}", "is spared", "a sync that fails needs the simulator")

@@ -17,6 +17,7 @@ from adversary.attacks.outcome import Outcome, Proof
 from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.certificates import let_lapse, renew
+from adversary.live.checking import check
 from adversary.live.faults import NETWORK_FAULTS, Faults
 from adversary.live.group import POLL_SECONDS, LiveError, LiveGroup, live_group
 from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
@@ -54,9 +55,11 @@ def run_live(
 
     The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
     what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
-    Raises AttackError if the directory holds such a group already.
+    Raises AttackError, before any process is started, if the attack is none that real processes can be put through,
+    or the directory holds such a group already.
     """
     attack = attack if replicas is None else changed(attack, replicas=replicas)
+    check(attack, seed=seed, directory=directory)
     tries = 1 if directory is not None else min(attack.seeds, SEEDS_MAX)
     for number in range(seed, seed + tries):
         outcome = trio.run(partial(attacked, attack, seed=number, directory=directory, tell=tell))

@@ -103,7 +103,7 @@ class SimulatedClient:
         for send in out.send:
             self._note_request(send.wire)
             for replica in send.to:
-                around.transmit_from_client(self, replica, send.wire)
+                around.delivery.transmit_from_client(self, replica, send.wire)
         for ticket, outcome in out.outcomes:
             self._on_outcome(ticket, outcome)
         self._learn(out)

@@ -6,20 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 
 from adversary.attacks.model import Attack, Expect
 from adversary.attacks.outcome import Outcome, Proof
+from adversary.live import bench, commands
 from adversary.live.attackers import ATTACKERS
 from adversary.live.attackers import main as attack
-from adversary.live.bench import ATTACKS, Kept
+from adversary.live.bench import ATTACKS, STOP_MS_MAX, Kept, Round, Run, stop_bound_ms
 from adversary.live.bombs import BOMBS, DEADLY
-from adversary.live.group import LiveGroup
+from adversary.live.group import LiveError, LiveGroup
 from adversary.live.judging import judge, note_floor
 from adversary.live.load import Measured
 from adversary.live.node import LIES_TOLD, ClockedMachine, Forgetting
@@ -249,28 +252,102 @@ def test_how_often_liars_lied_is_read_from_their_logs(tmp_path: Path) -> None:
 # -- the bench ------------------------------------------------------------------------------------------------------
 
 
-def measured(accepted: int) -> Measured:
-    return Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=accepted, p50_ms=1.0, p99_ms=2.0)
+DID = {"flood_operations": 9, "stranger_operations": 9, "forged_requests": 9, "babble_rounds": 1}
 
 
-def kept_with(*attacked: int) -> Kept:
+def run(accepted: int, *, gap_ms: float = 100.0, cpu_us: float | None = None, did: Mapping[str, int] = DID) -> Run:
+    measured = Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=gap_ms, p50_ms=1.0, p99_ms=2.0)
+    return Run(measured=measured, cpu_us=cpu_us, did=did)
+
+
+def kept_with(*attacked: Run) -> Kept:
     kept = Kept("flood", ATTACKS["flood"])
-    kept.honest += [measured(1000), measured(2000), measured(1000)]
-    kept.attacked += [measured(each) for each in attacked]
+    for quiet, under_attack in zip((run(1000, cpu_us=200), run(2000), run(1000, cpu_us=100)), attacked, strict=True):
+        kept.rounds.append(Round(quiet=quiet, attacked=under_attack))
     return kept
 
 
 def test_what_is_kept_is_the_median_of_the_rounds() -> None:
-    kept = kept_with(600, 800, 900)
+    kept = kept_with(run(600), run(800), run(900))
     assert kept.share == 0.6
-    assert kept.is_enough
-    assert kept.record()["longest_gap_ms"] == {"fault_free": 2000, "attacked": 900}
-    assert not kept_with(450, 800, 900).is_enough
+    assert (kept.why_not_enough, kept.why_no_attack) == ("", "")
+    assert kept.record()["kept_shares"] == [0.6, 0.4, 0.9]
+    too_little = kept_with(run(450), run(800), run(900))
+    assert too_little.why_not_enough == "45% of the throughput was left, and 50% must be"
 
 
-def test_where_others_have_the_machine_the_cpu_of_the_replicas_counts() -> None:
-    kept = kept_with(100, 100, 100)
-    kept.cpu_us["fault_free"] += [200, 300, 250]
-    kept.cpu_us["attacked"] += [400, 500, 500]
-    assert kept.share_by_cpu == 0.5
-    assert kept.is_enough
+def test_cpu_excuses_nobody_and_is_told_where_it_is_known() -> None:
+    kept = kept_with(run(100, cpu_us=200), run(0), run(100, cpu_us=100))
+    assert kept.share_by_cpu == 1.0
+    assert kept.why_not_enough == "nothing was accepted under attack"
+    assert kept_with(run(450, cpu_us=1), run(800), run(900)).why_not_enough
+    assert kept_with(run(600), run(800), run(900)).share_by_cpu is None
+    json.dumps(kept.record())
+
+
+def test_an_attack_may_not_stop_everything_for_longer_than_the_bound() -> None:
+    assert STOP_MS_MAX == stop_bound_ms(1, 1000) == 2000
+    assert stop_bound_ms(2, 1000) == 5000
+    assert not kept_with(run(900), run(1900, gap_ms=2000.0), run(900)).why_not_enough
+    kept = kept_with(run(900), run(1900, gap_ms=2001.0), run(900))
+    assert kept.why_not_enough == "nothing was accepted for 2001 ms, and 2000 is the bound"
+
+
+def test_attackers_that_did_nothing_in_one_round_measured_nothing() -> None:
+    idle = {name: count for name, count in DID.items() if name != "forged_requests"} | {"forgers_rounds": 8}
+    kept = kept_with(run(900), run(1900, did=idle), run(900))
+    assert kept.why_no_attack == "in round 2 the attackers did nothing that counts as forged_requests"
+    assert kept.did["forged_requests"] == 18
+
+
+def bench_of(monkeypatch: pytest.MonkeyPatch, *all_kept: Kept, failing: str = "") -> int:
+    """The command's exit code, if this is what is measured."""
+
+    def measured(*_: Any, **__: Any) -> Iterator[Kept]:
+        yield from all_kept
+        if failing:
+            raise LiveError(failing)
+
+    monkeypatch.setattr(commands, "measure", measured)
+    return commands.bench("flood")
+
+
+def test_the_bench_says_what_is_wrong_and_shows_what_was_measured_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = kept_with(run(600), run(800), run(900))
+    bad = kept_with(run(100), run(100), run(100))
+    idle = kept_with(run(600, did={}), run(800), run(900))
+    assert bench_of(monkeypatch, good) == 0
+    assert "40% to 90%" in capsys.readouterr().out
+    assert bench_of(monkeypatch, good, bad) == 1
+    assert "flood: 10% of the throughput was left" in capsys.readouterr().err
+    assert bench_of(monkeypatch, bad, idle) == 3
+    assert "the attackers did nothing" in capsys.readouterr().err
+    assert bench_of(monkeypatch, good, failing="flood, round 2 of 3, attacked: no answer") == 3
+    said = capsys.readouterr()
+    assert "40% to 90%" in said.out
+    assert said.err.endswith("quorate: flood, round 2 of 3, attacked: no answer\n")
+
+
+def test_what_fails_in_the_middle_of_a_round_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: Any, attacked: bool, **__: Any) -> Run:
+        async with trio.open_nursery():
+            if attacked:
+                raise LiveError("the load is gone")
+            return run(1000)
+
+    monkeypatch.setattr(bench, "_run", fails)
+    assert commands.bench("flood", keep=tmp_path) == 3
+    assert capsys.readouterr().err.endswith("quorate: flood, round 1 of 3, attacked: the load is gone\n")
+
+
+def test_nothing_is_a_share_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def idle(*_: Any, **__: Any) -> Run:
+        return run(0)
+
+    monkeypatch.setattr(bench, "_run", idle)
+    with pytest.raises(LiveError, match="nothing was accepted though nobody attacked"):
+        list(bench.bench(tmp_path, ["flood"], rounds=1))

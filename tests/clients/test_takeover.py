@@ -12,7 +12,7 @@ from chatsvc.application.names import RoomName
 from chatsvc.application.results import ErrorCode, Posted, Result, encode_result
 from chatsvc.application.results import Rejected as Refused
 from chatsvc.application.schema import MessageIndex
-from clients.load import Loop
+from chatsvc.closed_loop import Loop
 from clients.sdk import ClientFailure, ExitCode
 from clients.takeover import ECHO_SECONDS, RESUME_SECONDS, gap, until_resumed, without_outcome
 from pbft.client.commands import OnOutcome
