@@ -1,99 +1,30 @@
-"""Attacks of one's own: files that are refused and why, the commands that run them, what the documents show."""
+"""Attacks of one's own: the commands that run them, what is expected of them, what the documents show."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adversary.attack_commands import list_attacks, record_of, replay, run_all, show
 from adversary.attack_commands import run as run_command
 from adversary.attacks import (
-    AboveF,
     Attack,
-    AttackError,
     Expect,
-    Liar,
-    Pause,
     all_attacks,
     attack_named,
-    read_attack,
     run,
 )
-from adversary.attacks.model import attack_from_json
-from adversary.attacks.running import scenario_of
 from adversary.simulator.broken import INVARIANTS
-
-# -- files of one's own
-
-
-def own(**fields: Any) -> bytes:
-    return json.dumps({"name": "mine", **fields}).encode()
-
-
-BAD: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"{", "truncated"),
-    "no object": (b"[]", "object"),
-    "no name": (b"{}", "name"),
-    "a name that is a path": (own(name="../mine"), "letters"),
-    "unknown field": (own(colour="red"), "colour"),
-    "another format": (own(format=2), "format 2"),
-    "no such family": (own(family="weather"), "weather"),
-    "too few replicas": (own(replicas=3), "at least 4"),
-    "no such invariant": (own(expect={"breaks": ["peace"]}), "peace"),
-    "no such mark": (own(expect={"marks": ["sunrise"]}), "sunrise"),
-    "no such fault": (own(happens=[{"kind": "sneeze", "at_ms": 1, "for_ms": 1, "replica": 0}]), "sneeze"),
-    "no seeds": (own(seeds=0), "seeds"),
-}
-
-UNFIT: dict[str, tuple[bytes, str]] = {
-    "no such behaviour": (own(cast=[{"replica": 0, "strategy": "sulk"}]), "sulk"),
-    "no such option": (own(cast=[{"replica": 0, "strategy": "silent", "options": {"why": 1}}]), "why"),
-    "no such replica": (own(cast=[{"replica": 9, "strategy": "silent"}]), "replica 9"),
-    "no such parameter": (own(parameters={"mood": 1}), "mood"),
-    "no such damage": (
-        own(happens=[{"kind": "damage", "at_ms": 1, "for_ms": 1, "replica": 0, "what": "coffee"}]),
-        "coffee",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_attack_is_refused(name: str, tmp_path: Path) -> None:
-    data, why = BAD[name]
-    path = tmp_path / "mine.json"
-    path.write_bytes(data)
-    with pytest.raises(AttackError, match=why) as refused:
-        read_attack(path)
-    assert str(path) in str(refused.value)
-
-
-@pytest.mark.parametrize("name", UNFIT)
-def test_an_attack_that_does_not_fit_its_group_is_refused(name: str) -> None:
-    data, why = UNFIT[name]
-    with pytest.raises(AttackError, match=why):
-        scenario_of(attack_from_json(data))
-
-
-def test_above_f_has_to_be_above_f() -> None:
-    attack = Attack(name="own", above_f=AboveF(cast=(Liar(3, "silent"),), expect=Expect(breaks=("progress",))))
-    with pytest.raises(AttackError, match="no more of them are"):
-        run(attack, above_f=True)
-    with pytest.raises(AttackError, match="says nothing of more than f"):
-        run(attack_named("nv_bad_O"), above_f=True)
+from tests.adversary.test_attack_files import own
 
 
 def test_a_larger_group_bears_the_same() -> None:
     outcome = run(attack_named("double_prepare"), replicas=7)
     assert outcome.as_expected, outcome.why_not
     assert outcome.replicas == 7
-
-
-def test_what_happens_needs_no_numbers() -> None:
-    attack = attack_from_json(own(happens=[{"kind": "pause", "at_ms": 900, "for_ms": 300, "replica": 1}] * 2))
-    assert attack.happens == (Pause(1, 900, 300, 1), Pause(2, 900, 300, 1))
 
 
 # -- commands
@@ -153,6 +84,37 @@ def test_the_record_of_an_outcome_has_its_fields() -> None:
     assert record["faulty"] == [3]
     assert record["expected"]["evidence"] == ["E3"]
     assert "attack" not in record
+
+
+EXPECTED: dict[str, tuple[bool, bool | None, bool, bool | None]] = {
+    "split_primary": (True, True, False, None),
+    "slow_primary": (True, True, True, True),
+    "vc_storm": (True, True, True, False),
+    "reply_lie": (True, True, False, None),
+}
+"""Whether it must be safe and live, at f and above."""
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_is_expected_is_all_that_a_run_is_held_against(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    attack = attack_named(name)
+    assert attack.above_f is not None
+    assert list_attacks(as_json=True) == 0
+    listed = {record["name"]: record["expect"] for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    at_f, above_f = attack.expect.record(), attack.above_f.expect.record()
+    assert listed[name] == at_f
+    assert (at_f["safe"], at_f["live"], above_f["safe"], above_f["live"]) == EXPECTED[name]
+    assert (at_f["marks"], at_f["wait_ms"]) == (list(attack.expect.marks), attack.expect.wait_ms)
+
+
+def test_against_real_processes_other_times_are_expected() -> None:
+    outcome = dataclasses.replace(run(attack_named("vc_storm")), world="live")
+    assert (outcome.expect.wait_ms, outcome.record()["expected"]["wait_ms"]) == (300, 2_500)
+
+
+def test_either_kind_of_break_promises_neither() -> None:
+    either = Expect(breaks=("agreement", "progress: halt"))
+    assert (either.must_be_safe, either.must_be_live) == (None, None)
 
 
 def test_every_break_that_is_expected_has_a_name() -> None:

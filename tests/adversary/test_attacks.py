@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from adversary.attacks import (
     AboveF,
+    Action,
     Attack,
     AttackError,
+    Client,
     Expect,
     Liar,
     Proof,
@@ -20,7 +22,8 @@ from adversary.attacks import (
     judging,
     run,
 )
-from adversary.attacks.model import FAMILIES, attack_from_json
+from adversary.attacks.model import FAMILIES
+from adversary.attacks.reading import attack_from_json
 from adversary.attacks.recording import RESERVED, Recorder
 from adversary.attacks.running import scenario_of
 from adversary.behaviours.base import Behaviour, Means, Puppet
@@ -42,6 +45,7 @@ COSTLY = {"vc_storm", "censor_vip", "torn_ledger", "total_disk_loss", "flood"}
 """Whose runs above f take seconds."""
 
 QUIET = Talk(people=2, messages=2, for_ms=800)
+JOINS = Action(id=1, at_ms=600, kind="join", room="main")
 
 
 def by_name(attack: Attack) -> str:
@@ -125,6 +129,19 @@ WRONG: dict[str, tuple[Attack, str]] = {
     "a lie that is never told": (
         Attack(name="own", cast=(Liar(3, "false_new_view"),), talk=QUIET),
         "nobody lied",
+    ),
+    "a bad client that says nothing twice": (
+        Attack(name="own", talk=QUIET, clients=(Client("mallory", (JOINS,), behaviour="flood"),)),
+        "mallory did nothing of what was meant: flood",
+    ),
+    "a bad client that nobody knows": (
+        Attack(name="own", talk=QUIET, clients=(Client("mallory", (JOINS,), behaviour="query_of_death"),)),
+        "mallory did nothing of what was meant: query_of_death",
+    ),
+    "a bad client that has nothing to say again": (
+        Attack(name="own", talk=Talk(people=0), expect=Expect(live=False),
+               clients=(Client("mallory", (), behaviour="replay"), Client("nina", (), behaviour="equivocate"))),
+        "mallory did nothing of what was meant: replay; nina did nothing of what was meant: equivocate",
     ),
     "nobody may wait so short a time": (
         replace(SILENT, cast=(Liar(0, "silent"),), expect=Expect(wait_ms=100)),
@@ -225,6 +242,13 @@ def test_what_breaks_unexpectedly_is_told_whatever_other_seeds_show(
     assert (outcome.as_expected, outcome.breaks, outcome.seed) == (False, "one vote", 7)
 
 
+@pytest.mark.parametrize("name", ["client_equivocate", "query_of_death", "replay"])
+def test_what_bad_clients_do_is_counted(name: str) -> None:
+    outcome = run(attack_named(name))
+    assert outcome.as_expected, outcome.why_not
+    assert int(outcome.figures["misdeeds_of_clients"]) > 4
+
+
 # -- the same again
 
 
@@ -261,6 +285,14 @@ def test_moments_tell_who_lied_to_whom_and_what_came_of_it() -> None:
     assert outcome.moments[-1].what == "breaks"
     executed = [moment for moment in outcome.moments if moment.what == "executes"]
     assert len({moment.digest for moment in executed if moment.sequence == executed[-1].sequence}) == 2
+
+
+def test_moments_name_false_proofs_and_who_found_true_ones() -> None:
+    accused = run(attack_named("false_accuser"), record=True).moments
+    assert {moment.source for moment in accused if moment.lie and moment.what == "EVIDENCE"} == {"replica 3"}
+    lied_to = run(attack_named("reply_lie"), record=True).moments
+    found = [moment for moment in lied_to if moment.what == "proves" and moment.text == "E9 against replica 3"]
+    assert [moment.source for moment in found] == ["client alice", "client bob", "client carol"]
 
 
 def test_recording_changes_nothing() -> None:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from adversary import attack_commands
 from adversary.attacks.catalogue import all_attacks, attack_named
-from adversary.attacks.model import AttackError, attack_from_json
+from adversary.attacks.model import AttackError
+from adversary.attacks.reading import attack_from_json
 from adversary.live.checking import check
 
 CRASH = {"kind": "crash", "at_ms": 500, "for_ms": 1000, "replica": 2}
@@ -29,11 +30,11 @@ def test_every_attack_that_is_marked_so_can_be_carried_out(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"cast": [{"replica": 9, "strategy": "reply_lie"}]}, "cast: replica 9: a group of 4 has 0 to 3"),
-        ({"happens": [CRASH | {"replica": -1}]}, "happens: replica -1: a group of 4 has 0 to 3"),
+        ({"cast": [{"replica": 9, "strategy": "reply_lie"}]}, "cast[0].replica: no replica 9, there are 0 to 3"),
+        ({"happens": [CRASH | {"replica": -1}]}, "happens[0].replica: no replica -1, there are 0 to 3"),
         ({"cast": [{"replica": 3, "strategy": "charm"}]}, "charm"),
-        ({"talk": {"people": 0}}, "talk: people and for_ms are at least 1"),
-        ({"talk": {"for_ms": 0}}, "talk: people and for_ms are at least 1"),
+        ({"talk": {"people": 0}}, "talk.people: nobody says anything"),
+        ({"talk": {"for_ms": 0}}, "talk.for_ms: from 1 to 600000, not 0"),
         ({"until_ms": 60_001}, "until_ms 60001: above 0, and with real processes at most 60000"),
         ({"clients": [{"name": "eve", "actions": [], "behaviour": "equivocate"}]}, "people who equivocate"),
         (
@@ -65,7 +66,7 @@ def test_what_cannot_be_carried_out_is_refused(
     file.write_bytes(msgspec.json.encode({"name": "own"} | fields))
     assert attack_commands.run(str(file), live=True, keep=tmp_path / "kept") == 2
     said = capsys.readouterr().err
-    assert said.startswith("own: ")
+    assert said.startswith(("own: ", f"{file}: "))
     assert said.count("\n") == 1
     assert text in said
     assert not (tmp_path / "kept").exists()
