@@ -101,6 +101,9 @@ class Telling:
     def describe(self) -> dict[str, Any]:
         return self._liar.describe()
 
+    def own_load(self) -> tuple[int, int]:
+        return self._liar.own_load()
+
 
 def machine_of(
     file: GroupFile, cast: Cast, clock: Path | None, *, accomplices: Sequence[int], seed: int, liars: list[Played]

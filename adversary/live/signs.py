@@ -132,6 +132,7 @@ SIGNS: Final[Mapping[str, Sign]] = {
     "state transfer started": _fetched,
     "two proposals for one slot": _ignored(IgnoreReason.CONFLICTING_PROPOSAL),
     "view change": _peak("view"),
+    "view timeout doubled": _peak("timeout doublings"),
     **{mark: _proven(code) for code, mark in PROVEN.items()},
 }
 """By mark: whether a live run has come by it."""

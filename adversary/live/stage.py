@@ -165,6 +165,7 @@ class Stage:
         """Keep of a replica's report what a later one may not tell any more."""
         counted = {f"ignored {reason}": count for reason, count in report["ignored"].items()}
         counted["view"] = report["view"]
+        counted["timeout doublings"] = report["timeout_doublings"]
         counted["closed connections"] = sum(report["closed_connections"].values())
         counted["slowed links"] = report["slowed_links"]
         counted["shed"] = sum(report["shed"].values()) + report["dropped_messages"]

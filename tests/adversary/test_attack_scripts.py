@@ -109,7 +109,7 @@ def test_what_is_expected_is_all_that_a_run_is_held_against(name: str, capsys: p
 
 def test_against_real_processes_other_times_are_expected() -> None:
     outcome = dataclasses.replace(run(attack_named("vc_storm")), world="live")
-    assert (outcome.expect.wait_ms, outcome.record()["expected"]["wait_ms"]) == (300, 2_500)
+    assert (outcome.expect.wait_ms, outcome.record()["expected"]["wait_ms"]) == (250, 2_500)
 
 
 def test_either_kind_of_break_promises_neither() -> None:

@@ -68,7 +68,9 @@ async def test_who_is_kept_down_by_one_fault_is_not_started_by_another(tmp_path:
 
 def test_a_stopped_process_does_not_outlive_a_runner_that_is_killed(tmp_path: Path) -> None:
     path = make_group(tmp_path / "group").path
-    with subprocess.Popen([sys.executable, "-c", RUNNER, str(path)], stdout=subprocess.PIPE, text=True) as runner:
+    command = [sys.executable, "-c", RUNNER, str(path)]
+    # In a session of its own, as from a terminal: what then inherits the child is of another.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as runner:
         assert runner.stdout is not None
         pid = int(runner.stdout.readline())
         assert _runs(pid)

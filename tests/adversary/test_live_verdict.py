@@ -227,7 +227,14 @@ def test_a_mark_that_logs_tell_of(mark: str, line: str, tmp_path: Path) -> None:
 
 def report(**fields: Any) -> Report:
     """What a replica says of itself."""
-    usual = {"ignored": {}, "closed_connections": {}, "slowed_links": 0, "shed": {}, "dropped_messages": 0}
+    usual = {
+        "timeout_doublings": 0,
+        "ignored": {},
+        "closed_connections": {},
+        "slowed_links": 0,
+        "shed": {},
+        "dropped_messages": 0,
+    }
     return {**usual, "view": 0, "transfer": None, **fields}
 
 
@@ -235,6 +242,7 @@ def report(**fields: Any) -> Report:
     ("mark", "fields"),
     [
         ("view change", {"view": 1}),
+        ("view timeout doubled", {"timeout_doublings": 2}),
         ("proposal from the future refused", {"ignored": {"TIMESTAMP_OUT_OF_RANGE": 1}}),
         ("malformed frame refused", {"closed_connections": {"MalformedMessage": 1}}),
         ("frames left waiting by a busy replica", {"slowed_links": 2}),
