@@ -251,8 +251,6 @@ class Clients:
                 connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
             for start in range(0, len(frames), FRAMES_AT_ONCE):
-                if trio.current_time() - came_at > HOLD_SECONDS and stream.was_left():
-                    return  # held up for long: the rest is for nobody, and must not keep the place
                 violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
                 if violation is not None:
                     log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))
@@ -263,6 +261,9 @@ class Clients:
                 if pause:
                     self.slowed += 1
                     await trio.sleep(min(pause, HOLD_SECONDS))
+                was_held_up = pause or trio.current_time() - came_at > HOLD_SECONDS
+                if was_held_up and stream.was_left():
+                    return  # the rest is for nobody, and must not keep the place
 
     async def _hand_in(self, frames: Sequence[bytes], connection: Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""

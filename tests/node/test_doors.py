@@ -101,16 +101,19 @@ async def test_a_wall_before_both_doors_keeps_neither_a_replica_nor_a_client_out
             await trio.aclose_forcefully(stream)
 
 
+@pytest.mark.parametrize("at_once", [50, 1])
 async def test_a_connection_that_is_read_slowly_gives_its_place_up_when_its_client_leaves(
-    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
+    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    """`at_once`: how many times as much a client writes at once as is handed in at once."""
     monkeypatch.setattr(clients, "HOLD_SECONDS", 0.02)
     limits = Limits(address_useless_per_s=1, strangers_operations_per_s=100_000)
     vain = wire_of(group_file.group.epoch, Credit(subscription=9, taken=EventIndex(0)))
     chunks = 100
     async with running(group_file, range(3), limits=limits) as nodes, Customer.of(group_file, [0]):
         async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.2") as flood:
-            await flood.send(*[vain] * (clients.FRAMES_AT_ONCE * chunks))
+            for _ in range(chunks // at_once):
+                await flood.send(*[vain] * (clients.FRAMES_AT_ONCE * at_once))
             with trio.fail_after(PATIENCE_S):
                 while not nodes[0]._clients.slowed:
                     await trio.lowlevel.checkpoint()
