@@ -68,7 +68,8 @@ NO_FAULT = frozenset(
         IgnoreReason.TOO_MANY_SUBSCRIPTIONS,
     }
 )
-"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong."""
+"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong. What a device is
+refused because as much of its own waits is another reason (DEVICE_FULL), and charged."""
 
 log = structlog.get_logger()
 
