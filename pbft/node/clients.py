@@ -242,6 +242,7 @@ class Clients:
     async def _read(self, stream: FrameStream, connection: Connection, place: Place) -> None:
         while frames := await stream.receive():
             came_at = trio.current_time()
+            place.heard()
             is_known = self._knows(connection.device)
             connection.become(known=is_known)
             if is_known:

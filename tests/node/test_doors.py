@@ -6,15 +6,17 @@ import contextlib
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
+from pbft.core.handshake import encode_client_hello
 from pbft.core.messages import Credit
 from pbft.core.types import EventIndex, ReplicaId
 from pbft.node import clients, peers
 from pbft.node.limits import Limits
-from pbft.node.listening import Doorway, Place, network_of
+from pbft.node.listening import IDLE_SECONDS, Doorway, Place, network_of
 from tests.node.network import PATIENCE_S, Customer, client, link, running, welcomed
 
 
@@ -56,6 +58,41 @@ async def test_an_address_over_its_bound_loses_its_own_oldest() -> None:
         other = stack.enter_context(doorway.enter("other"))
         crowd.append(stack.enter_context(doorway.enter("crowd")))
         assert displaced(*crowd, other) == [True, False, False, False]
+
+
+async def test_a_member_too_many_of_an_address_is_refused_unless_another_is_idle(autojump_clock: MockClock) -> None:
+    doorway = Doorway(Limits(connections_per_address_max=2))
+    with contextlib.ExitStack() as stack:
+
+        def come(host: str) -> Place:
+            place = stack.enter_context(doorway.enter(host))
+            place.become_member()
+            return place
+
+        first, second = come("office"), come("office")
+        for _ in range(10):
+            assert displaced(come("office"), first, second) == [True, False, False], "it does not go round"
+        elsewhere = come("elsewhere")
+        await trio.sleep(IDLE_SECONDS / 2)
+        first.heard()
+        await trio.sleep(IDLE_SECONDS / 2 + 1)
+        third = come("office")
+        assert displaced(first, second, third, elsewhere) == [False, True, False, False]
+        assert len(doorway.members) == 3
+
+
+async def test_one_connection_too_many_of_members_does_not_go_round(group_file: GroupFile) -> None:
+    device = Ed25519Signer.generate()
+    async with running(group_file, [0], limits=Limits(connections_per_address_max=4)) as nodes:
+        async with contextlib.AsyncExitStack() as stack:
+            held = [await stack.enter_async_context(await client(group_file, 0, device)) for _ in range(4)]
+            caller, welcome = await welcomed(group_file, 0)
+            await caller.send(encode_client_hello(group_file.group, device, welcome))
+            assert await caller.rest() == [], "the fifth is closed"
+            await trio.aclose_forcefully(caller.stream)
+            for each in held:
+                await each.inspect()
+            assert (len(nodes[0]._doors[1].doorway.members), nodes[0]._clients.connected) == (4, 4)
 
 
 @pytest.mark.parametrize(
