@@ -83,16 +83,18 @@ async def test_a_member_too_many_of_an_address_is_refused_unless_another_is_idle
 
 async def test_one_connection_too_many_of_members_does_not_go_round(group_file: GroupFile) -> None:
     device = Ed25519Signer.generate()
-    async with running(group_file, [0], limits=Limits(connections_per_address_max=4)) as nodes:
-        async with contextlib.AsyncExitStack() as stack:
-            held = [await stack.enter_async_context(await client(group_file, 0, device)) for _ in range(4)]
-            caller, welcome = await welcomed(group_file, 0)
-            await caller.send(encode_client_hello(group_file.group, device, welcome))
-            assert await caller.rest() == [], "the fifth is closed"
-            await trio.aclose_forcefully(caller.stream)
-            for each in held:
-                await each.inspect()
-            assert (len(nodes[0]._doors[1].doorway.members), nodes[0]._clients.connected) == (4, 4)
+    async with (
+        running(group_file, [0], limits=Limits(connections_per_address_max=4)) as nodes,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        held = [await stack.enter_async_context(await client(group_file, 0, device)) for _ in range(4)]
+        caller, welcome = await welcomed(group_file, 0)
+        await caller.send(encode_client_hello(group_file.group, device, welcome))
+        assert await caller.rest() == [], "the fifth is closed"
+        await trio.aclose_forcefully(caller.stream)
+        for each in held:
+            await each.inspect()
+        assert (len(nodes[0]._doors[1].doorway.members), nodes[0]._clients.connected) == (4, 4)
 
 
 @pytest.mark.parametrize(
