@@ -10,14 +10,16 @@ from trio.testing import MockClock
 
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
-from pbft.core.frames import wire_of
+from pbft.core.bodies import VIEW_CHANGE
+from pbft.core.effects import Evidence
+from pbft.core.frames import encode_signed, wire_of
 from pbft.core.handshake import encode_client_hello
 from pbft.core.messages import Credit
 from pbft.core.types import EventIndex, ReplicaId
 from pbft.node import clients, peers
 from pbft.node.limits import Limits
 from pbft.node.listening import IDLE_SECONDS, Doorway, Place, network_of
-from tests.node.network import PATIENCE_S, Customer, client, link, running, welcomed
+from tests.node.network import PATIENCE_S, Customer, client, link, running, signer_of, welcomed
 
 
 def displaced(*places: Place) -> list[bool]:
@@ -162,16 +164,20 @@ async def test_a_connection_that_is_read_slowly_gives_its_place_up_when_its_clie
         assert nodes[0]._clients.slowed < chunks / 2, "most of it was for nobody"
 
 
-async def test_who_brought_much_that_does_not_open_does_not_keep_its_link_for_it(
+async def test_who_brought_much_that_does_not_open_does_not_keep_its_link_for_it_and_is_convicted_still(
     group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "HOLD_SECONDS", 0.01)
     async with running(group_file, [0]) as nodes, await link(group_file, 3, 0) as liar:
         listener = nodes[0]._peers
         listener._judged[ReplicaId(3)].spend(trio.current_time(), 10**9)
-        await liar.send(b"garbage")
+        proofs: list[Evidence] = []
+        monkeypatch.setattr(listener, "_on_proof", proofs.append)
+        signature = signer_of(group_file, 3).sign(group_file.group.domain(VIEW_CHANGE), b"\xff")
+        await liar.send(encode_signed(VIEW_CHANGE, group_file.group.epoch, 3, b"\xff", signature))
         assert await liar.rest() == []
         assert listener.slowed == 1
+        assert [(proof.code, proof.culprit) for proof in proofs] == [("E7", 3)]
 
 
 async def test_an_address_over_its_bound_is_let_in_at_the_price_of_its_oldest(group_file: GroupFile) -> None:
