@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, NewType, Self, cast
 
 from chatsvc.application.bodies import MessageText
 from chatsvc.application.names import AccountKey, DisplayName
-from crypto.signing import PublicKey
 from pbft.core.application import HashedPages, Key, KeyType, RangePages, Row, TableSpec
 from pbft.core.types import EventIndex, Milliseconds, SequenceNumber
 
@@ -80,7 +79,7 @@ class AllowanceRow(NamedTuple):
     """What is left of an account's rate and quota. Key: account key."""
 
     credit: int
-    """Of the token bucket, in 1/60000 operations: each millisecond brings as many as there are operations a minute."""
+    """Of the token bucket, in 1/60000 operations: a millisecond brings as many as there are operations a minute."""
     updated_ms: Milliseconds
     day: int
     """Days since 1970-01-01 UTC."""
@@ -162,7 +161,7 @@ class BanRow(NamedTuple):
 
 
 class InvitationRow(NamedTuple):
-    """Who was invited and has not joined. Key of `invitations`: account key, room; of `invited`: room, account key."""
+    """Who was invited and has not joined. Key of `invitations`: account key, room; of `invited`: the reverse."""
 
     by: DisplayName
     time: Milliseconds
