@@ -196,7 +196,7 @@ class MessageRow(NamedTuple):
     reply_to: MessageIndex | None
     thread: str | None
     """The topic within the room, as its first message wrote it."""
-    mentions: list[str]
+    mentions: list[Value]
     """Names of accounts that the body names, as they are registered, in the order of their first mention."""
     nonce: bytes
     """Chosen by the author's client, which recognises its own message by it; also salts the digest of the content.
@@ -250,7 +250,7 @@ class EventRow(NamedTuple):
     message: MessageIndex | None
     """What it is about."""
     actor: DisplayName = DisplayName("")
-    data: list[str | int] = []  # noqa: RUF012 - never written to
+    data: list[Value] = []  # noqa: RUF012 - never written to
     """What the kind says."""
     digest: bytes = b""
     """SHA-256 of what it carries that may be taken away one day: the content of an edit."""
@@ -266,8 +266,8 @@ class EventRow(NamedTuple):
 class PollRow(NamedTuple):
     """A poll. Key: room, index of its message."""
 
-    options: list[str]
-    votes: list[int]
+    options: list[Value]
+    votes: list[Value]
     """For each option."""
     closed_ms: Milliseconds | None
 
