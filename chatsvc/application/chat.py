@@ -11,7 +11,7 @@ from chatsvc.application.reading import answer
 from chatsvc.application.reading.events import events
 from chatsvc.application.reading.search import SearchPort
 from chatsvc.application.results import ErrorCode, Rejected, Result, encode_result
-from chatsvc.application.rules import accounts, members, messages, polls, retention, rooms
+from chatsvc.application.rules import accounts, links, members, messages, polls, retention, rooms
 from chatsvc.application.rules.allowances import spend
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import DEVICES, TABLES
@@ -23,7 +23,7 @@ from pbft.core.types import EventIndex, Milliseconds, SequenceNumber
 
 MALFORMED = Rejected(ErrorCode.MALFORMED, "these bytes are no operation of this service")
 
-_RULES: Final[Rules] = {**accounts.RULES, **rooms.RULES, **members.RULES, **messages.RULES, **polls.RULES}
+_RULES: Final[Rules] = {**accounts.RULES, **rooms.RULES, **members.RULES, **links.RULES, **messages.RULES, **polls.RULES}
 
 
 class ChatApplication:

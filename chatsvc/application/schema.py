@@ -55,6 +55,10 @@ class AccountRow(NamedTuple):
     active_count: int
     """Those not revoked."""
     rooms_created: int
+    room_count: int
+    """Rooms it is a member of."""
+    invitation_count: int
+    """Rooms it was invited to and has not joined."""
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -112,6 +116,7 @@ class RoomRow(NamedTuple):
     owner_count: int
     pin_count: int
     link_count: int
+    ban_count: int
 
     @classmethod
     def from_row(cls, row: Row) -> Self:

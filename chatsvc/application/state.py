@@ -181,6 +181,9 @@ class State:
             raise Refusal(ErrorCode.ROOM_ARCHIVED, f"{room.title} is archived: it can only be read")
         return room
 
+    def member(self, room: RoomName, account: AccountKey) -> MemberRow | None:
+        return find_member(self.rows, room, account)
+
     def save(self, room: Room) -> None:
         self.rows.put(ROOMS, (room.name,), tuple(room.row))
 
