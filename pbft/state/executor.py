@@ -301,7 +301,7 @@ class Executor:
         self._apart(lambda: self._application.tidy(self._store, position.last_executed, position.agreed_time))
 
     def _apart(self, work: Callable[[], T]) -> T | None:
-        """Let the application write. Whatever it raises leaves no write, and gives None, at every replica the same."""
+        """Let the application write. What it raises leaves no write, and gives None, at every replica the same."""
         store = self._store
         store.begin_operation()
         try:
