@@ -11,7 +11,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pbft.client.driver import SESSION_RANDOM_BITS, next_session
 from pbft.client.errors import (
     OutcomeUnknown,
     ReplicasDisagree,
@@ -20,6 +19,7 @@ from pbft.client.errors import (
     TopicClosed,
 )
 from pbft.client.quorums import Contradiction, Outcome, Settings, Unknown, UnknownTicket
+from pbft.client.sessions import SESSION_RANDOM_BITS, next_session
 from pbft.core.effects import Evidence
 from pbft.core.frames import encode_signed
 from pbft.core.handshake import framed
@@ -368,8 +368,8 @@ def test_two_programs_that_start_together_have_different_sessions(monkeypatch: p
         drawn.append(bits)
         return len(drawn)
 
-    monkeypatch.setattr("pbft.client.driver.time.time_ns", lambda: 1_800_000_000_000_000_000)
-    monkeypatch.setattr("pbft.client.driver.secrets.randbits", draw)
+    monkeypatch.setattr("pbft.client.sessions.time.time_ns", lambda: 1_800_000_000_000_000_000)
+    monkeypatch.setattr("pbft.client.sessions.secrets.randbits", draw)
     first, second = next_session(), next_session()
     assert second == first + 1
     assert drawn == [SESSION_RANDOM_BITS, SESSION_RANDOM_BITS]

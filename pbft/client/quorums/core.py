@@ -65,9 +65,12 @@ class ClientCore:
         *,
         within_ms: int | None = None,
         repeatable: bool = False,
+        keep_statements: bool = False,
     ) -> tuple[Ticket, ...]:
         """As `RequestTracker.submit`."""
-        return self.requests.submit(self._out, now, operations, within_ms=within_ms, repeatable=repeatable)
+        return self.requests.submit(
+            self._out, now, operations, within_ms=within_ms, repeatable=repeatable, keep_statements=keep_statements
+        )
 
     def retry(self, now: Milliseconds, ticket: Ticket, *, within_ms: int | None = None) -> None:
         """As `RequestTracker.retry`."""

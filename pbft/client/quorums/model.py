@@ -14,6 +14,8 @@ SubscriptionId = NewType("SubscriptionId", int)
 
 Vouchers: TypeAlias = tuple[ReplicaId, ...]
 """Distinct replicas, ascending, that signed the same thing."""
+Statements: TypeAlias = tuple[bytes, ...]
+"""Signed frames of f+1 distinct replicas: what `pbft.client.offline` shows to anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class Accepted:
     index: int
     result: bytes
     vouchers: Vouchers
+    statements: Statements = field(default=(), repr=False, compare=False)
+    """Empty unless asked for. Fewer than f+1 when so many large results were under way that frames were dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,7 @@ class Answered:
     result: bytes
     sequence: SequenceNumber
     vouchers: Vouchers
+    statements: Statements = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,20 @@ def contradicts(accepted: Place, other: Place, *, repeatable: bool) -> bool:
     return not repeatable or accepted[0] == other[0]
 
 
+class OutboxFull(Exception):  # noqa: N818 - named for what it is
+    """More operations wait to be sent than the client may hold. None of those given was taken."""
+
+
+class UnknownTicket(Exception):  # noqa: N818 - the same
+    """No operation with this ticket is held (any more): it has its outcome, or was forgotten long ago."""
+
+
 @dataclass(slots=True, eq=False)
 class HeldOperation:
     ticket: Ticket
     operation: bytes
     repeatable: bool
+    keep_statements: bool = False
     deadline: Milliseconds = Milliseconds(0)
     waited_for: bool = True
     """Its outcome has not been reported yet, not even as unknown."""

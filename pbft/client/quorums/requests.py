@@ -14,17 +14,17 @@ from typing import TypeVar
 
 from crypto.signing import Signer
 from pbft.client.quorums.knowledge import AcceptedMemory, Knowledge
-from pbft.client.quorums.model import (
-    Accepted,
-    Outcome,
-    Output,
-    Rejected,
-    Settings,
-    Ticket,
-    Unknown,
-    earliest,
+from pbft.client.quorums.model import Accepted, Outcome, Output, Rejected, Settings, Ticket, Unknown, earliest
+from pbft.client.quorums.operations import (
+    REFUSED,
+    Bundle,
+    HeldOperation,
+    OutboxFull,
+    Place,
+    UnknownTicket,
+    contradicts,
+    place_of,
 )
-from pbft.client.quorums.operations import REFUSED, Bundle, HeldOperation, Place, contradicts, place_of
 from pbft.core.bodies import REPLY
 from pbft.core.frames import sign_request
 from pbft.core.messages import Reply, Request, Signed
@@ -39,14 +39,6 @@ LATE_OUTCOMES_MAX = 4096
 """Outcomes that came after they were reported unknown, kept for a retry; and operations that were never sent."""
 
 T = TypeVar("T")
-
-
-class OutboxFull(Exception):  # noqa: N818 - named for what it is
-    """More operations wait to be sent than the client may hold. None of those given was taken."""
-
-
-class UnknownTicket(Exception):  # noqa: N818 - the same
-    """No operation with this ticket is held (any more): it has its outcome, or was forgotten long ago."""
 
 
 class RequestTracker:
@@ -102,12 +94,13 @@ class RequestTracker:
         *,
         within_ms: int | None = None,
         repeatable: bool = False,
+        keep_statements: bool = False,
     ) -> tuple[Ticket, ...]:
         """Send the operations, in their order, as soon as the window allows; at once when the client is idle.
 
         `repeatable`: the application may not remember them (an ordered read, anything of a device that it does not
-        know), so that one may run twice, and correct replies name either. Raises OutboxFull, and ValueError for an
-        operation over the group's limit.
+        know), so that one may run twice, and correct replies name either. `keep_statements`: their outcomes are to
+        hold what replicas signed. Raises OutboxFull, and ValueError for an operation over the group's limit.
         """
         most = self._group.parameters.operation_bytes_max
         if any(len(operation) > most for operation in operations):
@@ -120,7 +113,7 @@ class RequestTracker:
         for operation in operations:
             ticket = Ticket(self._next_ticket)
             self._next_ticket += 1
-            self._wait_for(HeldOperation(ticket, operation, repeatable), now, within_ms)
+            self._wait_for(HeldOperation(ticket, operation, repeatable, keep_statements), now, within_ms)
             tickets.append(ticket)
         self._pump(out, now)
         return tuple(tickets)
@@ -333,14 +326,15 @@ class RequestTracker:
         else:
             sequence = SequenceNumber(place[0])
             self._knowledge.on_seen(sequence)
+            frames = tuple(agreeing[replica] for replica in vouchers if agreeing[replica])[: self._honest_minimum]
             outcome = Accepted(
                 client_sequence=held.client_sequence,
                 sequence=sequence,
                 index=place[1],
                 result=result,
                 vouchers=vouchers,
+                statements=frames if held.keep_statements else (),
             )
-            frames = tuple(agreeing[replica] for replica in vouchers[: self._honest_minimum])
             if len(agreeing) < len(held.opinions):
                 for replica, (said, frame) in held.opinions.items():
                     if contradicts(place, said, repeatable=held.repeatable):
