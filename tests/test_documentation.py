@@ -14,6 +14,7 @@ import pytest
 from cyclopts import App
 
 from adversary.behaviours.catalogue import BEHAVIOURS, LAYOUTS
+from chatsvc.application.limits import ChatLimits
 from clients.main import COMMANDS, add_lazily
 from pbft.core.group import Parameters
 from pbft.node.limits import Limits
@@ -58,6 +59,11 @@ def test_every_command_is_in_the_readme_and_has_an_example(name: str) -> None:
 @pytest.mark.parametrize("field", sorted(Parameters.__dataclass_fields__))
 def test_every_parameter_is_documented(field: str) -> None:
     assert f"| `{field}` |" in OPERATING
+
+
+@pytest.mark.parametrize("field", sorted(ChatLimits.__dataclass_fields__))
+def test_every_limit_of_the_chat_is_documented_with_its_default(field: str) -> None:
+    assert f"| `{field}` | {getattr(ChatLimits(), field)} |" in OPERATING
 
 
 @pytest.mark.parametrize("field", sorted(Limits.__dataclass_fields__))
