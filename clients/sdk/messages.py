@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chatsvc.application import answers, operations, queries
 from chatsvc.application.bodies import BadText, MessageText, TextTooLong, parse_body
 from chatsvc.application.results import Applied, ErrorCode, Posted
-from chatsvc.application.schema import MessageIndex, MessageKind
+from chatsvc.application.schema import MessageIndex, MessageKind, MessageSerial
 from clients.sdk.port import Port, room_name
 from clients.sdk.values import ChatError, Done
 from pbft.core.types import Milliseconds
@@ -163,7 +163,7 @@ class MessageCalls(Port):
     async def search(self, text: str, *, limit: int = 20, before: int | None = None) -> tuple[answers.Message, ...]:
         """At most `limit` messages that `text` describes, newest first; only those of a serial below `before`."""
         found: list[answers.Message] = []
-        serial = None if before is None else answers.MessageSerial(before)
+        serial = None if before is None else MessageSerial(before)
         while len(found) < limit:
             query = queries.SearchMessages(text=text, before=serial, limit=min(limit - len(found), queries.ROWS_MAX))
             page = await self.read(query, answers.Found)

@@ -141,7 +141,7 @@ class RoomCalls(Port):
             if after is None:
                 return
 
-    async def links(self, room: str) -> tuple[answers.Link, ...]:
+    async def invitation_links(self, room: str) -> tuple[answers.Link, ...]:
         """Invitation links, for moderators."""
         return (await self.read(queries.ListLinks(room_name(room)), answers.LinkList)).links
 
