@@ -126,10 +126,14 @@ QueryOutcome: TypeAlias = Answered | Disagreement | Unanswered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Event `index` of a topic, on whose digest f+1 replicas agree."""
+    """Event `index` of a topic, on whose digest f+1 replicas agree: on its head, and on its content's digest."""
 
     index: EventIndex
-    body: bytes
+    head: bytes
+    content_digest: bytes = b""
+    """Empty for an event that never had content."""
+    content: bytes | None = None
+    """Checked against the digest. None, where the digest is set: it was taken away, or the streamer keeps it back."""
     vouchers: Vouchers
 
 
