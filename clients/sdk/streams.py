@@ -74,7 +74,18 @@ class RoomEventStream:
             content = None if event.content is None else events.decode_content(event.content)
         except MalformedEncoding as error:
             raise _unknown(f"#{self.room}: event {event.index}", error) from error
+        if content is None and event.content_digest:
+            content = await self._still_said(head)
         return RoomEvent(head=head, content=content, vouchers=event.vouchers)
+
+    async def _still_said(self, head: Head) -> Content | None:
+        """Return what the message says now: one replica sends content, and this one did not. So it was deleted, or
+        the replica keeps it back; f+1 of them know."""
+        try:
+            message = await self._reader.message(self.room, -1 if head.index is None else head.index)
+        except ChatError:
+            return None
+        return None if message.deleted_by is not None else Content(message.body, message.nonce)
 
 
 class MessageStream:
