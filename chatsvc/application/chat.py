@@ -23,7 +23,14 @@ from pbft.core.types import EventIndex, Milliseconds, SequenceNumber
 
 MALFORMED = Rejected(ErrorCode.MALFORMED, "these bytes are no operation of this service")
 
-_RULES: Final[Rules] = {**accounts.RULES, **rooms.RULES, **members.RULES, **links.RULES, **messages.RULES, **polls.RULES}
+_RULES: Final[Rules] = {
+    **accounts.RULES,
+    **rooms.RULES,
+    **members.RULES,
+    **links.RULES,
+    **messages.RULES,
+    **polls.RULES,
+}
 
 
 class ChatApplication:

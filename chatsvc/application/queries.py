@@ -15,7 +15,7 @@ from pbft.core.types import EventIndex
 QUERY_BYTES_MAX = 2048
 ROWS_MAX = 200
 """Rows in an answer."""
-DIGESTS_MAX = 2048
+DIGESTS_MAX = 1000
 """Digests in an answer."""
 
 Limit = Annotated[int, Meta(ge=1, le=ROWS_MAX)]

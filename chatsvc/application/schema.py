@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NewType, Self, cast
 
 from chatsvc.application.bodies import MessageText
 from chatsvc.application.names import AccountKey, DisplayName
+from crypto.canonical import Value
 from pbft.core.application import HashedPages, Key, KeyType, RangePages, Row, TableSpec
 from pbft.core.types import EventIndex, Milliseconds, SequenceNumber
 

@@ -32,6 +32,7 @@ from chatsvc.application.schema import (
     RoomRow,
 )
 from chatsvc.application.state import Account, Refusal, Room, State, find_account, is_banned
+from pbft.core.application import Row
 
 PAIR = 2
 
@@ -94,7 +95,7 @@ def invite(state: State, operation: Invite) -> Result:
     most = state.limits.invitations_per_account
     if invited.row.invitation_count >= most:
         raise Refusal(ErrorCode.TOO_MANY, f"{invited.row.name} has {most} open invitations, the most there can be")
-    invitation = tuple(InvitationRow(caller.name, state.call.time))
+    invitation: Row = tuple(InvitationRow(caller.name, state.call.time))
     state.rows.put(INVITATIONS, (invited.key, room.name), invitation)
     state.rows.put(INVITED, (room.name, invited.key), invitation)
     row = invited.row._replace(invitation_count=invited.row.invitation_count + 1)

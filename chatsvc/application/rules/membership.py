@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatsvc.application.events import EventKind
-from chatsvc.application.names import AccountKey, DisplayName, RoomName
+from chatsvc.application.names import AccountKey, RoomName
 from chatsvc.application.results import ErrorCode
 from chatsvc.application.schema import (
     ACCOUNTS,

@@ -31,7 +31,7 @@ _DIRECT_NAME_BYTES = 10
 
 def direct_name(accounts: list[str]) -> RoomName:
     """Return the name of the conversation of these account keys: one for each set of them."""
-    members: list[Value] = list(sorted(set(accounts)))
+    members: list[Value] = [*sorted(set(accounts))]
     return RoomName(f"@{digest_of(encode(members))[:_DIRECT_NAME_BYTES].hex()}")
 
 
