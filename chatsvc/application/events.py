@@ -29,9 +29,9 @@ class EventKind(Enum):
     """What happened in a room, and what `data` says of it."""
 
     POSTED = "posted"
-    """[kind, reply_to or -1, thread or "", claimed_ms or -1, serial, mention, ...]; has content."""
+    """[kind, reply_to or -1, thread or "", claimed_ms or -1, serial]; has content."""
     EDITED = "edited"
-    """[edits so far, mention, ...]; has content."""
+    """[edits so far, this one too]; has content."""
     DELETED = "deleted"
     REACTED = "reacted"
     """[reaction, how many now]"""
