@@ -23,7 +23,7 @@ from pbft.state.errors import storage_failure
 VERSION = 2
 """Raise it with every change of the tokens or of the tables below."""
 
-# By serial. `shown_ms` is what the dates of a search speak of. `room`'s messages are for its members if it is private.
+# By serial. `shown_ms` is what the dates of a search speak of. What is `private` is for the members of its room.
 _CREATE_MESSAGES = """
 CREATE TABLE search_messages (
     serial INTEGER PRIMARY KEY, room TEXT NOT NULL, room_index INTEGER NOT NULL, shown_ms INTEGER NOT NULL,

@@ -12,7 +12,7 @@ from chatsvc.application.reading.events import events
 from chatsvc.application.reading.search import SearchPort
 from chatsvc.application.results import ErrorCode, Rejected, Result, encode_result
 from chatsvc.application.rules import accounts, links, members, messages, polls, retention, rooms
-from chatsvc.application.rules.allowances import spend
+from chatsvc.application.rules.allowances import check, spend
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import DEVICES, TABLES
 from chatsvc.application.state import Refusal, State
@@ -56,13 +56,19 @@ class ChatApplication:
             return Outcome(answer(rows, self._search, self._limits, call.device, decoded.query), remember=False)
         state = State(rows, call, self._limits)
         try:
-            spend(state, operation)
+            spending = check(state, decoded)
             result: Result = _RULES[type(decoded)](state, decoded)
         except Refusal as refusal:
-            result = refusal.rejected
+            return Outcome(encode_result(refusal.rejected))
+        spend(state, spending)
         return Outcome(encode_result(result), topics=tuple(dict.fromkeys(state.topics)))
 
-    def tidy(self, rows: Rows, sequence: SequenceNumber, time: Milliseconds) -> None:
+    def tidy(
+        self,
+        rows: Rows,
+        sequence: SequenceNumber,  # noqa: ARG002 - what is forgotten depends on the time alone
+        time: Milliseconds,
+    ) -> None:
         """At a checkpoint: forget what rooms do not keep any longer."""
         retention.prune(rows, time)
 

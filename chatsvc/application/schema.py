@@ -118,6 +118,7 @@ class RoomRow(NamedTuple):
     pin_count: int
     link_count: int
     ban_count: int
+    thread_count: int
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -205,8 +206,7 @@ class MessageRow(NamedTuple):
     mentions: list[Value]
     """Names of accounts that the body names, as they are registered, in the order of their first mention."""
     nonce: bytes
-    """Chosen by the author's client, which recognises its own message by it; also salts the digest of the content.
-    Empty once deleted."""
+    """Chosen by the author's client, to know its message by; salts the content's digest. Empty once deleted."""
     time: Milliseconds
     """Agreed, of the batch that ordered it."""
     claimed_ms: Milliseconds | None
@@ -270,11 +270,10 @@ class EventRow(NamedTuple):
 
 
 class PollRow(NamedTuple):
-    """A poll. Key: room, index of its message."""
+    """A poll, and the votes for each of its options. Key: room, index of its message."""
 
     options: list[Value]
     votes: list[Value]
-    """For each option."""
     closed_ms: Milliseconds | None
 
     @classmethod
@@ -311,11 +310,10 @@ class NoticeRow(NamedTuple):
 
 
 class NoticeRange(NamedTuple):
-    """Which notices of an account are kept. Key: account key."""
+    """Which notices of an account are kept: from `first` up to, but not, `end`. Key: account key."""
 
     first: int
     end: int
-    """Index of the next one."""
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -355,6 +353,8 @@ THREAD_MESSAGES = "thread_messages"
 """Key: room, key form of the thread, position in it from 0; row (index,)."""
 NOTICES = "notices"
 NOTICE_RANGES = "notice_ranges"
+LEFTOVERS = "leftovers"
+"""Key: room, index; row (). Deleted or gone messages whose reactions and votes a later checkpoint removes."""
 RETAINED = "retained"
 """Rooms with a retention. Key: room; row ()."""
 COUNTERS = "counters"
@@ -393,6 +393,7 @@ TABLES = (
     TableSpec(name=THREAD_MESSAGES, key=(_TEXT, _TEXT, _INTEGER), pages=RangePages(prefix=2, shift=6)),
     TableSpec(name=NOTICES, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
     TableSpec(name=NOTICE_RANGES, key=(_TEXT,), pages=HashedPages(prefix=1)),
+    TableSpec(name=LEFTOVERS, key=(_TEXT, _INTEGER), pages=HashedPages(prefix=2)),
     TableSpec(name=RETAINED, key=(_TEXT,), pages=HashedPages(prefix=1, count=1)),
     TableSpec(name=COUNTERS, key=(_TEXT,), pages=HashedPages(prefix=1, count=1)),
 )

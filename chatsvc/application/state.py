@@ -41,6 +41,8 @@ from chatsvc.application.schema import (
 from pbft.core.application import Call, Reader, Rows
 from pbft.core.types import EventIndex, Milliseconds
 
+_POSTED = EventKind.POSTED.value
+
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, no failure
     """The operation or query is refused; the text is for a person, in words that are the same at every replica."""
@@ -168,9 +170,10 @@ class State:
     def member_room(self, name: str, caller: Caller, *, least: Role = Role.MEMBER) -> Room:
         """Return a room in which the caller has this role or a higher one. Raises Refusal."""
         room = self.room(name, caller)
-        if room.role is None:
+        role = room.role
+        if role is None:
             raise Refusal(ErrorCode.NOT_A_MEMBER, f"join {room.title} first")
-        if room.role.rank < least.rank:
+        if role.rank < least.rank:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"in {room.title} only a {least.value} may do this")
         return room
 
@@ -196,6 +199,13 @@ class State:
         self.rows.put(COUNTERS, NEXT_SERIAL, (serial + 1,))
         return MessageSerial(serial)
 
+    def posted(self, room: Room) -> None:
+        """Count the room's next message, and add its event. The room must be saved afterwards."""
+        event, index = room.row.event_count, room.row.message_count
+        self.rows.put(EVENTS, (room.name, event), (_POSTED, index))
+        room.row = room.row._replace(event_count=event + 1, message_count=index + 1)
+        self.topics.append(room.name.encode())
+
     def happened(
         self,
         room: Room,
@@ -206,22 +216,22 @@ class State:
         data: Sequence[str | int] = (),
         digest: bytes = b"",
     ) -> EventIndex:
-        """Add an event to the room, which must be saved afterwards. `actor`: None for one who is not named."""
+        """Add an event other than a message's to the room, which must be saved afterwards.
+
+        `actor`: None for one who is not named.
+        """
         event = EventIndex(room.row.event_count)
-        if kind is EventKind.POSTED:
-            self.rows.put(EVENTS, (room.name, event), (kind.value, message))
-        else:
-            row = EventRow(
-                kind=kind.value,
-                message=message,
-                actor=DisplayName("") if actor is None else actor.name,
-                data=list(data),
-                digest=digest,
-                time=self.call.time,
-                sequence=self.call.sequence,
-                batch_index=self.call.index,
-            )
-            self.rows.put(EVENTS, (room.name, event), tuple(row))
+        row = EventRow(
+            kind=kind.value,
+            message=message,
+            actor=DisplayName("") if actor is None else actor.name,
+            data=list(data),
+            digest=digest,
+            time=self.call.time,
+            sequence=self.call.sequence,
+            batch_index=self.call.index,
+        )
+        self.rows.put(EVENTS, (room.name, event), tuple(row))
         room.row = room.row._replace(event_count=event + 1)
         self.topics.append(room.name.encode())
         return event

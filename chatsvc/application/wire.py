@@ -6,7 +6,8 @@ bytes come from a client, re-encoding must give the same bytes: one value, one e
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -41,15 +42,30 @@ def decode_wire(data: bytes, kind: Any, *, bytes_max: int, depth_max: int) -> An
 
 def decode_exact(data: bytes, kind: Any, *, bytes_max: int, depth_max: int) -> Any:
     """The same for what a client sent: `data` must also be the one encoding of what it means."""
-    wire = decode_wire(data, kind, bytes_max=bytes_max, depth_max=depth_max)
-    if encode(to_value(wire)) != data:
+    value = decode(data, bytes_max=bytes_max, depth_max=depth_max)
+    wire = from_value(value, kind)
+    again = to_value(wire)
+    if again != value and encode(again) != data:  # unequal, yet written alike: tuples
         raise MalformedEncoding("not the one encoding of its meaning")
     return wire
 
 
 def from_value(value: Value, kind: Any) -> Any:
     """Return the `kind` that `value` is made of. Raises MalformedEncoding."""
+    members = _by_tag(kind)
+    if members is not None:
+        tag = value[0] if type(value) is list and value else None
+        kind = members.get(tag) if type(tag) is str else None
+        if kind is None:
+            raise MalformedEncoding("the first item names nothing that is known here")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise MalformedEncoding(str(error)) from error
+
+
+@cache
+def _by_tag(kind: Any) -> dict[str, type[Wire]] | None:
+    """Return the structures of a union; None for one structure. `msgspec` would look at the whole union each time."""
+    members: tuple[type[Wire], ...] = get_args(kind)
+    return {str(member.__struct_config__.tag): member for member in members} if members else None

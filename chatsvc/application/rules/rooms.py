@@ -55,6 +55,7 @@ def _empty_room(state: State, caller: Caller) -> RoomRow:
         pin_count=0,
         link_count=0,
         ban_count=0,
+        thread_count=0,
     )
 
 
