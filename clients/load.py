@@ -16,7 +16,7 @@ import trio
 from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
 from clients.sdk import ClientFailure, ExitCode
-from crypto.signing import Domain, Ed25519Signer, Ed25519Verifier
+from crypto.signing import Domain, Ed25519Signer, Ed25519Verifier, Signer
 from pbft.client.connection import Dial, dial_tcp
 from pbft.client.directory import GroupDirectory
 from pbft.client.driver import ReplicaClient, open_client
@@ -90,6 +90,8 @@ class Loop:
     """One client's closed loop. Each message can be known again by its nonce."""
 
     client: ReplicaClient
+    signer: Signer
+    """Of the client's requests."""
     room: str
     body: str
     number: int
@@ -179,14 +181,15 @@ async def open_loops(
         loops: list[Loop] = []
         for number in range(plan.clients):
             settings = Settings(bundle=plan.bundle, outbox_max=max(16_384, 2 * plan.window))
+            signer = Ed25519Signer.generate()
             client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=settings, dial=dial_of(number))
+                open_client(directory, signer, settings=settings, dial=dial_of(number))
             )
             await client.wait_connected(directory.group.quorum)
             await _do(client, Register(name=f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room=room))
-            body = "x" * plan.body_bytes
-            loops.append(Loop(client=client, room=room, body=body, number=number, journal=[] if journal else None))
+            body, kept = "x" * plan.body_bytes, list[tuple[float, bytes]]() if journal else None
+            loops.append(Loop(client=client, signer=signer, room=room, body=body, number=number, journal=kept))
         yield loops
 
 

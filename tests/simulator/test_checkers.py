@@ -71,7 +71,7 @@ class Bench:
     ) -> BatchExecuted:
         """What the executor says of a batch of one-operation requests. Results: those of Register, unless given."""
         names = [self.craft.members.device_name(request.device) for request in requests]
-        given = results or tuple(encode(["ok", "registered", name]) for name in names)
+        given = results or tuple(encode(["registered", name]) for name in names)
         return BatchExecuted(
             now=NOW,
             sequence=SequenceNumber(sequence),
@@ -130,7 +130,7 @@ def two_batches_at_one_place(b: Bench) -> None:
 def another_batch_than_a_client_saw_accepted(b: Bench) -> None:
     request = b.register("alice")
     b.checker.on_executed(b.zero, b.executed(1, request))
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     b.checker.on_accepted((request.device, 1, 0), b.accepted(1, result), (0, 0), repeatable=False)
     b.checker.on_executed(b.one, b.executed(1, b.register("bob")))
 
@@ -202,7 +202,7 @@ def another_state_installed(b: Bench) -> None:
 
 def a_wrong_result(b: Bench) -> None:
     post = b.craft.request("alice", 0, encode_operation(Post(room="main", body="hello")))
-    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["ok", "posted", "main", 0]),)))
+    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["posted", "main", 0]),)))
 
 
 def an_unstored_vote(b: Bench) -> None:
@@ -309,7 +309,7 @@ def nothing_that_wakes_it_when_the_primary_is_late(b: Bench) -> None:
 def an_order_against_time(b: Bench) -> None:
     b.checker.on_executed(b.zero, b.executed(1, b.register("alice")))
     name = (b.register("alice").device, 1, 0)
-    accepted = b.accepted(1, encode(["ok", "registered", "alice"]))
+    accepted = b.accepted(1, encode(["registered", "alice"]))
     b.checker.on_accepted(name, accepted, (1, 5), repeatable=False)
 
 
@@ -527,7 +527,7 @@ def test_whoever_waits_longer_than_allowed_breaks_the_floor(memory: Path) -> Non
 def test_above_f_a_client_is_deceived_when_nobody_ever_executes_what_it_accepted(bench: Bench) -> None:
     checker = Checker(bench.run.group, frozenset({2, 3}), Marks())
     request = bench.register("alice")
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     checker.on_accepted((request.device, 1, 0), bench.accepted(1, result), (0, 0), repeatable=False)
     broken = checker.beyond.in_the_end()
     assert broken is not None
