@@ -13,6 +13,7 @@ from typing import Protocol, assert_never, cast
 
 from chatsvc.application.answers import MESSAGE_BYTES_MAX, PAGE_BYTES_FULL, encode_page
 from chatsvc.application.bodies import BODY_BYTES_MAX
+from chatsvc.application.limits import ChatLimits
 from chatsvc.application.names import BadName, RoomName, parse_account
 from chatsvc.application.queries import (
     ListMembers,
@@ -73,7 +74,7 @@ class SearchPort(Protocol):
         ...
 
 
-def answer(reader: Reader, search: SearchPort, device: PublicKey, data: bytes) -> bytes:
+def answer(reader: Reader, search: SearchPort, _limits: ChatLimits, device: PublicKey, data: bytes) -> bytes:
     """Return the answer to the query that `data` encodes; for any bytes whatever."""
     try:
         query = decode_query(data)
