@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import finalize
 
 from chatsvc.application.events import EventKind, NoticeKind
 from chatsvc.application.limits import ChatLimits
@@ -37,6 +38,7 @@ GARDEN = {ALICE: Role.OWNER, BOB: Role.MODERATOR, CAROL: Role.MEMBER}
 def garden(limits: ChatLimits | None = None, **fields: object) -> Service:
     """Alice owns the room `garden`, Bob moderates it, Carol is in it, and Dave is not. `fields` are the room's."""
     service = Service(ChatLimits() if limits is None else limits)
+    finalize(service, service.connection.close)
     for device, name in NAMES.items():
         assert not isinstance(service.do(device, Register(name)), Rejected)
     put_room(service, "garden", GARDEN, **fields)
