@@ -72,7 +72,8 @@ def test_bytes_are_counted_till_midnight() -> None:
     rejected = refused(service, ALICE, poll, time=T)
     assert rejected == Rejected(
         ErrorCode.QUOTA_EXCEEDED,
-        "an account writes at most 100 bytes a day, of which 20 are left and this is 21: try again after midnight UTC",
+        "an account writes at most 100 bytes a day, of which 20 are left and this is 21:"
+        " try again after midnight UTC",
         midnight,
     )
     apply(service, ALICE, React("garden", MessageIndex(0), "+1"), time=T)

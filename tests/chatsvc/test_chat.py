@@ -269,7 +269,7 @@ def check_room(service: Service, name: str) -> None:
         votes = [found[0] for _, found in rows_of(service, VOTES, name, index)]
         polls = rows_of(service, POLLS, name, index)
         if standing:
-            counted = {} if not counts else dict(counts[0][1][0])  # type: ignore[arg-type]
+            counted: dict[Value, Value] = {} if not counts else dict(counts[0][1][0])  # type: ignore[arg-type]
             assert counted == {reaction: reactions.count(reaction) for reaction in dict.fromkeys(reactions)}
             assert bool(polls) == (message.kind == "poll")
             assert all(poll[1][1] == [votes.count(0), votes.count(1)] for poll in polls)
