@@ -66,6 +66,7 @@ def put_room(service: Service, name: str, people: Mapping[PublicKey, Role], **fi
         pin_count=0,
         link_count=0,
         ban_count=0,
+        thread_count=0,
     )
     changes: dict[str, Any] = fields
     row = row._replace(**changes)
