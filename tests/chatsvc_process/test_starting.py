@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.expiry import EXPIRY_WARNING_DAYS, expiring
 from chatsvc.founding import NAME_CHARACTERS_MAX, USUAL_LIMITS, ledger_identity
 from chatsvc.groupfile import GroupFile, Member, read_group_file, render_group_file
@@ -89,7 +90,7 @@ def test_a_replica_that_is_none(directory: Path, replica: int) -> None:
 def test_the_state_of_another_group(directory: Path, tmp_path: Path) -> None:
     other = make_group(tmp_path / "other").group
     index = SearchIndex()
-    open_state(directory / "replica-0" / STATE_NAME, ChatApplication(index), other, index).close()
+    open_state(directory / "replica-0" / STATE_NAME, ChatApplication(index, ChatLimits()), other, index).close()
     line = refused(directory)
     assert line.startswith(f"{directory}/replica-0/state.sqlite: group_id is ")
     assert "check the group file: this is the state of another group" in line
