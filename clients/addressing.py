@@ -23,8 +23,9 @@ async def room_of(chat: Chat, text: str) -> str:
         return text
     names = text[1:].split(",")
     wanted = {_key(name) for name in names}
-    async for room in chat.unread():
-        if room.direct and {_key(name) for name in room.with_} == wanted:
+    conversations = [room async for room in chat.unread() if room.direct]
+    for room in conversations:
+        if {_key(name) for name in room.with_} == wanted:
             return room.room
     msg = f"you have no conversation with {', '.join(names)}: open it with `quorate dm {' '.join(names)}`"
     raise ClientFailure(msg, exit_code=ExitCode.REJECTED)

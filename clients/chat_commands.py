@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import trio
 
@@ -47,15 +48,16 @@ def send(
 
     async def body(chat: Chat, output: Output) -> None:
         name = await room_of(chat, room)
-        async for line in _lines(text):
-            done = await chat.post(name, line, action=action, reply_to=reply_to, thread=thread, nonce=new_nonce())
-            where = f"{title(done.value.room)} {done.value.index}"
-            output.done(done, where, room=done.value.room, index=done.value.index)
+        async with aclosing(_lines(text)) as lines:
+            async for line in lines:
+                done = await chat.post(name, line, action=action, reply_to=reply_to, thread=thread, nonce=new_nonce())
+                where = f"{title(done.value.room)} {done.value.index}"
+                output.done(done, where, room=done.value.room, index=done.value.index)
 
     return with_chat(common, body)
 
 
-async def _lines(text: str) -> AsyncIterator[str]:
+async def _lines(text: str) -> AsyncGenerator[str, None]:
     """The text, or for - the lines of stdin as they come, without empty ones."""
     if text != "-":
         yield text
