@@ -88,8 +88,8 @@ class Output:
     def __init__(self, *, as_json: bool, utc: bool = False) -> None:
         self.as_json = as_json
         self.utc = utc
-        self.out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.out = Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True)
+        self.err = Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
     def result(self, record: dict[str, Any], text: str | Text) -> None:
         """`record` for programs, `text` for people."""

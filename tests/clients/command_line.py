@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -67,7 +67,7 @@ class CommandLine:
         self.monkeypatch = monkeypatch
         self.backend = ChatBackend()
         self.world = World(directory, backend=self.backend)
-        self.world.nursery = SystemNursery()  # type: ignore[assignment] - the one method that is used
+        self.world.nursery = cast("trio.Nursery", SystemNursery())
         self.app = make_app()
         monkeypatch.setattr(console, "dial_tcp", self._dial)
         self.group = directory / "group.toml"
