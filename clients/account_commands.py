@@ -27,8 +27,9 @@ def register(
 ) -> int:
     """Give your key a name in this group. Names are taken once, whatever their case.
 
-    Shows a recovery code, once: whoever has it can take the account over, and nobody else can bring it back when
-    all its devices are lost. Keep it on paper, or make no such code with --no-recovery.
+    Shows a recovery code, once: whoever has it can take the account over, and
+    nobody else can bring it back when all its devices are lost. Keep it on paper,
+    or make no such code with --no-recovery.
 
     Example: quorate register alice
     Example: quorate register alice --no-recovery --label laptop
@@ -81,7 +82,8 @@ def whoami(*, common: Common = COMMON) -> int:
 
 
 def whois(name: str, *, common: Common = COMMON) -> int:
-    """Show somebody's account: since when it is there, its device keys, and which rooms you can see it in.
+    """Show somebody's account: since when it is there, its device keys, and which
+    rooms you can see it in.
 
     Example: quorate whois bob
 
@@ -153,7 +155,8 @@ def profile(*, display: Words | None = None, common: Common = COMMON) -> int:
 
 
 def recovery_new(*, common: Common = COMMON) -> int:
-    """Make a new recovery code and show it, once. The one before is worth nothing from then on.
+    """Make a new recovery code and show it, once. The one before is worth nothing
+    from then on.
 
     Example: quorate recovery new
     """
@@ -183,9 +186,10 @@ def recovery_drop(*, common: Common = COMMON) -> int:
 def recover(name: str, *, label: Words = "", common: Common = COMMON) -> int:
     """Get an account back with its recovery code. All its other devices are revoked.
 
-    Asks for the code without showing it, or reads it from stdin. Your key must be one that has no account yet:
-    make it with `quorate identity new`. The code stays valid: make a new one with `quorate recovery new` if somebody
-    may have seen it.
+    Asks for the code without showing it, or reads it from stdin. Your key must be
+    one that has no account yet: make it with `quorate identity new`. The code
+    stays valid: make a new one with `quorate recovery new` if somebody may have
+    seen it.
 
     Example: quorate recover alice
 

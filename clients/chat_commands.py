@@ -25,8 +25,8 @@ def send(
 ) -> int:
     """Say something in a room that you have joined. Says what made it true.
 
-    **bold**, *italic*, `code`, [links](https://...), > quotes and blocks of code between ``` are shown as they are
-    meant. @NAME tells somebody of it.
+    **bold**, *italic*, `code`, [links](https://...), > quotes and blocks of code
+    between ``` are shown as they are meant. @NAME tells somebody of it.
 
     Example: quorate send ubuntu "does anyone know how to mount a CD?"
     Example: quorate send @bob "lunch?"
@@ -72,7 +72,8 @@ async def _lines(text: str) -> AsyncGenerator[str, None]:
 
 
 def edit(room: str, index: int, text: Words, *, common: Common = COMMON) -> int:
-    """Replace what your message says. What it said before can still be read, with `quorate show`.
+    """Replace what your message says. What it said before can still be read, with
+    `quorate show`.
 
     Example: quorate edit ubuntu 1042 "does anyone know how to mount a DVD?"
 
@@ -93,7 +94,8 @@ def edit(room: str, index: int, text: Words, *, common: Common = COMMON) -> int:
 
 
 def delete(room: str, index: int, *, common: Common = COMMON) -> int:
-    """Take away what a message says, and all that it said before. Yours, or as moderator or owner anybody's.
+    """Take away what a message says, and all that it said before. Yours, or as
+    moderator or owner anybody's.
 
     That there was a message, whose and when, stays.
 
@@ -113,7 +115,8 @@ def delete(room: str, index: int, *, common: Common = COMMON) -> int:
 
 
 def react(room: str, index: int, reaction: Words, *, off: Flag = False, common: Common = COMMON) -> int:
-    """React to a message with an emoji, a :word: or another short text without spaces.
+    """React to a message with an emoji, a :word: or another short text without
+    spaces.
 
     Example: quorate react ubuntu 1042 👍
     Example: quorate react ubuntu 1042 :thanks: --off

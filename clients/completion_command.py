@@ -9,7 +9,8 @@ from clients.main import make_app
 
 
 def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
-    """Print a script with which your shell completes commands, options and their values.
+    """Print a script with which your shell completes commands, options and their
+    values.
 
     - bash: quorate completion bash > ~/.local/share/bash-completion/completions/quorate
     - zsh: quorate completion zsh > ~/.zfunc/_quorate, with ~/.zfunc in fpath before compinit

@@ -22,7 +22,8 @@ from crypto.signing import Ed25519Signer
 def invite(*, valid: str = "15m", common: Common = COMMON) -> int:
     """Show a code with which another device can be added to your account, once.
 
-    On the other device run `quorate identity new`, and then `quorate device add`. A new code replaces the one before.
+    On the other device run `quorate identity new`, and then `quorate device add`.
+    A new code replaces the one before.
 
     Example: quorate device invite
     Example: quorate device invite --valid 2h
@@ -69,7 +70,8 @@ def add(
 
 
 def list_devices(*, common: Common = COMMON) -> int:
-    """List your account's devices, revoked ones too. The one that you use is marked with *.
+    """List your account's devices, revoked ones too. The one that you use is marked
+    with *.
 
     Example: quorate device list
     """
@@ -94,7 +96,8 @@ def list_devices(*, common: Common = COMMON) -> int:
 
 
 def revoke(device: str, *, common: Common = COMMON) -> int:
-    """Refuse everything that a device of yours signs from now on: it was lost, or you sell it. There is no way back.
+    """Refuse everything that a device of yours signs from now on: it was lost, or you
+    sell it. There is no way back.
 
     Example: quorate device revoke laptop
     Example: quorate device revoke 3f2a91
@@ -115,10 +118,12 @@ def revoke(device: str, *, common: Common = COMMON) -> int:
 
 
 def rotate(*, common: Common = COMMON) -> int:
-    """Put a new key in the place of this device's. The old one is refused from then on.
+    """Put a new key in the place of this device's. The old one is refused from then
+    on.
 
-    The new key is written beside the old one, to FILE.new, and takes its place once the replicas have accepted it.
-    If that was interrupted, run this again: it goes on with the same new key. The passphrase stays the same.
+    The new key is written beside the old one, to FILE.new, and takes its place
+    once the replicas have accepted it. If that was interrupted, run this again: it
+    goes on with the same new key. The passphrase stays the same.
 
     Example: quorate device rotate
     """

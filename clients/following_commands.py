@@ -22,7 +22,8 @@ NOTICES_PAGE = 200
 def unread(
     *, all_rooms: Annotated[bool, Parameter(name="--all", negative="")] = False, common: Common = COMMON
 ) -> int:
-    """List your rooms in which there is something that you have not read, and who mentioned you there.
+    """List your rooms in which there is something that you have not read, and who
+    mentioned you there.
 
     Example: quorate unread
 
@@ -77,7 +78,8 @@ def read(room: str, index: int | None = None, *, common: Common = COMMON) -> int
 
 
 def notices(*, follow: Follow = False, limit: int = 50, common: Common = COMMON) -> int:
-    """Show what you were told: mentions, replies, direct messages, invitations. The newest is the last.
+    """Show what you were told: mentions, replies, direct messages, invitations. The
+    newest is the last.
 
     Example: quorate notices
     Example: quorate notices -f
@@ -155,10 +157,12 @@ def tail(
     from_event: int | None = None,
     common: Common = COMMON,
 ) -> int:
-    """Show the last messages of a room; with -f go on with all that happens there, until Ctrl-C.
+    """Show the last messages of a room; with -f go on with all that happens there,
+    until Ctrl-C.
 
-    Each message, edit, deletion, reaction, arrival and so on is shown once and in order, when f+1 replicas have
-    streamed it. When replicas cannot be reached for a while, it goes on where it stopped.
+    Each message, edit, deletion, reaction, arrival and so on is shown once and in
+    order, when f+1 replicas have streamed it. When replicas cannot be reached for
+    a while, it goes on where it stopped.
 
     Example: quorate tail ubuntu -f
     Example: quorate tail ubuntu --from-event 2051 --json

@@ -62,9 +62,11 @@ def show(*, common: Common = COMMON) -> int:
 
 
 def export(file: Path, *, plain: Flag = False, common: Common = COMMON) -> int:
-    """Write a copy of your key to another file, protected with a passphrase: a backup, or for another machine.
+    """Write a copy of your key to another file, protected with a passphrase: a
+    backup, or for another machine.
 
-    A second machine is better served by a device of its own: see `quorate device invite`.
+    A second machine is better served by a device of its own: see `quorate device
+    invite`.
 
     Example: quorate identity export /media/stick/alice.toml
 
@@ -86,7 +88,8 @@ def export(file: Path, *, plain: Flag = False, common: Common = COMMON) -> int:
 
 
 def import_file(file: Path, *, common: Common = COMMON) -> int:
-    """Make an identity file of a copy that `quorate identity export` wrote. It keeps the copy's passphrase.
+    """Make an identity file of a copy that `quorate identity export` wrote. It keeps
+    the copy's passphrase.
 
     Example: quorate identity import /media/stick/alice.toml
 
@@ -107,7 +110,8 @@ def import_file(file: Path, *, common: Common = COMMON) -> int:
 
 
 def passphrase(*, remove: Flag = False, common: Common = COMMON) -> int:
-    """Protect your identity file with a new passphrase, typed twice, or taken from QUORATE_NEW_PASSPHRASE.
+    """Protect your identity file with a new passphrase, typed twice, or taken from
+    QUORATE_NEW_PASSPHRASE.
 
     Example: quorate identity passphrase
 

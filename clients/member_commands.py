@@ -34,7 +34,8 @@ def members(room: str, *, common: Common = COMMON) -> int:
 
 
 def invite(room: str, name: str, *, common: Common = COMMON) -> int:
-    """Let somebody join a room; they are told. For moderators and owners, in a public room for all members.
+    """Let somebody join a room; they are told. For moderators and owners, in a public
+    room for all members.
 
     Example: quorate invite plans bob
     """
@@ -80,7 +81,8 @@ def invitations(*, common: Common = COMMON) -> int:
 
 
 def link_new(room: str, *, valid: str = "7d", uses: int = 1, common: Common = COMMON) -> int:
-    """Make a code with which whoever has it can join a room: `quorate join CODE`. For moderators and owners.
+    """Make a code with which whoever has it can join a room: `quorate join CODE`. For
+    moderators and owners.
 
     Example: quorate link new plans --valid 2d --uses 5
 
@@ -102,7 +104,8 @@ def link_new(room: str, *, valid: str = "7d", uses: int = 1, common: Common = CO
 
 
 def link_list(room: str, *, common: Common = COMMON) -> int:
-    """List a room's links, used up and expired ones too. Their codes are known to those who made them only.
+    """List a room's links, used up and expired ones too. Their codes are known to
+    those who made them only.
 
     Example: quorate link list plans
     """
@@ -141,7 +144,8 @@ def link_drop(room: str, link: str, *, common: Common = COMMON) -> int:
 
 
 def kick(room: str, name: str, *, reason: Words = "", common: Common = COMMON) -> int:
-    """Put somebody out of a room; they may join again. For moderators and owners, with those of lower rank.
+    """Put somebody out of a room; they may join again. For moderators and owners,
+    with those of lower rank.
 
     Example: quorate kick ubuntu mallory --reason "please calm down"
 
@@ -158,7 +162,8 @@ def kick(room: str, name: str, *, reason: Words = "", common: Common = COMMON) -
 
 
 def ban(room: str, name: str, *, reason: Words = "", common: Common = COMMON) -> int:
-    """Put somebody out of a room and do not let them in again. For moderators and owners, with those of lower rank.
+    """Put somebody out of a room and do not let them in again. For moderators and
+    owners, with those of lower rank.
 
     Example: quorate ban ubuntu mallory --reason spam
 
@@ -204,7 +209,8 @@ def bans(room: str, *, common: Common = COMMON) -> int:
 
 
 def mute(room: str, name: str, span: str = "1h", *, common: Common = COMMON) -> int:
-    """Let somebody only read for a while. For moderators and owners, with those of lower rank.
+    """Let somebody only read for a while. For moderators and owners, with those of
+    lower rank.
 
     Example: quorate mute ubuntu mallory 30m
 

@@ -12,7 +12,8 @@ NO_OPTION = "none"
 
 
 def poll(room: str, question: Words, *options: Words, thread: Words | None = None, common: Common = COMMON) -> int:
-    """Ask a room a question with two to ten options to choose from. It is a message like others.
+    """Ask a room a question with two to ten options to choose from. It is a message
+    like others.
 
     Example: quorate poll ubuntu "Which editor?" vim emacs nano
 
@@ -34,7 +35,8 @@ def poll(room: str, question: Words, *options: Words, thread: Words | None = Non
 
 
 def poll_show(room: str, index: int, *, common: Common = COMMON) -> int:
-    """Show how a poll stands, and what you chose. What others chose is nobody's to see.
+    """Show how a poll stands, and what you chose. What others chose is nobody's to
+    see.
 
     Example: quorate poll-show ubuntu 1043
 
@@ -66,7 +68,8 @@ def _record(found: Poll) -> dict[str, object]:
 
 
 def vote(room: str, index: int, option: Words, *, common: Common = COMMON) -> int:
-    """Choose an option of a poll, or another one than before. Nobody is told what you chose.
+    """Choose an option of a poll, or another one than before. Nobody is told what you
+    chose.
 
     The replicas know it, and so do those who run them.
 

@@ -26,7 +26,8 @@ def history(
     limit: int = 50,
     common: Common = COMMON,
 ) -> int:
-    """Show a page of a room's history, oldest first; the last page unless told otherwise.
+    """Show a page of a room's history, oldest first; the last page unless told
+    otherwise.
 
     Example: quorate history ubuntu --before 1000 --limit 20
     Example: quorate history ubuntu --at "2026-05-31 14:00"
@@ -127,8 +128,9 @@ def search(
 ) -> int:
     """Search the messages of all rooms that you may read, newest first.
 
-    Words, "a phrase", from:NAME, in:ROOM, mentions:NAME, has:link, has:poll, before:YYYY-MM-DD, after:YYYY-MM-DD; a
-    leading - excludes. NAME may be me. Dates are days in UTC.
+    Words, "a phrase", from:NAME, in:ROOM, mentions:NAME, has:link, has:poll,
+    before:YYYY-MM-DD, after:YYYY-MM-DD; a leading - excludes. NAME may be me.
+    Dates are days in UTC.
 
     Example: quorate search '"apt-get install" from:bob2 -kernel'
     Example: quorate search mentions:me after:2026-05-01 -C 2
@@ -166,7 +168,8 @@ def search(
 
 
 def show(room: str, index: int, *, common: Common = COMMON) -> int:
-    """Show one message with all that it said before, who reacted to it and how, and whether it is pinned.
+    """Show one message with all that it said before, who reacted to it and how, and
+    whether it is pinned.
 
     Example: quorate show ubuntu 1042
 

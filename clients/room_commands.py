@@ -16,7 +16,8 @@ from clients.sdk import Chat, ClientFailure, ExitCode
 
 
 def rooms(*, common: Common = COMMON) -> int:
-    """List the rooms that you may see: all public ones, and the private ones that you are in.
+    """List the rooms that you may see: all public ones, and the private ones that you
+    are in.
 
     Example: quorate rooms
     """
@@ -125,8 +126,8 @@ def dm(
 ) -> int:
     """Open the conversation with one or several people, and say something there.
 
-    There is one conversation for each set of people. Afterwards it is called @NAME, or @NAME,NAME, in all commands:
-    `quorate tail @bob -f`.
+    There is one conversation for each set of people. Afterwards it is called
+    @NAME, or @NAME,NAME, in all commands: `quorate tail @bob -f`.
 
     Example: quorate dm bob -m "lunch?"
     Example: quorate dm bob carol
@@ -154,7 +155,8 @@ def dm(
 
 
 def join(room: str, *, common: Common = COMMON) -> int:
-    """Join a room: a public one, one that you were invited to, or the one that a link's code leads to.
+    """Join a room: a public one, one that you were invited to, or the one that a
+    link's code leads to.
 
     Example: quorate join ubuntu
     Example: quorate join 7QKJ-2M9D-0XTR-5VHB-N
@@ -186,7 +188,8 @@ def leave(room: str, *, common: Common = COMMON) -> int:
 
 
 def topic(room: str, topic: Words, *, common: Common = COMMON) -> int:
-    """Say what a room is about, on one line; "" for nothing. For moderators and owners.
+    """Say what a room is about, on one line; "" for nothing. For moderators and
+    owners.
 
     Example: quorate topic ubuntu "Questions and answers"
     """
@@ -198,7 +201,8 @@ def topic(room: str, topic: Words, *, common: Common = COMMON) -> int:
 
 
 def describe(room: str, description: Words, *, common: Common = COMMON) -> int:
-    """Say what a room is for, on several lines if need be; "" for nothing. For moderators and owners.
+    """Say what a room is for, on several lines if need be; "" for nothing. For
+    moderators and owners.
 
     Example: quorate describe ubuntu "Help for beginners. Be patient."
     """
@@ -211,7 +215,8 @@ def describe(room: str, description: Words, *, common: Common = COMMON) -> int:
 
 
 def slow(room: str, span: str, *, common: Common = COMMON) -> int:
-    """Make members wait between two messages; off ends it. Moderators and owners do not wait.
+    """Make members wait between two messages; off ends it. Moderators and owners do
+    not wait.
 
     Example: quorate slow ubuntu 30s
     Example: quorate slow ubuntu off
@@ -232,9 +237,11 @@ def slow(room: str, span: str, *, common: Common = COMMON) -> int:
 
 
 def retention(room: str, span: str, *, common: Common = COMMON) -> int:
-    """Forget a room's messages so long after they were said; off keeps them for ever. For owners.
+    """Forget a room's messages so long after they were said; off keeps them for ever.
+    For owners.
 
-    What is forgotten is gone from all correct replicas. Who has read it may have kept it.
+    What is forgotten is gone from all correct replicas. Who has read it may have
+    kept it.
 
     Example: quorate retention ubuntu 90d
 
@@ -254,7 +261,8 @@ def retention(room: str, span: str, *, common: Common = COMMON) -> int:
 
 
 def archive(room: str, *, undo: Flag = False, common: Common = COMMON) -> int:
-    """Close a room: it can be read and searched, and nothing can be said in it. For owners.
+    """Close a room: it can be read and searched, and nothing can be said in it. For
+    owners.
 
     Example: quorate archive ubuntu
     Example: quorate archive ubuntu --undo
