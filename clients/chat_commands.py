@@ -10,7 +10,7 @@ import trio
 
 from clients.addressing import room_of
 from clients.codes import new_nonce
-from clients.console import COMMON, Common, Flag, Output, Words, title, with_chat
+from clients.console import COMMON, Common, Flag, Index, Output, Words, title, with_chat
 from clients.sdk import Chat, ClientFailure, ExitCode
 
 
@@ -18,7 +18,7 @@ def send(
     room: str,
     text: Words,
     *,
-    reply_to: int | None = None,
+    reply_to: Index | None = None,
     thread: Words | None = None,
     action: Flag = False,
     common: Common = COMMON,
@@ -71,7 +71,7 @@ async def _lines(text: str) -> AsyncGenerator[str, None]:
         raise ClientFailure(msg, exit_code=ExitCode.USAGE) from error
 
 
-def edit(room: str, index: int, text: Words, *, common: Common = COMMON) -> int:
+def edit(room: str, index: Index, text: Words, *, common: Common = COMMON) -> int:
     """Replace what your message says. What it said before can still be read, with
     `quorate show`.
 
@@ -93,7 +93,7 @@ def edit(room: str, index: int, text: Words, *, common: Common = COMMON) -> int:
     return with_chat(common, body)
 
 
-def delete(room: str, index: int, *, common: Common = COMMON) -> int:
+def delete(room: str, index: Index, *, common: Common = COMMON) -> int:
     """Take away what a message says, and all that it said before. Yours, or as
     moderator or owner anybody's.
 
@@ -114,7 +114,7 @@ def delete(room: str, index: int, *, common: Common = COMMON) -> int:
     return with_chat(common, body)
 
 
-def react(room: str, index: int, reaction: Words, *, off: Flag = False, common: Common = COMMON) -> int:
+def react(room: str, index: Index, reaction: Words, *, off: Flag = False, common: Common = COMMON) -> int:
     """React to a message with an emoji, a :word: or another short text without
     spaces.
 
@@ -138,7 +138,7 @@ def react(room: str, index: int, reaction: Words, *, off: Flag = False, common: 
     return with_chat(common, body)
 
 
-def pin(room: str, index: int, *, off: Flag = False, common: Common = COMMON) -> int:
+def pin(room: str, index: Index, *, off: Flag = False, common: Common = COMMON) -> int:
     """Pin a message to its room, for everybody to find. For moderators and owners.
 
     Example: quorate pin ubuntu 1042

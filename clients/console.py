@@ -19,6 +19,7 @@ from zlib import crc32
 
 import trio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.text import Text
 
@@ -46,6 +47,8 @@ AUTHOR_COLOURS = (
     "bright_magenta",
 )
 INTERRUPTED = 130
+LIMIT_MAX = 1_000_000
+"""Of what one command shows; answers come in pages."""
 PASSPHRASE_VARIABLE = "QUORATE_PASSPHRASE"  # noqa: S105 - where to look for one
 BIDI_CONTROLS = {code: f"<U+{code:04X}>" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 CONTROLS = BIDI_CONTROLS | {
@@ -60,6 +63,10 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative="")]
 """An option that is either there or not."""
 Words: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A text that may begin with a hyphen."""
+Index: TypeAlias = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
+"""Of a message in its room, or another place in an order."""
+Limit: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1, lte=LIMIT_MAX))]
+"""How many of something, of which there may be more."""
 
 
 @Parameter(name="*")

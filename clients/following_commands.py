@@ -9,7 +9,18 @@ from cyclopts import Parameter
 
 from chatsvc.application.events import EventKind, NoticeHead, NoticeKind
 from clients.addressing import room_of
-from clients.console import COMMON, Common, Output, message_record, message_text, plain, title, with_chat
+from clients.console import (
+    COMMON,
+    Common,
+    Index,
+    Limit,
+    Output,
+    message_record,
+    message_text,
+    plain,
+    title,
+    with_chat,
+)
 from clients.event_lines import event_words, notice_words
 from clients.reading_commands import print_messages
 from clients.sdk import Chat, RoomEvent
@@ -57,7 +68,7 @@ def unread(
     return with_chat(common, body)
 
 
-def read(room: str, index: int | None = None, *, common: Common = COMMON) -> int:
+def read(room: str, index: Index | None = None, *, common: Common = COMMON) -> int:
     """Mark messages of a room as read, on all your devices.
 
     Example: quorate read ubuntu
@@ -77,7 +88,7 @@ def read(room: str, index: int | None = None, *, common: Common = COMMON) -> int
     return with_chat(common, body)
 
 
-def notices(*, follow: Follow = False, limit: int = 50, common: Common = COMMON) -> int:
+def notices(*, follow: Follow = False, limit: Limit = 50, common: Common = COMMON) -> int:
     """Show what you were told: mentions, replies, direct messages, invitations. The
     newest is the last.
 
@@ -94,7 +105,7 @@ def notices(*, follow: Follow = False, limit: int = 50, common: Common = COMMON)
     return _notices(frozenset(NoticeKind), follow=follow, limit=limit, common=common)
 
 
-def mentions(*, follow: Follow = False, limit: int = 50, common: Common = COMMON) -> int:
+def mentions(*, follow: Follow = False, limit: Limit = 50, common: Common = COMMON) -> int:
     """Show who mentioned you, or replied to you. The newest is the last.
 
     Example: quorate mentions -f
@@ -154,7 +165,7 @@ def tail(
     lines: Annotated[int, Parameter(name=["--lines", "-n"])] = 10,
     follow: Follow = False,
     messages_only: Annotated[bool, Parameter(name=["--messages-only", "-m"], negative="")] = False,
-    from_event: int | None = None,
+    from_event: Index | None = None,
     common: Common = COMMON,
 ) -> int:
     """Show the last messages of a room; with -f go on with all that happens there,

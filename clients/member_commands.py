@@ -7,7 +7,7 @@ from chatsvc.application.schema import Role
 from clients import times
 from clients.addressing import link_of, room_of
 from clients.codes import new_code
-from clients.console import COMMON, Common, Output, Words, title, with_chat
+from clients.console import COMMON, Common, Limit, Output, Words, title, with_chat
 from clients.sdk import Chat
 
 
@@ -80,7 +80,7 @@ def invitations(*, common: Common = COMMON) -> int:
     return with_chat(common, body)
 
 
-def link_new(room: str, *, valid: str = "7d", uses: int = 1, common: Common = COMMON) -> int:
+def link_new(room: str, *, valid: str = "7d", uses: Limit = 1, common: Common = COMMON) -> int:
     """Make a code with which whoever has it can join a room: `quorate join CODE`. For
     moderators and owners.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatsvc.application.answers import Poll
 from clients.addressing import room_of
 from clients.codes import new_nonce
-from clients.console import COMMON, Common, Output, Words, title, with_chat
+from clients.console import COMMON, Common, Index, Output, Words, title, with_chat
 from clients.sdk import Chat, ClientFailure, ExitCode
 
 NO_OPTION = "none"
@@ -34,7 +34,7 @@ def poll(room: str, question: Words, *options: Words, thread: Words | None = Non
     return with_chat(common, body)
 
 
-def poll_show(room: str, index: int, *, common: Common = COMMON) -> int:
+def poll_show(room: str, index: Index, *, common: Common = COMMON) -> int:
     """Show how a poll stands, and what you chose. What others chose is nobody's to
     see.
 
@@ -67,7 +67,7 @@ def _record(found: Poll) -> dict[str, object]:
     }
 
 
-def vote(room: str, index: int, option: Words, *, common: Common = COMMON) -> int:
+def vote(room: str, index: Index, option: Words, *, common: Common = COMMON) -> int:
     """Choose an option of a poll, or another one than before. Nobody is told what you
     chose.
 
@@ -107,7 +107,7 @@ def option_number(options: tuple[str, ...], text: str) -> int:
     return number - 1
 
 
-def poll_close(room: str, index: int, *, common: Common = COMMON) -> int:
+def poll_close(room: str, index: Index, *, common: Common = COMMON) -> int:
     """End a poll: yours, or as moderator or owner anybody's.
 
     Example: quorate poll-close ubuntu 1043

@@ -6,24 +6,27 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from chatsvc.application import answers, queries
 from chatsvc.application.answers import Message
 from clients import times
 from clients.addressing import room_of
-from clients.console import COMMON, Common, Output, Words, message_record, with_chat
+from clients.console import COMMON, Common, Index, Limit, Output, Words, message_record, with_chat
 from clients.sdk import Chat, ClientFailure, ExitCode
 from clients.sdk.port import room_name
+
+CONTEXT_MAX = 100
 
 
 def history(
     room: str,
     *,
-    before: int | None = None,
-    after: int | None = None,
+    before: Index | None = None,
+    after: Index | None = None,
     at: str | None = None,
-    around: int | None = None,
-    limit: int = 50,
+    around: Index | None = None,
+    limit: Limit = 50,
     common: Common = COMMON,
 ) -> int:
     """Show a page of a room's history, oldest first; the last page unless told
@@ -74,8 +77,8 @@ def thread(
     room: str,
     title: Words | None = None,
     *,
-    before: int | None = None,
-    limit: int = 50,
+    before: Index | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=queries.ROWS_MAX))] = 50,
     common: Common = COMMON,
 ) -> int:
     """Show the last messages of a thread, or list a room's threads.
@@ -121,9 +124,9 @@ async def _list_threads(chat: Chat, output: Output, room: str) -> None:
 
 def search(
     *query: Words,
-    limit: int = 20,
-    before: int | None = None,
-    context: Annotated[int, Parameter(name=["--context", "-C"])] = 0,
+    limit: Limit = 20,
+    before: Index | None = None,
+    context: Annotated[int, Parameter(name=["--context", "-C"], validator=Number(gte=0, lte=CONTEXT_MAX))] = 0,
     common: Common = COMMON,
 ) -> int:
     """Search the messages of all rooms that you may read, newest first.
@@ -167,7 +170,7 @@ def search(
     return with_chat(common, body)
 
 
-def show(room: str, index: int, *, common: Common = COMMON) -> int:
+def show(room: str, index: Index, *, common: Common = COMMON) -> int:
     """Show one message with all that it said before, who reacted to it and how, and
     whether it is pinned.
 

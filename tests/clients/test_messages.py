@@ -112,3 +112,23 @@ def test_every_line_of_stdin_is_said(garden: CommandLine) -> None:
     said = garden.run("bob", "send", "garden", "-", stdin="one\n\n-- two\n")
     assert [record["index"] for record in said.records] == [6, 7]
     assert "#garden 7 <Bob> -- two\n" in garden.shown("bob", "tail", "garden", "-n", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("edit", "garden", -1, "x"), "INDEX"),
+        (("edit", "garden", 2**63, "x"), "INDEX"),
+        (("send", "garden", "x", "--reply-to", -1), "--reply-to"),
+        (("history", "garden", "--limit", 0), "--limit"),
+        (("thread", "garden", "bulbs", "--limit", 201), "200"),
+        (("link", "new", "garden", "--uses", 0), "--uses"),
+    ],
+)
+def test_numbers_that_no_group_has_are_refused_before_anything_is_sent(
+    quorate: CommandLine, arguments: tuple[object, ...], word: str
+) -> None:
+    said = quorate.run("alice", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert word in said.err
+    assert all(replica.dials == 0 for replica in quorate.world.replicas)
