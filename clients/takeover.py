@@ -12,8 +12,9 @@ from typing import Any
 
 import trio
 
+from chatsvc.closed_loop import Loop
 from chatsvc.groupfile import GroupFile
-from clients.load import WARM_UP_S, LoadPlan, Loop, end_loops, open_loops
+from clients.load import WARM_UP_S, LoadPlan, end_loops, open_loops
 from clients.processes import Processes
 from clients.sdk import Chat, ClientFailure, ExitCode
 from pbft.client.directory import GroupDirectory

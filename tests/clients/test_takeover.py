@@ -12,7 +12,7 @@ from chatsvc.application.names import RoomName
 from chatsvc.application.results import ErrorCode, Posted, Result, encode_result
 from chatsvc.application.results import Rejected as Refused
 from chatsvc.application.schema import MessageIndex
-from clients.load import Loop
+from chatsvc.closed_loop import Loop
 from clients.sdk import ClientFailure, ExitCode
 from clients.takeover import ECHO_SECONDS, RESUME_SECONDS, gap, until_resumed, without_outcome
 from crypto.signing import Ed25519Signer, SecretSeed
@@ -90,7 +90,13 @@ OUTCOMES: list[Outcome] = [
 async def test_what_the_chat_rejected_has_an_outcome_and_what_was_never_heard_of_again_has_none() -> None:
     client = Submitted()
     loop = Loop(
-        client=cast("ReplicaClient", client), signer=SIGNER, room="room", body="x", number=0, journal=[], running=False
+        client=cast("ReplicaClient", client),
+        signer=SIGNER,
+        room="room",
+        body="x",
+        number=0,
+        journal=[],
+        running=False,
     )
     loop.start(len(OUTCOMES) + 1)
     for on_outcome, outcome in zip(client.open, OUTCOMES, strict=False):
