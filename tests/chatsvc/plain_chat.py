@@ -6,6 +6,7 @@ It knows only plain names (ASCII letters and digits) and short texts. What is as
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from chatsvc.application import operations as ops
@@ -233,10 +234,10 @@ class PlainChat(PlainRooms):
 
     # -- checkpoints
 
-    def prune(self, time: int) -> None:
-        """Forget what rooms do not keep any longer; few enough for one checkpoint."""
+    def prune(self, time: int, names: Collection[str]) -> None:
+        """Forget what these rooms do not keep any longer; few enough for one checkpoint."""
         for room in self.rooms.values():
-            if not room.retention_s:
+            if not room.retention_s or room.name not in names:
                 continue
             before_ms = time - 1000 * room.retention_s
             for index in [index for index, message in room.messages.items() if message.time <= before_ms]:

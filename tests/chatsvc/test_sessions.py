@@ -123,7 +123,7 @@ class Sessions(RuleBasedStateMachine):
         time, sequence = Milliseconds(self.time), SequenceNumber(self.service.sequence)
         self.service.application.tidy(self.service.rows, sequence, time)
         self.service.commit()
-        self.plain.prune(self.time)
+        self.plain.prune(self.time, self.plain.rooms)
 
     def end_batch(self, pause_ms: int) -> None:
         self.service.commit()
