@@ -145,7 +145,7 @@ def verify(file: Path, *, common: Common = COMMON) -> int:
         group = load_group(common).directory().group
         output = Output(as_json=common.json)
         try:
-            proven = await trio.to_thread.run_sync(_verify, group, file)
+            proven = await trio.to_thread.run_sync(verify_file, group, file)
         except NotProven as error:
             output.result(refusal_record(error), refusal_in_words(error))
             return ExitCode.REJECTED
@@ -155,7 +155,7 @@ def verify(file: Path, *, common: Common = COMMON) -> int:
     return run(body)
 
 
-def _verify(group: Group, file: Path) -> Proven:
+def verify_file(group: Group, file: Path) -> Proven:
     """Raises NotProven, and ClientFailure for files that are not there."""
     beside = proof_path(file)
     if is_proof(_read(file, LOOK_BYTES)):
