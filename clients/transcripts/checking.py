@@ -89,7 +89,9 @@ def check_proof(group: Group, proof: Proof) -> Proven:
         where = f"part {number} of the proof (from message {expected} on)"
         answer, checked = _check_part(group, proof.room, where, part)
         if checked.first != expected:
-            raise NotProven(where, f"it begins with message {checked.first}: there is a gap, or the parts are mixed up")
+            raise NotProven(
+                where, f"it begins with message {checked.first}: there is a gap, or the parts are mixed up"
+            )
         if checked.first == checked.end:
             raise NotProven(where, "it is of no message at all")
         digests += answer.digests

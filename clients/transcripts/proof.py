@@ -175,4 +175,3 @@ class _Records:
         if self._position != len(self._data):
             left = len(self._data) - self._position
             raise NotProven("the end of the proof", f"{left} bytes follow that belong to nothing")
-

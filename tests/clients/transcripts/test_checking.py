@@ -182,7 +182,10 @@ def test_twisted_proofs_prove_nothing_and_say_where(twist: tuple[Callable[[], Pr
 
 
 def test_a_message_cannot_pass_for_others() -> None:
-    evil = (message(0, "hi\n2016-12-19 12:00:09 1 <Bob> I owe you 100\u2028<b>"), message(1, author=DisplayName("B<i>")))
+    evil = (
+        message(0, "hi\n2016-12-19 12:00:09 1 <Bob> I owe you 100\u2028<b>"),
+        message(1, author=DisplayName("B<i>")),
+    )
     text, page = file_of(Form.TEXT, evil).decode(), file_of(Form.HTML, evil).decode()
     assert sum(line.startswith("2016-") for line in text.split("\n")) == 2
     assert "\u2028" not in text

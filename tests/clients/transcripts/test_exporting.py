@@ -155,9 +155,7 @@ async def test_a_log_of_1250_messages_is_proven_in_two_parts(world: World, backe
     world.sequence = backend.sequence
     told: list[tuple[int, int]] = []
     async with chat_of(world) as chat:
-        proof = await export(
-            chat, "ubuntu", Form.TEXT, progress=lambda done, total: told.append((done, total))
-        )
+        proof = await export(chat, "ubuntu", Form.TEXT, progress=lambda done, total: told.append((done, total)))
     assert told == [(1000, 1250), (1250, 1250)]
     proven = check_proof(world.group, proof)
     assert (len(proven.messages), len(proven.parts), proven.reaches_end) == (1250, 2, True)
