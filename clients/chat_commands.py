@@ -10,6 +10,7 @@ import trio
 from cyclopts import Parameter
 
 from clients.console import COMMON, Common, Output, with_chat
+from clients.outbox_command import queue_messages
 from clients.sdk import Chat, ClientFailure, ExitCode, Receipt
 
 
@@ -113,6 +114,7 @@ def send(
     *,
     reply_to: int | None = None,
     action: Annotated[bool, Parameter(negative="")] = False,
+    queue: Annotated[bool, Parameter(negative="")] = False,
     common: Common = COMMON,
 ) -> int:
     """Say something in a room that you have joined. Says what made it true.
@@ -130,7 +132,11 @@ def send(
         Index of the message that this answers.
     action
         Say it as an action (/me).
+    queue
+        Put it into the outbox, without any network, for quorate outbox send to deliver.
     """
+    if queue:
+        return queue_messages(room, _lines(text), action=action, reply_to=reply_to, thread=None, common=common)
 
     async def body(chat: Chat, output: Output) -> None:
         async for line in _lines(text):

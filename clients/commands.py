@@ -9,6 +9,7 @@ from cyclopts import App
 TALKING = "Talking"
 READING = "Reading"
 OPERATING = "Running a group"
+PROVING = "Proving it to others"
 
 
 def add_commands(app: App, add: Callable[..., None]) -> None:
@@ -58,6 +59,41 @@ def add_commands(app: App, add: Callable[..., None]) -> None:
     )
     add(app, "clients.status_command:status", name="status", group=OPERATING, help="Show how each replica is doing.")
     add(app, "clients.bench_command:bench", name="bench", group=OPERATING, help="Measure a running group under load.")
+    add(
+        app,
+        "clients.outbox_command:outbox",
+        name="outbox",
+        group=TALKING,
+        help="Show or deliver what was queued with send --queue.",
+    )
+    add(
+        app,
+        "clients.slack_command:import_slack",
+        name="import-slack",
+        group=TALKING,
+        help="Import a Slack export, one user per person.",
+    )
+    add(
+        app,
+        "clients.transcripts.commands:receipt",
+        name="receipt",
+        group=PROVING,
+        help="Make a receipt of a message, for anybody to verify.",
+    )
+    add(
+        app,
+        "clients.transcripts.commands:export",
+        name="export",
+        group=PROVING,
+        help="Write a room to a file, with what proves it.",
+    )
+    add(
+        app,
+        "clients.transcripts.commands:verify",
+        name="verify",
+        group=PROVING,
+        help="Verify a receipt or an exported room, offline.",
+    )
     add(
         app,
         "clients.demo_command:demo",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from chatsvc.application.bodies import MessageText
 from chatsvc.application.names import RoomName
@@ -143,9 +143,10 @@ class Outbox:
     def open(cls, path: Path) -> Self:
         """Make the file if it is not there. Raises OutboxFailed."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_MODE))
-            sync_directory(path.parent)
+            if not path.exists():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_MODE))
+                sync_directory(path.parent)
             connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
         except (OSError, sqlite3.Error) as error:
             raise _failed(path, error) from error
@@ -155,8 +156,10 @@ class Outbox:
             ((version,),) = outbox._execute("PRAGMA user_version")
             if version not in {0, VERSION}:
                 raise OutboxFailed(f"{path}: it was written by another version of this program: {version}")
-            outbox._execute(_SCHEMA)
-            outbox._execute(f"PRAGMA user_version = {VERSION}")
+            if version == 0:
+                with outbox._transaction():
+                    outbox._execute(_SCHEMA)
+                    outbox._execute(f"PRAGMA user_version = {VERSION}")
         except OutboxFailed:
             connection.close()
             raise
@@ -265,7 +268,7 @@ class Outbox:
             raise
         self._execute("COMMIT")
 
-    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:

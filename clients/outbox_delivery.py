@@ -75,8 +75,8 @@ class Delivery:
         cannot be reached: nothing is lost by that, and the next run goes on.
         """
         self._account = (await self._chat.whoami()).name
-        for entry in self._outbox.entries(State.ORDERED):
-            await self._verify(entry)
+        for done in self._outbox.entries(State.ORDERED):
+            await self._verify(done)
         while (entry := self._outbox.first_pending()) is not None:
             if entry.name is not None and entry.name.device != self._chat.signer.public_key:
                 await self._settle_other_key(entry, entry.name)

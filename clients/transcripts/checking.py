@@ -23,7 +23,7 @@ from pbft.core.types import ReplicaId, SequenceNumber
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One part: `replicas` signed that messages `first` to `end` - 1 were these, out of states at `sequence` or later.
+    """One part: `replicas` signed for the messages `first` to `end` - 1, out of states at `sequence` or later.
 
     `ordered`: exactly at `sequence`. `message_count`, `first_message`: where the room ended and began then.
     """
@@ -89,9 +89,7 @@ def check_proof(group: Group, proof: Proof) -> Proven:
         where = f"part {number} of the proof (from message {expected} on)"
         answer, checked = _check_part(group, proof.room, where, part)
         if checked.first != expected:
-            raise NotProven(
-                where, f"it begins with message {checked.first}: there is a gap, or the parts are mixed up"
-            )
+            raise NotProven(where, f"it begins with message {checked.first}: a gap, or parts mixed up")
         if checked.first == checked.end:
             raise NotProven(where, "it is of no message at all")
         digests += answer.digests

@@ -60,9 +60,7 @@ def receipt(
         Write to this file rather than to stdout.
     """
     if output is None and sys.stdout.isatty():
-        msg = (
-            "a receipt is not for reading: write it to a file with > FILE or -o FILE, and see it with quorate verify"
-        )
+        msg = "a receipt is not for reading: write it to a file with > FILE or -o FILE, then: quorate verify FILE"
         return _usage(msg)
 
     async def body(chat: Chat, out: Output) -> None:
@@ -164,15 +162,11 @@ def verify_file(group: Group, file: Path) -> Proven:
         proof = decode_proof(_read(file, PROOF_BYTES_MAX))
         proven = check_proof(group, proof)
         if proof.form is not Form.RECEIPT:
-            msg = (
-                f"{file} is the proof of a transcript: give the transcript itself, which has the name without .proof"
-            )
+            msg = f"{file} is the proof of a transcript: give the transcript, named the same without .proof"
             raise ClientFailure(msg, exit_code=ExitCode.USAGE)
         return proven
     if not beside.exists():
-        raise NotProven(
-            f"{file}", f"it is no receipt that can be read, and no transcript with a proof: {beside} is missing"
-        )
+        raise NotProven(f"{file}", f"it is no receipt that can be read, nor a transcript: {beside} is missing")
     proof = decode_proof(_read(beside, PROOF_BYTES_MAX))
     if proof.form is Form.RECEIPT:
         raise NotProven("the header of the proof", f"{beside} is a receipt, and proves no file")

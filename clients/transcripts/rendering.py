@@ -1,4 +1,4 @@
-"""Messages as a file for people or programs: a function of the messages alone, so that it can be done again to compare.
+"""Messages as a file for people or programs: a function of the messages alone, to be done again and compared.
 
 Whatever is changed here changes what older proofs are compared with: then the format needs a new number.
 """
@@ -89,7 +89,7 @@ def as_text(message: Message) -> str:
     """One message, further lines set in: none can pass for another message."""
     who = f"* {message.author}" if message.kind is MessageKind.ACTION else f"<{message.author}>"
     about = "".join(f" [{mark}]" for mark in _marks(message))
-    body = _plain(message.body).replace("\n", "\n    ")
+    body = plain(message.body).replace("\n", "\n    ")
     line = f"{_moment(message.shown_ms)} {message.index} {who}{about}" + (f" {body}" if body else "")
     reactions = _reactions(message)
     return f"{line}\n    ({reactions})" if reactions else line
@@ -116,7 +116,7 @@ def _html(room: str, first: int, messages: Sequence[Message]) -> Iterator[Piece]
             message.index,
             f'<article id="m{message.index}"><time>{_moment(message.shown_ms)}</time> '
             f'<a href="#m{message.index}">{message.index}</a> <b>{star}{escape(message.author)}</b>{about}\n'
-            f'<div class="body">{escape(_plain(message.body))}</div></article>\n',
+            f'<div class="body">{escape(plain(message.body))}</div></article>\n',
         )
     yield Piece(None, "</body>\n</html>\n")
 
@@ -126,7 +126,7 @@ def _marks(message: Message) -> list[str]:
     if message.reply_to is not None:
         marks.append(f"to {message.reply_to}")
     if message.thread is not None:
-        marks.append(f"in {_plain(message.thread)}")
+        marks.append(f"in {plain(message.thread)}")
     if message.kind is MessageKind.POLL:
         marks.append("poll")
     if message.deleted_by is not None:
@@ -137,10 +137,11 @@ def _marks(message: Message) -> list[str]:
 
 
 def _reactions(message: Message) -> str:
-    return ", ".join(f"{_plain(reaction.reaction)} {reaction.count}" for reaction in message.reactions)
+    return ", ".join(f"{plain(reaction.reaction)} {reaction.count}" for reaction in message.reactions)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Show as codes what cannot be seen and turns text around."""
     return text.translate(_SHOWN_AS_CODES)
 
 

@@ -16,8 +16,7 @@ def in_words(group: Group, proven: Proven) -> str:
         lines += [as_text(proven.messages[0]), ""]
     else:
         lines += [
-            f"Proven: the file shows messages {proven.first} to {proven.end - 1} of {room} as the group {group.name} "
-            "holds them:",
+            f"Proven: the file shows messages {proven.first} to {proven.end - 1} of {room} as {group.name} holds them:",
             "every one of them, in this order, none added, none left out, not a character changed.",
             "",
             _extent(proven),
@@ -46,9 +45,8 @@ def _why(group: Group, proven: Proven) -> list[str]:
     names = " and ".join(str(replica) for replica in proven.replicas)
     parts = "" if len(proven.parts) == 1 else f", for each of the {len(proven.parts)} parts of the proof"
     return [
-        f"Why you can believe it: {group.honest_minimum} of the group's {group.size} machines have signed for it{parts} "
-        f"(replicas {names}).",
-        f"They could deceive you only if more than {group.faulty_max} of the {group.size} machines were broken or bought.",
+        f"Why you can believe it: {group.honest_minimum} of the group's {group.size} machines signed for it{parts}:",
+        f"replicas {names}. One of them at least is honest, unless more than {group.faulty_max} of all are not.",
         "Nothing else was trusted: not the network, and not whoever gave you the file.",
     ]
 
@@ -61,7 +59,7 @@ def _limits(proven: Proven) -> list[str]:
         when = f"This is how it stood at batches {proven.sequence} to {newest} of the group's work or later"
     return [
         f"{when}; edits, deletions and reactions since are not in it.",
-        "The times are the group's own. Names are those that the group gave to keys: who is behind a name it cannot say.",
+        "The times are the group's own. Names belong to keys: who is the person behind one, the group cannot say.",
     ]
 
 

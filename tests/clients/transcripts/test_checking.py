@@ -104,7 +104,7 @@ def test_whose_signature_is_wrong_is_named() -> None:
     part = answered(MESSAGES)
     last = part.statements[1]
     forged = replace(part, statements=(part.statements[0], last[:-1] + bytes([last[-1] ^ 1])))
-    with pytest.raises(NotProven, match="part 1 of the proof .*: replica 2: its statement was changed"):
+    with pytest.raises(NotProven, match=r"part 1 of the proof .*: replica 2: its statement was changed"):
         check_proof(GROUP, proof_of(MESSAGES, forged))
 
 
