@@ -16,7 +16,7 @@ def in_words(group: Group, proven: Proven) -> str:
         lines += [as_text(proven.messages[0]), ""]
     else:
         lines += [
-            f"Proven: the file shows messages {proven.first} to {proven.end - 1} of {room} as {group.name} holds them:",
+            f"Proven: the file shows messages {proven.first} to {proven.end - 1} of {room} as {group.name} has them:",
             "every one of them, in this order, none added, none left out, not a character changed.",
             "",
             _extent(proven),

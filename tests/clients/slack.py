@@ -32,7 +32,7 @@ GENERAL = {
             "ts": "1577959201.000000", "text": "",
             "files": [{"title": "log.txt", "permalink": "https://example.org/log"}],
         },
-        {"type": "message", "user": "U1", "ts": "1577959202.000000", "thread_ts": "1577000000.000000", "text": "late"},
+        {"type": "message", "user": "U1", "ts": "1577959202.000000", "thread_ts": "1577000000.000", "text": "late"},
         {"type": "message", "user": "U1", "ts": "1577959203.000000", "text": "x" * 5000 + "\u0007"},
     ],
 }  # fmt: skip

@@ -12,6 +12,7 @@ from chatsvc.application.wire import encode_wire
 from clients.transcripts.proof import Form, Part, Proof
 from clients.transcripts.rendering import render
 from crypto.signing import PublicKey
+from pbft.core.group import Group
 from pbft.core.messages import Answer, OperationResult, Reply
 from pbft.core.types import ClientSequence, EventIndex, Milliseconds, ReplicaId, SequenceNumber, SessionNumber, View
 from pbft.core.voting_rules import VotingRules
@@ -87,11 +88,15 @@ def ordered(result: bytes, *, by: Sequence[int] = (0, 2), sequence: int = 9) -> 
 
 
 def proof_of(
-    messages: Sequence[Message] = MESSAGES, *parts: Part, form: Form = Form.TEXT, room: RoomName = ROOM
+    messages: Sequence[Message] = MESSAGES,
+    *parts: Part,
+    form: Form = Form.TEXT,
+    room: RoomName = ROOM,
+    group: Group = MEMBERS.group,
 ) -> Proof:
     return Proof(
         form=form,
-        group_id=MEMBERS.group.group_id,
+        group_id=group.group_id,
         room=room,
         first=messages[0].index,
         messages=tuple(map(encode_wire, messages)),
