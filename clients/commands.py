@@ -15,6 +15,7 @@ ROOMS = Group("Rooms", sort_key=3)
 TALKING = Group("Talking", sort_key=4)
 READING = Group("Reading", sort_key=5)
 MODERATING = Group("Moderating a room", sort_key=6)
+PROVING = Group("Proving it to others", sort_key=7)
 OPERATING = "Running a group"
 
 COMMANDS = (
@@ -46,6 +47,8 @@ COMMANDS = (
     (TALKING, "vote", "poll_commands:vote", "Choose an option of a poll."),
     (TALKING, "poll-close", "poll_commands:poll_close", "End a poll."),
     (TALKING, "import-irc", "import_command:import_irc", "Import an IRC log, one user per nick."),
+    (TALKING, "import-slack", "slack_command:import_slack", "Import a Slack export, one user per person."),
+    (TALKING, "outbox", "outbox_command:outbox", "Show or deliver what was queued with send --queue."),
     (READING, "unread", "following_commands:unread", "List where there is something new."),
     (READING, "read", "following_commands:read", "Mark messages as read, on all your devices."),
     (READING, "mentions", "following_commands:mentions", "Show who mentioned you or replied to you (-f)."),
@@ -68,6 +71,9 @@ COMMANDS = (
     (MODERATING, "mute", "member_commands:mute", "Let somebody only read for a while."),
     (MODERATING, "unmute", "member_commands:unmute", "Let somebody speak again."),
     (MODERATING, "role", "member_commands:role", "Make somebody owner, moderator or member."),
+    (PROVING, "receipt", "transcripts.commands:receipt", "Make a receipt of a message, for anybody to verify."),
+    (PROVING, "export", "transcripts.commands:export", "Write a room to a file, with what proves it."),
+    (PROVING, "verify", "transcripts.commands:verify", "Verify a receipt or an exported room, offline."),
     (OPERATING, "status", "status_command:status", "Show how each replica is doing."),
     (OPERATING, "bench", "bench_command:bench", "Measure a running group under load."),
 )
