@@ -26,6 +26,7 @@ def add_commands(app: App, add: Callable[..., None]) -> None:
         group="You",
         help="Show the name of your key in this group.",
     )
+    add(app, "clients.terminal.command:chat", name="chat", group=TALKING, help="Chat on the whole screen.")
     add(app, "clients.chat_commands:create", name="create", group=TALKING, help="Create a room and join it.")
     add(app, "clients.chat_commands:join", name="join", group=TALKING, help="Join a room.")
     add(app, "clients.chat_commands:leave", name="leave", group=TALKING, help="Leave a room.")
