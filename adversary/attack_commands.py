@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from adversary.attacks.catalogue import all_attacks, attack_named
-from adversary.attacks.model import Attack, AttackError, attack_from_json
+from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome
+from adversary.attacks.reading import kind_of, read_attack, read_told
 from adversary.attacks.running import SEED
 from adversary.attacks.running import run as simulated
 from adversary.attacks.telling import attack_in_words, one_line, outcome_in_words
@@ -48,7 +49,6 @@ def list_attacks(*, as_json: Json = False) -> int:
     """
     for attack in all_attacks():
         if as_json:
-            expect = msgspec.to_builtins(attack.expect)
             record = {
                 "number": attack.number,
                 "name": attack.name,
@@ -56,7 +56,7 @@ def list_attacks(*, as_json: Json = False) -> int:
                 "title": attack.title,
                 "live": attack.live,
                 "replicas": attack.replicas,
-                "expect": expect,
+                "expect": attack.expect.record(),
                 "above_f": attack.above_f is not None,
             }
             sys.stdout.write(json.dumps(record) + "\n")
@@ -242,24 +242,18 @@ def replay(
         One JSON object on stdout.
     """
     try:
-        fields = json.loads(file.read_bytes())
-        if not isinstance(fields, dict):
-            return _usage(f"{file}: a JSON object is wanted")
-        if "heal_ms" in fields:
+        kind = kind_of(file)
+        if kind == "scenario":
             return replay_scenario(file, as_json=as_json)
-        if "verdict" in fields:
-            kept = fields.get("attack")
-            attack = (
-                attack_named(str(fields["name"])) if kept is None else attack_from_json(json.dumps(kept).encode())
-            )
-            options = {"seed": fields["seed"], "replicas": fields["replicas"], "live": fields["world"] == "live"}
-            outcome = _run((attack, bool(fields["above_f"])), **options)
+        if kind == "outcome":
+            told = read_told(file)
+            attack = attack_named(told.name) if told.attack is None else told.attack
+            outcome = _run((attack, told.above_f), seed=told.seed, replicas=told.replicas, live=told.world == "live")
         else:
-            outcome = _run((attack_named(str(file)), above_f), seed=seed)
-    except OSError as error:
-        return _usage(f"{file}: {error.strerror}")
-    except (AttackError, ValueError, KeyError) as error:
-        return _usage(f"{file}: {error}")
+            outcome = _run((read_attack(file), above_f), seed=seed)
+    except AttackError as error:
+        text = str(error)
+        return _usage(text if text.startswith(f"{file}: ") else f"{file}: {text}")
     _tell(outcome, as_json=as_json, report=None)
     return EXPECTED if outcome.as_expected else OTHERWISE
 

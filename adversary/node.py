@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from pathlib import Path
@@ -22,7 +22,7 @@ from adversary.craft import Craft
 from adversary.keys import Members
 from chatsvc.founding import SIGNING_KEY_NAME
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
-from chatsvc.process import MakeMachine, NodeError, configure_logs, run_node
+from chatsvc.process import NodeError, configure_logs, run_node
 from crypto.errors import CryptoError
 from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer, Ed25519Verifier, Signer
@@ -88,6 +88,9 @@ class ByzantineReplica:
     def is_useless(self, message: PeerMessage) -> bool:
         return self.replica.is_useless(message)
 
+    def own_load(self) -> tuple[int, int]:
+        return self.replica.own_load()
+
     def describe(self) -> dict[str, Any]:
         """A liar does not say so."""
         return self.replica.describe()
@@ -123,7 +126,7 @@ def played(
     *,
     accomplices: Mapping[int, Ed25519Signer] | None = None,
     seed: int = 0,
-) -> MakeMachine:
+) -> Callable[[Replica, Ed25519Signer], ByzantineReplica]:
     """Puts behaviours, with their options, in a replica's place. Raises UnknownBehaviour when the node starts."""
 
     def make_machine(inner: Replica, signer: Ed25519Signer) -> ByzantineReplica:
@@ -137,7 +140,7 @@ def played(
     return make_machine
 
 
-def _named(text: str) -> tuple[str, dict[str, Any]]:
+def named(text: str) -> tuple[str, dict[str, Any]]:
     """`name`, or `name={"option": value}`. Raises argparse.ArgumentTypeError."""
     name, given, options = text.partition("=")
     if name not in BEHAVIOURS:
@@ -154,8 +157,9 @@ def _named(text: str) -> tuple[str, dict[str, Any]]:
     return name, found
 
 
-def _key_of(directory: Path, replica: int) -> Ed25519Signer:
-    path = directory / f"replica-{replica}" / SIGNING_KEY_NAME
+def key_of(file: GroupFile, replica: int) -> Ed25519Signer:
+    """Raises CryptoError."""
+    path = file.replica_directory(ReplicaId(replica)) / SIGNING_KEY_NAME
     return read_key_file(path, kind="replica", passphrase=None)[0]
 
 
@@ -165,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replica", type=int, required=True)
     parser.add_argument(
         "--behaviour",
-        type=_named,
+        type=named,
         action="append",
         required=True,
         metavar="NAME[=OPTIONS]",
@@ -183,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
         for replica in (given.replica, *given.accomplice):
             if not 0 <= replica < file.group.size:
                 parser.error(f"--replica: the group has replicas 0 to {file.group.size - 1}")
-        accomplices = {each: _key_of(given.directory, each) for each in given.accomplice}
+        accomplices = {each: key_of(file, each) for each in given.accomplice}
         make_machine = played(file, given.behaviour, accomplices=accomplices, seed=given.seed)
         run_node(file, ReplicaId(given.replica), make_machine, until_stdin_closes=given.until_stdin_closes)
     except (GroupFileError, NodeError, CryptoError, UnknownBehaviour) as error:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from adversary.testing import Opening, SimulatedGroup
 
 
 @pytest.fixture
@@ -19,17 +16,6 @@ def simulated_group() -> Iterator[Any]:
     """
     from adversary.testing import opening  # noqa: PLC0415 - only for tests that ask for it
 
-    groups: list[SimulatedGroup] = []
-
-    def make(**wanted: Any) -> Opening:
-        return opening.simulated_group(**wanted, on_open=groups.append)
-
-    yield make
-    problems = []
-    for group in groups:
-        try:
-            group.close()
-        except AssertionError as error:
-            problems.append(error)
-    if problems:
-        raise problems[0]
+    openings = opening.Openings()
+    yield openings.make
+    openings.close()

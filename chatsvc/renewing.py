@@ -16,6 +16,8 @@ from pbft.core.types import ReplicaId
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+TEMPORARY_KEYS = ".tls.pem.*.tmp"
+"""What a crash leaves of a `tls.pem` that was being written (`crypto.files.atomic_write`)."""
 
 
 def renew(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) -> int:
@@ -43,14 +45,14 @@ def renew(directory: Annotated[Path, Parameter(name="DIR")], *, replica: int) ->
         return EXIT_FAILED
     sys.stderr.write(
         f"{file.path}: replica {replica} has a new certificate.\n"
-        f"Copy this file to the other replicas' machines and to the users; then restart replica {replica}, and the "
-        f"others:  quorate restart {directory} --all\n"
+        f"Copy this file to the other replicas' machines and to the users; then restart replica {replica}, and after "
+        "it the others, one at a time. `quorate restart` refuses that while they still have the old file\n"
     )
     return 0
 
 
 def renew_certificate(file: GroupFile, replica: ReplicaId) -> GroupFile:
-    """The file as it is afterwards. May be repeated if it was cut off in the middle.
+    """The file as it is afterwards. The old key is gone then. May be repeated if it was cut off in the middle.
 
     Raises GroupFileError, KeyFileError, OSError."""
     home = file.replica_directory(replica)
@@ -63,6 +65,8 @@ def renew_certificate(file: GroupFile, replica: ReplicaId) -> GroupFile:
             file.path, f"replica {replica}: certificate: cannot be found in the text; write it in lower case"
         )
     identity = make_tls_identity(f"replica-{replica}.quorate")
+    for abandoned in home.glob(TEMPORARY_KEYS):  # of a run that was cut off; private keys must not lie about
+        abandoned.unlink(missing_ok=True)
     # First the key: with a new group file and the old key nobody could tell which of both is wrong.
     write_tls_identity(home, identity, overwrite=True)
     atomic_write(file.path, text.replace(old, identity.certificate_der.hex()).encode(), 0o644, overwrite=True)

@@ -136,14 +136,19 @@ async def restart_one(file: GroupFile, replica: int) -> None:
 
 def _hang_up(pid: int, file: GroupFile, replica: int, absent: RestartError) -> None:
     try:
-        # Held, the number is nobody else's; and it is the replica's, if its lock still says so.
-        descriptor = os.pidfd_open(pid)
-        try:
-            if _pid(file, replica) != pid:
-                raise absent
-            signal.pidfd_send_signal(descriptor, signal.SIGHUP)
-        finally:
-            os.close(descriptor)
+        if hasattr(os, "pidfd_open"):
+            # Held, the number is nobody else's; and it is the replica's, if its lock still says so.
+            descriptor = os.pidfd_open(pid)
+            try:
+                if _pid(file, replica) != pid:
+                    raise absent
+                signal.pidfd_send_signal(descriptor, signal.SIGHUP)
+            finally:
+                os.close(descriptor)
+        elif _pid(file, replica) == pid:
+            os.kill(pid, signal.SIGHUP)  # the moment in between is as short as can be
+        else:
+            raise absent
     except ProcessLookupError as error:
         raise absent from error
     except OSError as error:

@@ -55,8 +55,9 @@ def whoami(*, common: Common = COMMON) -> int:
 
     async def body(chat: Chat, output: Output) -> None:
         account = await chat.whoami()
-        record = {"name": account.name, "device": account.device.hex(), "registered_ms": account.registered_ms}
-        output.result(record, f"{account.name} (key {account.device.hex()[:16]}...)")
+        device = chat.signer.public_key.hex()
+        record = {"name": account.name, "device": device, "registered_ms": account.registered_ms}
+        output.result(record, f"{account.name} (key {device[:16]}...)")
 
     return with_chat(common, body)
 

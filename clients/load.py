@@ -7,25 +7,24 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import trio
 
-from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
+from chatsvc.application.operations import Create, Join, Operation, Register, encode_operation
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
+from chatsvc.closed_loop import OUTCOME_SECONDS, Loop
 from clients.sdk import ClientFailure, ExitCode
 from crypto.signing import Domain, Ed25519Signer, Ed25519Verifier
 from pbft.client.connection import Dial, dial_tcp
 from pbft.client.directory import GroupDirectory
 from pbft.client.driver import ReplicaClient, open_client
 from pbft.client.inspection import Report, inspect_all
-from pbft.client.quorums import Accepted, Outcome, Settings
+from pbft.client.quorums import Accepted, Settings
 
 WARM_UP_S = 1.0
 VERIFY_SECONDS = 0.5
-OUTCOME_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,69 +84,6 @@ class LoadResult:
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
-@dataclass(slots=True)
-class Loop:
-    """One client's closed loop. Each message can be known again by its nonce."""
-
-    client: ReplicaClient
-    room: str
-    body: str
-    number: int
-    journal: list[tuple[float, bytes]] | None = None
-    """When each accepted message was, by `time.perf_counter`, and its nonce; None if nobody wants to know."""
-    submitted: int = 0
-    latencies_ms: list[float] = field(default_factory=list)
-    accepted: int = 0
-    rejected: int = 0
-    """Ordered, and refused by the chat: they changed nothing."""
-    unknown: int = 0
-    """Of which nobody said in time whether they ran."""
-    outstanding: int = 0
-    running: bool = True
-    idle: trio.Event = field(default_factory=trio.Event)
-
-    def start(self, window: int) -> None:
-        for _ in range(window):
-            self._submit()
-
-    def _submit(self) -> None:
-        self.outstanding += 1
-        self.submitted += 1
-        nonce = self.number.to_bytes(4, "big") + self.submitted.to_bytes(8, "big")
-        operation = encode_operation(Post(room=self.room, body=self.body, nonce=nonce))
-        done = partial(self._done, time.perf_counter(), nonce)
-        self.client.submit_nowait(operation, done, within_s=OUTCOME_SECONDS)
-
-    def _done(self, started: float, nonce: bytes, outcome: Outcome) -> None:
-        self.outstanding -= 1
-        if not isinstance(outcome, Accepted):
-            self.unknown += 1
-        elif isinstance(decode_result(outcome.result), Rejected):
-            self.rejected += 1
-        else:
-            self._accepted(started, nonce)
-        if self.running:
-            self._submit()
-        elif not self.outstanding:
-            self.idle.set()
-
-    def _accepted(self, started: float, nonce: bytes) -> None:
-        self.accepted += 1
-        now = time.perf_counter()
-        self.latencies_ms.append((now - started) * 1000)
-        if self.journal is not None:
-            self.journal.append((now, nonce))
-
-    @property
-    def failed(self) -> int:
-        return self.rejected + self.unknown
-
-    def forget(self) -> None:
-        """What was measured while warming up."""
-        self.latencies_ms.clear()
-        self.accepted = self.rejected = self.unknown = 0
-
-
 def verify_rate() -> float:
     """Ed25519 verifications a second on one core, of a short statement: the unit that machines are compared by."""
     signer, verifier = Ed25519Signer.generate(), Ed25519Verifier()
@@ -179,14 +115,15 @@ async def open_loops(
         loops: list[Loop] = []
         for number in range(plan.clients):
             settings = Settings(bundle=plan.bundle, outbox_max=max(16_384, 2 * plan.window))
+            signer = Ed25519Signer.generate()
             client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=settings, dial=dial_of(number))
+                open_client(directory, signer, settings=settings, dial=dial_of(number))
             )
             await client.wait_connected(directory.group.quorum)
             await _do(client, Register(name=f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room=room))
-            body = "x" * plan.body_bytes
-            loops.append(Loop(client=client, room=room, body=body, number=number, journal=[] if journal else None))
+            body, kept = "x" * plan.body_bytes, list[tuple[float, bytes]]() if journal else None
+            loops.append(Loop(client=client, signer=signer, room=room, body=body, number=number, journal=kept))
         yield loops
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import trio
 
+from chatsvc.closed_loop import Loop
 from chatsvc.groupfile import GroupFile
-from clients.load import WARM_UP_S, LoadPlan, Loop, end_loops, open_loops
+from clients.load import WARM_UP_S, LoadPlan, end_loops, open_loops
 from clients.processes import Processes
 from clients.sdk import Chat, ClientFailure, ExitCode
 from pbft.client.directory import GroupDirectory
@@ -106,7 +107,7 @@ async def run_takeover(
         after, _ = _view_and_primary(await _inspect(directory))
         moments = sorted(moment for loop in loops for moment, _ in loop.journal or ())
         accepted = {nonce for loop in loops for _, nonce in loop.journal or ()}
-        chat = Chat(loops[0].client, timeout=READ_SECONDS)
+        chat = Chat(loops[0].client, loops[0].signer, timeout=READ_SECONDS)
         there = Counter(message.nonce for message in await chat.history(loops[0].room, limit=MESSAGES_MAX))
     return Takeover(
         killed=primary,

@@ -4,8 +4,9 @@ from adversary.attacks import Attack, Expect, Liar, run
 """
 
 from adversary.attacks.catalogue import all_attacks, attack_named
-from adversary.attacks.model import AboveF, Attack, AttackError, Expect, Talk, read_attack
+from adversary.attacks.model import AboveF, Attack, AttackError, Expect, Talk
 from adversary.attacks.outcome import Moment, Outcome, Proof
+from adversary.attacks.reading import read_attack
 from adversary.attacks.running import run
 from adversary.simulator.scenario import (
     Action,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
-from adversary.attacks.model import Attack, Expect
-from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.model import OF_LIVENESS, Attack, Expect
+from adversary.attacks.outcome import FORENSICS, Outcome, Proof
 from adversary.behaviours.catalogue import TWIN
 from adversary.simulator.run import Failure, Result, Simulation
 from adversary.simulator.scenario import Damage, Scenario
 from pbft.core.forensics import forensics_of
-
-OF_LIVENESS: Final = frozenset({"progress", "floor"})
-"""Invariants that say when something happens; all others say that something never does."""
 
 
 def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, faulty: tuple[int, ...]) -> Outcome:
@@ -46,6 +42,7 @@ def judged(attack: Attack, run: Simulation, result: Result, *, above_f: bool, fa
         culprits=tuple(sorted(culprits)),
         as_expected=not problems,
         why_not="; ".join(problems),
+        missed=_missed(expect, result),
         figures=figures_of(run, result),
         replay=f"quorate attack run {attack.name} --seed {seed}"
         + (f" --replicas {run.group.size}" if run.group.size != attack.replicas else "")
@@ -69,12 +66,14 @@ def found_afterwards(run: Simulation) -> tuple[Proof, ...]:
     findings = forensics_of(run.frames.opener, run.ledgers, kept)
     new = {(each.code, each.culprit) for each in findings.evidence} - set(run.checker.proofs)
     return tuple(
-        Proof(code=code, culprit=culprit if isinstance(culprit, int) else culprit.hex(), held_by=("forensics",))
+        Proof(code=code, culprit=culprit if isinstance(culprit, int) else culprit.hex(), held_by=(FORENSICS,))
         for code, culprit in sorted(new, key=str)
     )
 
 
 def figures_of(run: Simulation, result: Result) -> dict[str, int | float | str]:
+    misdeeds = sum(client.misdeeds for client in run.clients)
+    bad = {"misdeeds_of_clients": misdeeds} if any(plan.behaves for plan in run.scenario.clients) else {}
     return {
         "operations_asked": run.patience.asked,
         "operations_accepted": result.accepted,
@@ -83,6 +82,7 @@ def figures_of(run: Simulation, result: Result) -> dict[str, int | float | str]:
         "view_changes": result.view_changes,
         "state_transfers": result.transfers,
         "lies": lies_of(run),
+        **bad,
         "messages_delivered": result.deliveries,
         "virtual_ms": result.virtual_ms,
     }
@@ -135,10 +135,18 @@ def _of_proofs(expect: Expect, proofs: tuple[Proof, ...], scenario: Scenario) ->
         yield f"{expect.culprits} culprits should be named, not {len(accused & untrusted)}"
 
 
+def _missed(expect: Expect, result: Result) -> tuple[str, ...]:
+    return tuple(mark for mark in expect.marks if mark not in result.marks)
+
+
 def _of_taking_place(expect: Expect, run: Simulation, result: Result) -> Iterator[str]:
     """An attack that nobody carried out was not survived."""
-    missing = [mark for mark in expect.marks if mark not in result.marks]
+    missing = _missed(expect, result)
     if missing:
         yield f"it did not come to: {', '.join(missing)}"
     if run.scenario.liars and not lies_of(run):
         yield "nobody lied"
+    idle = {client.name for client in run.clients if not client.misdeeds}
+    for plan in run.scenario.clients:
+        if plan.behaves and plan.name in idle:
+            yield f"{plan.name} did nothing of what was meant: {plan.behaves}"

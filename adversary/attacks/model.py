@@ -5,21 +5,27 @@ The same file runs in the simulator and, where `live` says so, against real proc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from adversary.simulator.broken import INVARIANTS
-from adversary.simulator.marks import MARKS
 from adversary.simulator.scenario import Client, Fault, Liar, Network
-from pbft.core.group import REPLICAS_MIN
 
 FORMAT = 1
+PARAMETERS: Final = {
+    "checkpoint_interval": 8,
+    "pipeline_depth": 2,
+    "batch_operations_max": 16,
+    "client_window": 32,
+    "view_change_timeout_ms": 400,
+}
+"""A group that has seen several checkpoints after a few seconds of talk. An attack may say otherwise."""
 
 FAMILIES = ("primary", "votes", "view change", "replies", "transfer", "clients", "wire", "host", "own")
 """`own`: what somebody wrote for themselves."""
+OF_LIVENESS: Final = frozenset({"progress", "floor"})
+"""Invariants that say when something happens; all others say that something never does."""
 
 
 class AttackError(Exception):
@@ -51,12 +57,47 @@ class Expect(_Frozen, frozen=True, kw_only=True):
     breaks: tuple[str, ...] = ()
     culprits: int = 0
     marks: tuple[str, ...] = ()
-    """Rare states of the simulator that the run must come by: that the attack took place at all."""
+    """Rare states that the run must come by: that the attack took place at all. Not all of them can be seen of real
+    processes: `adversary.live.signs`."""
     wait_ms: int = 0
     """How long anybody may wait for an operation, also while the attack lasts: more is a broken `floor`. 0: as long
     as it takes."""
     live_wait_ms: int = 0
     """The same where real processes share a real machine. 0: as in the simulator."""
+
+    @property
+    def must_be_safe(self) -> bool | None:
+        """Whether no invariant of safety may break. None: one may, and need not."""
+        kinds = self._kinds
+        return None if kinds & OF_LIVENESS and kinds - OF_LIVENESS else not kinds - OF_LIVENESS
+
+    @property
+    def must_be_live(self) -> bool | None:
+        """Whether everything must be accepted in the end. None: nobody asks, as after a break of safety."""
+        kinds = self._kinds
+        if kinds - OF_LIVENESS:
+            return None
+        return False if "progress" in kinds else (self.live or None)
+
+    @property
+    def _kinds(self) -> frozenset[str]:
+        return frozenset(text.partition(":")[0] for text in self.breaks)
+
+    def wait_ms_in(self, world: str) -> int:
+        """How long anybody may wait in `simulator` or `live`. 0: as long as it takes."""
+        return self.live_wait_ms or self.wait_ms if world == "live" else self.wait_ms
+
+    def record(self, world: str = "simulator") -> dict[str, Any]:
+        """For JSON: all that a run is held against."""
+        return {
+            "safe": self.must_be_safe,
+            "live": self.must_be_live,
+            "evidence": list(self.evidence),
+            "breaks": list(self.breaks),
+            "culprits": self.culprits,
+            "marks": list(self.marks) if world == "simulator" else [],
+            "wait_ms": self.wait_ms_in(world),
+        }
 
 
 class AboveF(_Frozen, frozen=True, kw_only=True):
@@ -83,7 +124,7 @@ class AboveF(_Frozen, frozen=True, kw_only=True):
 class Attack(_Frozen, frozen=True, kw_only=True):
     """`cast`: who is played by the adversary. `happens`: faults with their times. `until_ms`: when the faults end.
 
-    `parameters`: fields of pbft.core.group.Parameters, beside those of `running.PARAMETERS`. `seeds`: so many in a
+    `parameters`: fields of pbft.core.group.Parameters, beside those of `PARAMETERS`. `seeds`: so many in a
     row are tried until the attack has taken place and shown what it must; none may break what must hold.
     """
 
@@ -122,71 +163,26 @@ class Attack(_Frozen, frozen=True, kw_only=True):
             raise AttackError(f"{self.name} says nothing of more than f faulty replicas")
         return self.above_f.expect
 
+    @property
+    def in_parameters(self) -> dict[str, int]:
+        """Of the group that it is run against in the simulator."""
+        return PARAMETERS | self.parameters
 
-def attack_from_json(data: bytes) -> Attack:
-    """What happens, and what people do, need not be numbered. Raises AttackError."""
-    try:
-        fields = msgspec.json.decode(data)
-        if isinstance(fields, dict):
-            _number(fields)
-        attack = msgspec.convert(fields, Attack)
-    except msgspec.MsgspecError as error:
-        raise AttackError(str(error)) from error
-    problem = _problem(attack)
-    if problem is not None:
-        raise AttackError(problem)
-    return attack
-
-
-def read_attack(path: Path) -> Attack:
-    """Raises AttackError, naming the file."""
-    try:
-        return attack_from_json(path.read_bytes())
-    except OSError as error:
-        raise AttackError(f"{path}: {error.strerror}") from error
-    except AttackError as error:
-        raise AttackError(f"{path}: {error}") from error
-
-
-def _number(fields: dict[str, Any]) -> None:
-    """Everything that happens has an id, by which its dice are named; where it matters to nobody it is left out."""
-    for part in (fields, fields.get("above_f")):
-        if isinstance(part, dict):
-            _count(part.get("happens"), 1)
-            clients = part.get("clients")
-            for number, client in enumerate(clients if isinstance(clients, list) else ()):
-                if isinstance(client, dict):
-                    _count(client.get("actions"), 1_000 * (number + 1))
-
-
-def _count(items: Any, first: int) -> None:
-    for number, item in enumerate(items if isinstance(items, list) else (), start=first):
-        if isinstance(item, dict):
-            item.setdefault("id", number)
-
-
-def _expectations(attack: Attack) -> Iterator[Expect]:
-    yield attack.expect
-    if attack.above_f is not None:
-        yield attack.above_f.expect
-
-
-def _problem(attack: Attack) -> str | None:
-    if attack.format != FORMAT:
-        return f"format {attack.format}: this version reads {FORMAT}"
-    if attack.family not in FAMILIES:
-        return f"family {attack.family!r}: one of {', '.join(FAMILIES)}"
-    if attack.replicas < REPLICAS_MIN:
-        return f"replicas: at least {REPLICAS_MIN}, not {attack.replicas}"
-    if not attack.name.replace("_", "").isalnum():
-        return f"name {attack.name!r}: letters, digits and underscores"
-    if attack.seeds < 1:
-        return f"seeds: at least 1, not {attack.seeds}"
-    for expect in _expectations(attack):
-        for text in expect.breaks:
-            if text.partition(":")[0] not in INVARIANTS:
-                return f"expect.breaks: no invariant {text!r}; there are {', '.join(INVARIANTS)}"
-        for mark in expect.marks:
-            if mark not in MARKS:
-                return f"expect.marks: no mark {mark!r}; they are listed in adversary/simulator/marks.py"
-    return None
+    def played_above_f(self) -> Attack:
+        """The attack as it is with more than f faulty replicas. Raises AttackError if nothing is said of that."""
+        expect, more = self.expected(above_f=True), self.above_f
+        assert more is not None  # noqa: S101 - expected() has looked
+        given = {
+            "story": more.story,
+            "replicas": more.replicas,
+            "parameters": more.parameters,
+            "network": more.network,
+            "talk": more.talk,
+            "clients": more.clients,
+            "until_ms": more.until_ms,
+            "bound_ms": more.bound_ms,
+            "seeds": more.seeds,
+        }
+        as_at_f: dict[str, Any] = {"story": "", "replicas": 0, "until_ms": 0, "bound_ms": 0}
+        changes = {name: value for name, value in given.items() if value != as_at_f.get(name)}
+        return replace(self, cast=more.cast, happens=more.happens, expect=expect, above_f=None, **changes)

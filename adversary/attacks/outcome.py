@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from adversary.attacks.model import Attack
+from adversary.attacks.model import Attack, Expect
+
+FORENSICS: Final = "forensics"
+"""Who holds what nobody knew alone: the ledgers of the correct replicas, compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +66,26 @@ class Outcome:
     as_expected: bool
     why_not: str = ""
     """What differs from what was expected."""
+    is_worth_another_try: bool = False
+    """Whether all that differs is that the attack did not come about as it should have, or left no evidence: with
+    real processes that depends on who is faster."""
+    earlier_tries: tuple[tuple[int, str], ...] = ()
+    """The seeds of tries before this one, and what each of them lacked."""
+    missed: tuple[str, ...] = ()
+    """Marks that it should have come by, and did not."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
     """By name with the unit last: operations_accepted, view_changes, longest_gap_ms, ..."""
     moments: tuple[Moment, ...] = ()
     replay: str = ""
     """The command that does the same again."""
 
+    @property
+    def expect(self) -> Expect:
+        """What it is held against."""
+        return self.attack.expected(above_f=self.above_f)
+
     def record(self) -> dict[str, Any]:
         """For `--json`."""
-        expect = self.attack.above_f.expect if self.above_f and self.attack.above_f else self.attack.expect
         return {
             "name": self.attack.name,
             "world": self.world,
@@ -87,15 +101,10 @@ class Outcome:
                     for each in self.proofs
                 ],
             },
-            "expected": {
-                "safe": not expect.breaks,
-                "live": expect.live,
-                "evidence": list(expect.evidence),
-                "breaks": list(expect.breaks),
-                "culprits": expect.culprits,
-            },
+            "expected": self.expect.record(self.world),
             "as_expected": self.as_expected,
             "why_not": self.why_not,
+            "earlier_tries": [{"seed": seed, "why_not": why_not} for seed, why_not in self.earlier_tries],
             "breaks": self.breaks,
             "breaks_text": self.breaks_text,
             "culprits": list(self.culprits),

@@ -21,6 +21,7 @@ from pbft.core.messages import (
     Prepare,
     Proposal,
     Reply,
+    SharedEvidence,
     Signed,
     SignedRequest,
     ToClient,
@@ -227,6 +228,8 @@ def about(message: PeerMessage | ClientMessage | ToClient) -> About:
             return About("CHECKPOINT-CERTIFICATE", "", None, vouched.sequence, vouched.state_root.hex()[:DIGITS])
         case SignedRequest(message=request):
             return About("REQUEST", f"operation {request.first_client_sequence}")
+        case SharedEvidence():
+            return About("EVIDENCE")
         case Signed(message=other):
             return About(type(other).__name__.upper())
         case _:

@@ -9,8 +9,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from adversary.attacks.checking import why_not
 from adversary.attacks.judging import is_expected, judged
-from adversary.attacks.model import Attack, AttackError
+from adversary.attacks.model import PARAMETERS, Attack, AttackError
 from adversary.attacks.outcome import Outcome
 from adversary.attacks.recording import Recorder
 from adversary.attacks.talking import people
@@ -30,30 +31,27 @@ from adversary.simulator.scenario import (
 )
 from adversary.simulator.storage import workspace
 
+__all__ = ["PARAMETERS", "SEED", "faulty_of", "run", "scenario_of"]
+
 SEED: Final = 7
 """Where nobody asks for another."""
 REJOINS: Final = "mute replica voted again"
 """Whoever expects this mark, waits for it."""
-PARAMETERS: Final = {
-    "checkpoint_interval": 8,
-    "pipeline_depth": 2,
-    "batch_operations_max": 16,
-    "client_window": 32,
-    "view_change_timeout_ms": 400,
-}
-"""A group that has seen several checkpoints after a few seconds of talk. An attack may say otherwise."""
 
 
 def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None, above_f: bool = False) -> Scenario:
     """All that a run depends on. Raises AttackError if the attack does not fit the group."""
-    attack = played_above_f(attack) if above_f else attack
+    attack = attack.played_above_f() if above_f else attack
     size = replicas or attack.replicas
+    problem = why_not(replace(attack, replicas=size))
+    if problem is not None:
+        raise AttackError(f"{attack.name}: {problem}")
     cast = {liar.replica for liar in attack.cast}
     scenario = Scenario(
         seed=seed,
         replicas=size,
         real_signatures=attack.real_signatures,
-        parameters=PARAMETERS | attack.parameters,
+        parameters=attack.in_parameters,
         retained_sequences=attack.retained_sequences,
         service_us=attack.service_us,
         message_us=attack.message_us,
@@ -76,25 +74,6 @@ def scenario_of(attack: Attack, *, seed: int = SEED, replicas: int | None = None
     if above_f and len(faulty_of(scenario)) <= most:
         raise AttackError(f"{attack.name}: of {size} replicas {most} may be faulty, and above f no more of them are")
     return scenario
-
-
-def played_above_f(attack: Attack) -> Attack:
-    """The attack as it is with more than f faulty replicas. Raises AttackError if nothing is said of that."""
-    expect, more = attack.expected(above_f=True), attack.above_f
-    assert more is not None  # noqa: S101 - expected() has looked
-    given = {
-        "story": more.story,
-        "replicas": more.replicas,
-        "parameters": more.parameters,
-        "network": more.network,
-        "talk": more.talk,
-        "clients": more.clients,
-        "until_ms": more.until_ms,
-        "bound_ms": more.bound_ms,
-        "seeds": more.seeds,
-    }
-    changes = {name: value for name, value in given.items() if value not in (None, "", 0)}
-    return replace(attack, cast=more.cast, happens=more.happens, expect=expect, above_f=None, **changes)
 
 
 def faulty_of(scenario: Scenario) -> tuple[int, ...]:
@@ -131,7 +110,7 @@ def run(
     The same seed gives the same outcome, always. An attack that takes several seeds ends with the first that shows
     what is expected, or breaks what must hold.
     """
-    tries = (played_above_f(attack) if above_f else attack).seeds
+    tries = (attack.played_above_f() if above_f else attack).seeds
     for number in range(seed, seed + tries):
         outcome = _run_once(attack, number, replicas=replicas, above_f=above_f, keep=keep, record=record)
         expected = attack.expected(above_f=above_f).breaks

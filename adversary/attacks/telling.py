@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from textwrap import fill
 
 from adversary.attacks.model import Attack, Expect
-from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.outcome import FORENSICS, Outcome, Proof
 
 WIDTH = 100
 
@@ -23,13 +23,19 @@ def attack_in_words(attack: Attack) -> str:
         *(f"replica {liar.replica}: {liar.strategy}{_options(liar.options)}" for liar in attack.cast),
         *(f"from {fault.at_ms} ms: {type(fault).__name__.lower()} for {fault.for_ms} ms" for fault in attack.happens),
         f"expected: {expected_in_words(attack.expect)}",
+        *_marks(attack.expect),
     ]
     if attack.above_f is not None:
         cast = ", ".join(f"{liar.replica} {liar.strategy}" for liar in attack.above_f.cast)
         lines += ["", f"above f{f' ({cast})' if cast else ''}: {expected_in_words(attack.above_f.expect)}"]
+        lines += _marks(attack.above_f.expect)
         if attack.above_f.story:
             lines.append(fill(attack.above_f.story, WIDTH))
     return "\n".join(lines) + "\n"
+
+
+def _marks(expect: Expect) -> list[str]:
+    return [f"a run must come by: {', '.join(expect.marks)}"] if expect.marks else []
 
 
 def _options(options: Mapping[str, object]) -> str:
@@ -75,6 +81,12 @@ def _proofs(proofs: tuple[Proof, ...]) -> Iterator[str]:
         yield f"{codes} against {who}"
 
 
+def _held(proof: Proof) -> str:
+    if proof.held_by == (FORENSICS,):
+        return "is found by comparing the ledgers of the correct replicas"
+    return f"is held by {', '.join(proof.held_by)}"
+
+
 def outcome_in_words(outcome: Outcome) -> str:
     """Several lines, each ended."""
     attack, figures = outcome.attack, outcome.figures
@@ -83,13 +95,14 @@ def outcome_in_words(outcome: Outcome) -> str:
     lines = [
         f"{attack.name}: {attack.title}",
         f"{outcome.replicas} replicas, faulty: {faulty}{more}; seed {outcome.seed}",
-        f"expected: {expected_in_words(attack.expected(above_f=outcome.above_f))}",
+        f"expected: {expected_in_words(outcome.expect)}",
         f"it came to: {verdict_in_words(outcome)}",
     ]
     if outcome.breaks:
         lines.append(f"  {outcome.breaks}: {outcome.breaks_text}")
-    lines.extend(f"  {proof.code} is held by {', '.join(proof.held_by)}" for proof in outcome.proofs)
+    lines.extend(f"  {proof.code} {_held(proof)}" for proof in outcome.proofs)
     lines.append(", ".join(f"{name} {value}" for name, value in figures.items()))
+    lines.extend(f"tried before, with seed {seed}: {why_not}" for seed, why_not in outcome.earlier_tries)
     lines.append("as expected" if outcome.as_expected else f"NOT AS EXPECTED: {outcome.why_not}")
     lines.append(f"again: {outcome.replay}")
     return "\n".join(lines) + "\n"

@@ -2,7 +2,8 @@
 
 python -m adversary.live.attackers DIR NAME... [--seed N]
 
-Attacks until its standard input ends, and says then, as one JSON object, what it has done.
+Says `begun` on a line of its own, once each has done what it is there for. Attacks until its standard input ends, and
+says then, as one JSON object, what it has done.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -30,6 +31,7 @@ from pbft.core.frames import sign_request, wire_of
 from pbft.core.messages import Query, Request
 from pbft.core.types import ClientSequence, SequenceNumber, SessionNumber
 
+BEGUN: Final = "begun"
 NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
@@ -266,11 +268,33 @@ ATTACKERS: Final[Mapping[str, Callable[[Attackers], Awaitable[None]]]] = {
 }
 
 
+DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "flood": ("flood_operations", "stranger_operations", "forged_requests", "queries"),
+    "babblers": ("flood_operations",),
+    "strangers": ("stranger_operations",),
+    "forgers": ("forged_requests",),
+    "askers": ("queries",),
+    "bombs": ("bombs",),
+    "slowloris": ("slow_bytes",),
+    "litter": ("litter",),
+}
+"""What each must have done, by its tally's words, or it did not attack. Knocking and being thrown out is nothing."""
+
+
+async def _tell_when_begun(all_: Attackers, deeds: Sequence[str]) -> None:
+    """On a busy machine it takes them a while to get a word in."""
+    while not all(all_.done[deed] for deed in deeds):  # noqa: ASYNC110 - of many tasks
+        await trio.sleep(PAUSE_SECONDS)
+    sys.stdout.write(BEGUN + "\n")
+    sys.stdout.flush()
+
+
 async def _run(file: GroupFile, names: list[str], seed: int) -> Counter[str]:
     all_ = Attackers(file, seed)
     async with trio.open_nursery() as nursery:
         for name in names:
             nursery.start_soon(ATTACKERS[name], all_)
+        nursery.start_soon(_tell_when_begun, all_, [deed for name in names for deed in DEEDS[name]])
         while await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 4096, abandon_on_cancel=True):
             pass
         nursery.cancel_scope.cancel()

@@ -12,7 +12,9 @@ import trio
 from adversary.live.group import Seat
 from adversary.simulator.scenario import Lapse
 from chatsvc.groupfile import read_group_file, render_group_file
+from chatsvc.renewing import renew_certificate
 from crypto.tls import make_tls_identity, write_tls_identity
+from pbft.core.types import ReplicaId
 
 if TYPE_CHECKING:
     from adversary.live.stage import Stage
@@ -38,17 +40,27 @@ def let_lapse(stage: Stage) -> None:
 
 
 def _certify(stage: Stage, seat: Seat, *, lasting: timedelta) -> None:
-    """A new certificate in the replica's directory, and in everybody's group file."""
+    """A certificate whose end is near: nobody issues one so, so it is made here."""
     group = stage.group
     begin = datetime.now(UTC) + lasting - timedelta(days=VALID_DAYS)
     identity = make_tls_identity(f"replica-{seat.replica}.quorate", valid_days=VALID_DAYS, now=begin)
     write_tls_identity(seat.home, identity, overwrite=True)
-    for path in sorted({group.file.path, *(each.view for each in group.seats)}):
+    members = list(group.file.members)
+    members[seat.replica] = replace(members[seat.replica], certificate_der=identity.certificate_der)
+    group.file.path.write_text(render_group_file(group.file.group, tuple(members)))
+    group.file = read_group_file(group.file.path)
+    _pass_on(stage, seat.replica)
+
+
+def _pass_on(stage: Stage, replica: int) -> None:
+    """What the group file says of a certificate, to everybody's own."""
+    group = stage.group
+    certificate = group.file.members[replica].certificate_der
+    for path in sorted({each.view for each in group.seats} - {group.file.path}):
         file = read_group_file(path)
         members = list(file.members)
-        members[seat.replica] = replace(members[seat.replica], certificate_der=identity.certificate_der)
+        members[replica] = replace(members[replica], certificate_der=certificate)
         path.write_text(render_group_file(file.group, tuple(members)))
-    group.file = read_group_file(group.file.path)
 
 
 async def lose_links(stage: Stage, replica: int) -> None:
@@ -70,13 +82,18 @@ async def lose_links(stage: Stage, replica: int) -> None:
 
 
 async def renew(stage: Stage) -> None:
-    """New certificates, and a restart of everybody, one after the other: the file with the new ones is read then."""
+    """As an operator does it: `quorate renew`, the new group file to everybody, and a restart of one replica after
+    the other, beginning with those whose certificates have lapsed. Raises LiveError.
+
+    Not with `quorate restart`: until the others have the new file, the renewed one is out of service, and it refuses.
+    """
     group = stage.group
     if not stage.lapsed:
         return
     first = [group.seats[replica] for replica in sorted(stage.lapsed)]
     for seat in first:
-        _certify(stage, seat, lasting=timedelta(days=VALID_DAYS))
+        group.file = renew_certificate(group.file, ReplicaId(seat.replica))
+        _pass_on(stage, seat.replica)
     for seat in (*first, *(each for each in group.seats if each not in first)):
         await group.stop(seat)
         await group.start(seat)

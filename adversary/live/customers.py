@@ -45,7 +45,7 @@ async def kill_with_words(stage: Stage) -> None:
                     stage.breaks.append(("replies", f"the operation {name!r} got no answer that f+1 gave"))
                     continue
                 result = decode_result(outcome.result)
-                stage.took_place += 1
+                stage.deeds["query_of_death"] += 1
                 if not isinstance(result, Rejected):
                     stage.breaks.append(("model", f"the operation {name!r} was carried out: {result}"))
                 elif result.code is ErrorCode.INTERNAL:
@@ -66,7 +66,9 @@ async def replay(stage: Stage) -> None:
         wires.append(_request(file.group, victim, number, operation))
         await _order(file, opener, victim, wires[-1], number)
     stage.journal.add(
-        Said(who="victim", what="post", nonce=REPLAYED, asked_at=asked_at, accepted_at=time.monotonic())
+        Said(
+            who="victim", what="post", nonce=REPLAYED, asked_at=asked_at, accepted_at=time.monotonic(), body=post.body
+        )
     )
     stage.moment("client victim", "says it once")
     elsewhere = changed(file.group, nonce=bytes(16))
@@ -82,8 +84,7 @@ async def replay(stage: Stage) -> None:
         for signer in (victim, mallory):
             for form in forms:
                 for replica in file.group.replicas:
-                    await _send(file, replica, signer, form)
-                    stage.took_place += 1
+                    stage.deeds["replay"] += await _send(file, replica, signer, form)
         stage.moment("client mallory", "says it again", f"in {len(forms)} forms, under two names, to all")
         await trio.sleep(REPLAY_PAUSE_S)
 
@@ -98,14 +99,17 @@ def _request(group: Group, signer: Ed25519Signer, number: int, operation: Operat
     return sign_request(group, signer, request).wire
 
 
-async def _send(file: GroupFile, replica: int, signer: Ed25519Signer, frame: bytes) -> None:
-    """Several times over one connection, until it is closed."""
+async def _send(file: GroupFile, replica: int, signer: Ed25519Signer, frame: bytes) -> bool:
+    """Several times over one connection, until it is closed. Whether it was said at all."""
+    said = False
     try:
         async with await connected(file, replica, signer) as wire:
             for _ in range(5):
                 await wire.send(frame)
+                said = True
     except (*CLOSED, ProtocolViolation):
-        return
+        pass
+    return said
 
 
 async def _order(file: GroupFile, opener: Opener, signer: Ed25519Signer, frame: bytes, number: int) -> None:

@@ -12,6 +12,7 @@ from adversary.disk import WAL_SUFFIX, limit_file_size
 from adversary.live.certificates import lose_links
 from adversary.live.group import LiveError, Seat
 from adversary.live.operators import follow_the_primary, restart_all
+from adversary.simulator.network import separates
 from adversary.simulator.scenario import (
     Cascade,
     ClockStep,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 START_SECONDS = 15.0
 DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
+DISK_FULL_CODES = frozenset({1})
+"""How such a node ends: it says why, and stops in order."""
 TORN_BYTES = 5000
 ROTTEN_ROWS = 12
 NOTICED = {
@@ -60,6 +63,7 @@ class Faults:
         self._group = stage.group
         self._images: dict[int, Path] = {}
         self._starting: set[int] = set()
+        self._last_up = 0.0
         self._started = trio.Event()
 
     async def run(self) -> None:
@@ -74,11 +78,13 @@ class Faults:
         stage = self._stage
         stage.heal_network()
         for seat in self._group.seats:
-            seat.set_clock(0)
+            seat.kept_down.clear()
+            seat.kept_still.clear()
+            seat.clock_steps.clear()
+            seat.set_clock()
             if seat.is_paused:
                 self._group.resume(seat)
-            if not seat.is_up and seat.replica not in stage.excused:
-                await self._group.until_ended(seat, within_s=0)
+            if not seat.is_up:
                 await self._group.start(seat)
                 stage.moment(f"replica {seat.replica}", "starts")
 
@@ -89,24 +95,14 @@ class Faults:
             await trio.sleep_until(began + fault.image_ms / 1000)
             await self._take_image(fault)
         await trio.sleep_until(began + fault.at_ms / 1000)
-        stage.took_place += 1
         over = began + min(fault.at_ms + fault.for_ms, stage.attack.until_ms) / 1000
         match fault:
             case Partition() | Route() | Slow():
                 await self._disturb(fault, over)
             case Pause():
-                seat = self._seat(fault.replica)
-                self._group.pause(seat)
-                stage.moment(f"replica {fault.replica}", "pauses")
-                await self._over(fault, over)
-                self._group.resume(seat)
-                stage.moment(f"replica {fault.replica}", "resumes")
+                await self._pause(fault, over)
             case ClockStep():
-                self._seat(fault.replica).set_clock(fault.step_ms)
-                stage.moment(f"replica {fault.replica}", "clock jumps", f"by {fault.step_ms / 1000:g} s")
-                await trio.sleep_until(over)
-                self._seat(fault.replica).set_clock(0)
-                stage.moment(f"replica {fault.replica}", "clock is put right")
+                await self._step_clock(fault, over)
             case Crash():
                 await self._crash(fault, over)
             case DiskFull():
@@ -115,14 +111,16 @@ class Faults:
                 await self._damage(fault, over)
             case Lapse():
                 await lose_links(stage, fault.replica)
+                stage.applied.add(fault.id)
                 await trio.sleep_until(over)
             case Cascade():
                 await follow_the_primary(stage, fault, over)
+                stage.applied.add(fault.id)
             case Restarts():
-                await restart_all(stage, fault, over)
+                await restart_all(stage, fault)
+                stage.applied.add(fault.id)
             case SyncFails():
-                stage.took_place -= 1
-                stage.moment(f"replica {fault.replica}", "is spared", "a sync that fails needs the simulator")
+                stage.problems.append("a sync that fails needs the simulator")
             case _:
                 assert_never(fault)
 
@@ -142,57 +140,97 @@ class Faults:
                     (source, to): "held" if fault.one_way else "refused"
                     for source in self._group.file.group.replicas
                     for to in self._group.file.group.replicas
-                    if _separates(fault, source, to)
+                    if separates(fault, source, to)
                 }
                 stage.moment("", "partition", " | ".join(" ".join(map(str, side)) for side in fault.sides))
             case Route():
                 stage.cuts[fault.id] = {(fault.source, fault.to): "held"}
                 stage.moment("", "loses a route", f"from {fault.source} to {fault.to}")
             case Slow():
-                network.change(network.routes_of(fault.replica), delay_s=fault.service_us / 1e6)
+                stage.slowed[fault.id] = (fault.replica, fault.service_us / 1e6)
                 stage.moment(f"replica {fault.replica}", "slows down", f"by {fault.service_us / 1000:g} ms")
         stage.recut()
+        stage.applied.add(fault.id)
         await self._over(fault, over)
         stage.cuts.pop(fault.id, None)
-        if isinstance(fault, Slow):
-            network.change(network.routes_of(fault.replica), delay_s=0.0)
+        stage.slowed.pop(fault.id, None)
         stage.recut()
         stage.moment("", "heals")
 
     # -- processes
+
+    async def _pause(self, fault: Pause, over: float) -> None:
+        seat, stage = self._seat(fault.replica), self._stage
+        seat.kept_still.add(fault.id)
+        self._group.pause(seat)
+        if seat.is_paused:
+            stage.applied.add(fault.id)
+        stage.moment(f"replica {fault.replica}", "pauses")
+        await self._over(fault, over)
+        seat.kept_still.discard(fault.id)
+        if not seat.kept_still:
+            self._group.resume(seat)
+            stage.moment(f"replica {fault.replica}", "resumes")
+
+    async def _step_clock(self, fault: ClockStep, over: float) -> None:
+        seat, stage = self._seat(fault.replica), self._stage
+        seat.clock_steps[fault.id] = fault.step_ms
+        seat.set_clock()
+        if seat.runs:
+            stage.applied.add(fault.id)
+        stage.moment(f"replica {fault.replica}", "clock jumps", f"by {fault.step_ms / 1000:g} s")
+        await trio.sleep_until(over)
+        seat.clock_steps.pop(fault.id, None)
+        seat.set_clock()
+        stage.moment(f"replica {fault.replica}", "clock is put right")
 
     async def _crash(self, fault: Crash, over: float) -> None:
         seat, stage = self._seat(fault.replica), self._stage
         for count in range(fault.again + 1):
             if count and stage.is_over:
                 break  # a real process takes longer to start than a simulated one
-            await self._group.kill(seat)
+            await self._take_down(seat, fault.id)
             stage.moment(f"replica {fault.replica}", "crashes")
             await trio.sleep_until(over if not count else trio.current_time() + fault.for_ms / 1000)
-            await self._start(seat)
+            await self._start(seat, fault.id)
 
-    async def _start(self, seat: Seat) -> None:
+    async def _take_down(self, seat: Seat, fault: int) -> None:
+        """Kill it, and keep it down until this fault, and every other that keeps it down, is over."""
+        was_up = seat.is_up
+        seat.kept_down.add(fault)
+        await self._group.kill(seat)
+        if was_up:
+            self._stage.applied.add(fault)
+            self._stage.deeds[f"deaths of replica {seat.replica}"] += 1
+
+    async def _start(self, seat: Seat, fault: int) -> None:
+        seat.kept_down.discard(fault)
+        if seat.kept_down or seat.is_up:
+            return
         self._starting.add(seat.number)
         await self._group.start(seat)
         self._stage.moment(f"replica {seat.replica}", "starts")
         await self._group.until([seat], lambda _reports: True, within_s=START_SECONDS)
         self._starting.discard(seat.number)
+        self._last_up = trio.current_time()
         self._started.set()
         self._started = trio.Event()
 
     async def _over(self, fault: Pause | Partition | Route | Slow, over: float) -> None:
-        """Until the fault has had its time. A simulated process starts at once: where a real one has begun to start,
-        the time in which both faults are felt counts from when it is up.
+        """Until the fault has had its time. A simulated process starts at once: where a real one has started
+        meanwhile, the time in which both faults are felt counts from when it is up.
         """
+        began = trio.current_time()
         await trio.sleep_until(over)
-        if self._starting:
-            while self._starting:
-                await self._started.wait()
-            await trio.sleep(fault.for_ms / 1000)
+        while self._starting:
+            await self._started.wait()
+        if self._last_up > began:
+            await trio.sleep_until(max(over, self._last_up + fault.for_ms / 1000))
 
     async def _fill_disk(self, fault: DiskFull, over: float) -> None:
         seat, stage = self._seat(fault.replica), self._stage
         log = seat.home / (LEDGER_NAME + WAL_SUFFIX)
+        seat.may_end_with = DISK_FULL_CODES
         limit_file_size(seat.pid, log.stat().st_size if log.exists() else 0)
         stage.moment(f"replica {fault.replica}", "has no room on its disk")
         process = seat.process
@@ -200,32 +238,32 @@ class Faults:
             while process is not None and process.returncode is None:
                 await process.wait()
         if process is None or process.returncode is None:
-            stage.problems.append(
-                f"replica {fault.replica} wrote nothing, so it did not notice that its disk is full"
-            )
+            stage.missed.append(f"replica {fault.replica} wrote nothing, so it did not notice that its disk is full")
             limit_file_size(seat.pid, None)
+            seat.may_end_with = frozenset()
             return
-        code = await self._group.until_ended(seat, within_s=0)
+        seat.kept_down.add(fault.id)
+        if await self._group.until_ended(seat, within_s=0) in DISK_FULL_CODES:
+            stage.applied.add(fault.id)
+            stage.deeds["nodes stopped by a full disk"] += 1
         stage.moment(f"replica {fault.replica}", "stops", self._group.log_tail(seat))
-        if code != 1:
-            stage.breaks.append(("internal", f"replica {fault.replica} ended with {code} on a full disk"))
         await trio.sleep_until(over)
-        await self._start(seat)
+        await self._start(seat, fault.id)
 
     # -- disks
 
     async def _take_image(self, fault: Damage) -> None:
         seat = self._seat(fault.replica)
-        await self._group.kill(seat)
+        await self._take_down(seat, fault.id)
         image = self._group.path / f"image-{fault.id}"
         await trio.to_thread.run_sync(seat.disk.keep_copy, image)
         self._images[fault.id] = image
-        await self._start(seat)
+        await self._start(seat, fault.id)
 
     async def _damage(self, fault: Damage, over: float) -> None:
         seat, stage = self._seat(fault.replica), self._stage
         stage.damaged.add(fault.replica)
-        await self._group.kill(seat)
+        await self._take_down(seat, fault.id)
         disk, amount = seat.disk, fault.amount
         match fault.what:
             case "lost_ledger":
@@ -253,8 +291,9 @@ class Faults:
         stage.moment(f"replica {fault.replica}", "is damaged", fault.what.replace("_", " "))
         if fault.what in NOTICED:
             stage.to_be_noticed.append((seat, NOTICED[fault.what]))
+        stage.applied.add(fault.id)
         await trio.sleep_until(over)
-        await self._start(seat)
+        await self._start(seat, fault.id)
 
     def _forget(self, seat: Seat, *, with_state: bool) -> None:
         """As if it had never run: nothing tells it that it forgot."""
@@ -266,15 +305,4 @@ class Faults:
 
     def _rot(self, seat: Seat, amount: int) -> None:
         if not seat.disk.spoil_rows(ROTTEN_ROWS, seed=self._stage.seed + amount):
-            self._stage.problems.append(f"replica {seat.replica} had no rows yet that could rot")
-
-
-def _separates(partition: Partition, source: int, to: int) -> bool:
-    """Those that share a side hear each other, and whoever is on no side hears everybody."""
-    if source == to:
-        return False
-    from_sides = {number for number, side in enumerate(partition.sides) if source in side}
-    to_sides = {number for number, side in enumerate(partition.sides) if to in side}
-    if not from_sides or not to_sides or from_sides & to_sides:
-        return False
-    return not partition.one_way or 0 in from_sides
+            self._stage.missed.append(f"replica {seat.replica} had no rows yet that could rot")

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from adversary.disk import Disk
-from adversary.live.node import LIES_TOLD
+from adversary.live.node import BEGINS_TO_LIE, LIES_TOLD
 from adversary.network.proxy import HOST, Network, network_of
 from chatsvc.founding import found_group
 from chatsvc.groupfile import GROUP_FILE_NAME, GroupFile, Member, read_group_file, render_group_file
@@ -27,16 +27,39 @@ from pbft.core.group import Parameters
 from pbft.core.types import ReplicaId
 from pbft.node.config import Endpoint
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 10.0
+TAIL_LINES = 4
+"""Of a log, beside the exit that they explain."""
+POLITELY: Final = frozenset({0, -signal.SIGTERM})
+"""How a process ends that SIGTERM told to: by the signal itself while it is still starting."""
 POLL_SECONDS = 0.05
 INSPECT_SECONDS = 2.0
 START_SECONDS = 30.0
+LEFT_BEHIND: Final[dict[str, Any]] = {"process_group": 0}
+"""What ends a process whose parent was killed, even one that is stopped: a group of its own in the parent's session.
+Its standard input ends with the parent; and a stopped group that loses the last parent in its session is sent SIGHUP
+and SIGCONT, as POSIX says of orphaned process groups.
+"""
 NOWHERE_PORT = 1
 """Ports from here on are closed: who dials them is refused."""
 
 
 class LiveError(Exception):
     """The attack could not be carried out. The text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """The end of a process. `code` as `subprocess` has it: the number of a signal below zero."""
+
+    replica: int
+    code: int
+    was_wanted: bool
+    said: str
+    """The end of its log then."""
+
+    def __str__(self) -> str:
+        return f"replica {self.replica} ended by itself, with exit code {self.code}; it said last: {self.said}"
 
 
 @dataclass
@@ -56,7 +79,15 @@ class Seat:
     retained_sequences: int | None = None
     process: trio.Process | None = None
     is_paused: bool = False
-    exits: list[int] = field(default_factory=list)
+    may_end_with: frozenset[int] = frozenset()
+    """Exit codes of an end that was brought about; any other is its own."""
+    exits: list[Exit] = field(default_factory=list)
+    kept_down: set[int] = field(default_factory=set)
+    """Faults, by id, while which it is not started."""
+    kept_still: set[int] = field(default_factory=set)
+    """Faults, by id, while which it is paused."""
+    clock_steps: dict[int, int] = field(default_factory=dict)
+    """By fault: how many milliseconds its clock is off."""
 
     @property
     def is_up(self) -> bool:
@@ -77,9 +108,16 @@ class Seat:
             raise LiveError(msg)
         return self.process.pid
 
-    def set_clock(self, step_ms: int) -> None:
+    @property
+    def is_twin(self) -> bool:
+        return self.number != self.replica
+
+    def set_clock(self) -> None:
+        """As all faults together have it. A node that reads meanwhile finds either time, and never half of one."""
         if self.clock is not None:
-            self.clock.write_text(f"{step_ms} {self.drift_ppm}")
+            new = self.clock.with_suffix(".new")
+            new.write_text(f"{sum(self.clock_steps.values())} {self.drift_ppm}")
+            new.replace(self.clock)
 
 
 class LiveGroup:
@@ -163,14 +201,19 @@ class LiveGroup:
     # -- processes
 
     async def start(self, *seats: Seat) -> None:
+        """Those that do not run, and that no fault keeps down."""
         for seat in seats:
-            if seat.is_up:
+            if seat.is_up or seat.kept_down:
                 continue
+            await self.until_ended(seat, within_s=0)  # one that ended by itself is not forgotten
+            seat.may_end_with = frozenset()
             command = [sys.executable, "-m", *self._command(seat)]
             with self.log_of(seat).open("ab") as log:
                 seat.process = await trio.lowlevel.open_process(
-                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, **LEFT_BEHIND
                 )
+            if seat.kept_still:
+                self.pause(seat)
 
     def _command(self, seat: Seat) -> list[str]:
         who = [str(seat.view), "--replica", str(seat.replica)]
@@ -190,13 +233,13 @@ class LiveGroup:
 
     async def kill(self, seat: Seat) -> None:
         """SIGKILL."""
-        await self._end(seat, signal.SIGKILL)
+        await self._end(seat, signal.SIGKILL, frozenset({-signal.SIGKILL}))
 
     async def stop(self, seat: Seat) -> None:
         """SIGTERM, and SIGKILL if that does not help."""
-        await self._end(seat, signal.SIGTERM)
+        await self._end(seat, signal.SIGTERM, POLITELY)
 
-    async def _end(self, seat: Seat, number: signal.Signals) -> None:
+    async def _end(self, seat: Seat, number: signal.Signals, codes: frozenset[int]) -> None:
         process = seat.process
         if process is None:
             return
@@ -204,6 +247,7 @@ class LiveGroup:
             process.send_signal(signal.SIGCONT)
         seat.is_paused = False
         if process.returncode is None:
+            seat.may_end_with = codes
             process.send_signal(number)
         await self.until_ended(seat, within_s=STOP_SECONDS)
 
@@ -219,10 +263,19 @@ class LiveGroup:
             await process.wait()
         if process.stdin is not None:
             await process.stdin.aclose()
-        seat.process = None
-        if process.returncode is not None:
-            seat.exits.append(process.returncode)
+        if seat.process is process and process.returncode is not None:
+            seat.process = None
+            self._note(seat, process.returncode)
         return process.returncode
+
+    def _note(self, seat: Seat, code: int) -> None:
+        said = " | ".join(self.log_lines(seat)[-TAIL_LINES:]) or "nothing"
+        was_wanted = code in seat.may_end_with
+        seat.exits.append(Exit(replica=seat.replica, code=code, was_wanted=was_wanted, said=said))
+
+    def unwanted(self) -> list[Exit]:
+        """Ends that nobody brought about, however long ago; of processes that were ended or started again since."""
+        return [each for seat in self.seats for each in seat.exits if not each.was_wanted]
 
     def pause(self, seat: Seat) -> None:
         if seat.process is not None and seat.process.returncode is None:
@@ -239,6 +292,7 @@ class LiveGroup:
         for seat in self.seats:
             if seat.process is not None and seat.process.returncode is None:
                 self.resume(seat)
+                seat.may_end_with = POLITELY
                 seat.process.send_signal(signal.SIGTERM)
         for seat in self.seats:  # without a second signal: it would end a node in the middle of its farewell
             await self.until_ended(seat, within_s=STOP_SECONDS)
@@ -251,12 +305,18 @@ class LiveGroup:
 
     def lies(self) -> int:
         """How often played replicas did what an honest one would not have done, as those say that were ended."""
-        lines = [line for seat in self.seats for line in _lines(self.log_of(seat)) if line.startswith(LIES_TOLD)]
+        lines = [line for seat in self.seats for line in self.log_lines(seat) if line.startswith(LIES_TOLD)]
         return sum(int(line.removeprefix(LIES_TOLD)) for line in lines)
 
+    def has_lied(self, replica: int) -> bool:
+        return any(BEGINS_TO_LIE in self.log_lines(seat) for seat in self.seats_of(replica))
+
+    def log_lines(self, seat: Seat) -> list[str]:
+        path = self.log_of(seat)
+        return path.read_text(errors="replace").splitlines() if path.exists() else []
+
     def log_tail(self, seat: Seat) -> str:
-        lines = _lines(self.log_of(seat))
-        return lines[-1] if lines else "it wrote nothing"
+        return (self.log_lines(seat) or ["it wrote nothing"])[-1]
 
     async def reports(self, seats: Iterable[Seat]) -> dict[int, Report]:
         """Of those that answer, by seat. Only the group's own replicas can be asked."""
@@ -293,10 +353,6 @@ class LiveGroup:
             dead = next((seat for seat in seats if not seat.is_up), seats[0])
             msg = f"not all replicas answer within {START_SECONDS:g} s; replica {dead.replica} said last: "
             raise LiveError(msg + self.log_tail(dead))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _free_ports(count: int) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from adversary.attacks.judging import is_expected
 from adversary.attacks.outcome import Outcome, Proof
+from adversary.live.signs import not_done, not_seen
 from crypto.signing import Ed25519Verifier
 from pbft.core.codec import Opener, frame_bytes_max
 from pbft.core.effects import Evidence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE_FACTOR = 3
 """How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time."""
+BREAKS_TOLD = 5
+"""Of what broke: the rest is more of the same."""
 FORENSICS = "forensics"
 """Whoever compares the ledgers afterwards."""
 
@@ -121,24 +125,17 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
     accused = falsely_accused(stage, proofs)
     if accused is not None:
         stage.breaks.append(("honest evidence", accused))
-    safe = not stage.breaks
-    breaks, text = stage.breaks[0] if stage.breaks else ("", "") if is_live else ("progress", why_dead)
+    broken = [*stage.breaks, *_of_liveness(stage, is_live=is_live, why_dead=why_dead)]
+    unexpected = [each for each in broken if not is_expected(expect.breaks, *each)]
+    breaks, text = next(iter([*unexpected, *broken]), ("", ""))
     culprits = tuple(sorted({proof.culprit for proof in proofs if isinstance(proof.culprit, int)}))
-    why_not = list(stage.problems)
-    if not safe and breaks not in expect.breaks:
-        why_not.append(f"{breaks}: {text}")
-    if safe and expect.breaks and "progress" not in expect.breaks:
-        why_not.append(f"nothing broke, where {' or '.join(expect.breaks)} should have")
-    if is_live != expect.live:
-        why_not.append(why_dead or "everything was accepted, which was not expected")
-    held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}
-    if stage.late and "floor" not in expect.breaks:
-        why_not.append(f"floor: {stage.late}")
-    if expect.evidence and not held & set(expect.evidence):
-        found = ", ".join(sorted(held)) or "none"
-        why_not.append(f"evidence {' or '.join(expect.evidence)} was expected, and {found} found")
-    if len(set(culprits) & stage.untrusted) < expect.culprits:
-        why_not.append(f"{expect.culprits} culprits should be named, not {len(culprits)}")
+    wrong = list(stage.problems)
+    wrong += [f"{invariant}: {how}" for invariant, how in unexpected[:BREAKS_TOLD]]
+    if is_live and not expect.live:
+        wrong.append("everything was accepted, which was not expected")
+    missing = list(_missing(stage, proofs, culprits))
+    if expect.breaks and len(broken) == len(unexpected):
+        missing.append(f"nothing broke, where {' or '.join(expect.breaks)} should have")
     return Outcome(
         attack=stage.attack,
         world="live",
@@ -146,15 +143,41 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
         replicas=stage.group.file.group.size,
         above_f=False,
         faulty=tuple(sorted(stage.failing)),
-        safe=safe,
+        safe=not stage.breaks,
         live=is_live,
         breaks=breaks,
         breaks_text=text,
         proofs=proofs,
         culprits=culprits,
-        as_expected=not why_not,
-        why_not="; ".join(why_not),
+        as_expected=not wrong and not missing,
+        why_not="; ".join([*wrong, *missing]),
+        is_worth_another_try=bool(missing) and not wrong,
         figures=stage.figures,
         moments=tuple(sorted(stage.moments, key=lambda moment: moment.at_ms)),
         replay=replay,
     )
+
+
+def _of_liveness(stage: Stage, *, is_live: bool, why_dead: str) -> Iterator[tuple[str, str]]:
+    if not is_live and stage.attack.expect.live:
+        yield "progress", why_dead
+    if stage.late:
+        yield "floor", stage.late
+
+
+def _missing(stage: Stage, proofs: Sequence[Proof], culprits: Sequence[int]) -> Iterator[str]:
+    """What depends on who was faster, and may come out of another try: whether the attack took place at all, and what
+    it left of itself."""
+    expect = stage.attack.expect
+    undone = [*stage.missed, *not_done(stage)]
+    if undone:
+        yield f"the attack did not take place: {', '.join(undone)}"
+    unseen = not_seen(stage, proofs)
+    if unseen:
+        yield f"it did not come to: {', '.join(unseen)}"
+    held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}
+    if expect.evidence and not held & set(expect.evidence):
+        found = ", ".join(sorted(held)) or "none"
+        yield f"evidence {' or '.join(expect.evidence)} was expected, and {found} found"
+    if len(set(culprits) & stage.untrusted) < expect.culprits:
+        yield f"{expect.culprits} culprits should be named, not {len(culprits)}"

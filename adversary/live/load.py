@@ -12,28 +12,25 @@ import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import trio
 
-from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
-from chatsvc.application.results import Rejected, decode_result
+from chatsvc.application.operations import Create, Join, Operation, Register, encode_operation
+from chatsvc.closed_loop import OUTCOME_SECONDS, Loop
 from chatsvc.groupfile import GroupFileError, read_group_file
 from crypto.signing import Ed25519Signer
 from pbft.client.directory import GroupDirectory
 from pbft.client.driver import ReplicaClient, open_client
 from pbft.client.errors import ClientError
-from pbft.client.quorums import Accepted, Outcome, Settings
+from pbft.client.quorums import Accepted, Settings
 
 PEOPLE = 8
 WINDOW = 32
 BODY = "x" * 200
 WARM_UP_S = 1.0
-OUTCOME_SECONDS = 20.0
 READY = "ready"
 """The first line: people are registered, and wait for a line before they begin."""
 
@@ -49,54 +46,23 @@ class Measured(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
-@dataclass
-class Loop:
-    """One person's closed loop."""
-
-    client: ReplicaClient
-    room: str
-    accepted: list[tuple[float, float]] = field(default_factory=list)
-    """When, and after how many seconds."""
-    failed: int = 0
-    running: bool = True
-
-    def begin(self) -> None:
-        for _ in range(WINDOW):
-            self._post()
-
-    def _post(self) -> None:
-        operation = encode_operation(Post(room=self.room, body=BODY))
-        done = partial(self._done, time.perf_counter())
-        self.client.submit_nowait(operation, done, within_s=OUTCOME_SECONDS)
-
-    def _done(self, began: float, outcome: Outcome) -> None:
-        now = time.perf_counter()
-        if isinstance(outcome, Accepted) and not isinstance(decode_result(outcome.result), Rejected):
-            self.accepted.append((now, now - began))
-        else:
-            self.failed += 1
-        if self.running:
-            self._post()
-
-
 async def measure(directory: GroupDirectory, seconds: float) -> Measured:
     """Raises ClientError."""
     room = f"load-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
         loops = []
         for number in range(PEOPLE):
-            client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=Settings(bundle=4))
-            )
+            signer = Ed25519Signer.generate()
+            client = await stack.enter_async_context(open_client(directory, signer, settings=Settings(bundle=4)))
             await client.wait_connected(directory.group.honest_minimum)
             await _do(client, Register(f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room))
-            loops.append(Loop(client, room))
+            loops.append(Loop(client=client, signer=signer, room=room, body=BODY, number=number, journal=[]))
         sys.stdout.write(READY + "\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
         for loop in loops:
-            loop.begin()
+            loop.start(WINDOW)
         await trio.sleep(WARM_UP_S)
         began = time.perf_counter()
         await trio.sleep(seconds)
@@ -107,16 +73,17 @@ async def measure(directory: GroupDirectory, seconds: float) -> Measured:
 
 
 def _measured(loops: list[Loop], began: float, ended: float) -> Measured:
-    within = sorted((when, took) for loop in loops for when, took in loop.accepted if began <= when <= ended)
+    said = [pair for loop in loops for pair in zip(loop.journal or (), loop.latencies_ms, strict=True)]
+    within = sorted((when, took_ms) for (when, _), took_ms in said if began <= when <= ended)
     moments = [began, *(when for when, _ in within), ended]
-    waits = sorted(took for _, took in within) or [0.0]
+    waits_ms = sorted(took_ms for _, took_ms in within) or [0.0]
     return Measured(
         accepted=len(within),
         failed=sum(loop.failed for loop in loops),
         seconds=round(ended - began, 3),
         longest_gap_ms=round(max(after - before for before, after in pairwise(moments)) * 1000, 1),
-        p50_ms=round(waits[len(waits) // 2] * 1000, 1),
-        p99_ms=round(waits[len(waits) * 99 // 100] * 1000, 1),
+        p50_ms=round(waits_ms[len(waits_ms) // 2], 1),
+        p99_ms=round(waits_ms[len(waits_ms) * 99 // 100], 1),
     )
 
 

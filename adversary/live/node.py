@@ -6,7 +6,6 @@ python -m adversary.live.node DIR --replica I [--behaviour NAME[=OPTIONS]]... [-
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,11 @@ from typing import Any, Final
 
 from adversary.behaviours.catalogue import UnknownBehaviour
 from adversary.behaviours.playing import Played
-from adversary.node import ByzantineReplica
+from adversary.node import ByzantineReplica, key_of, named
 from adversary.node import played as cast_in
-from chatsvc.founding import SIGNING_KEY_NAME
 from chatsvc.groupfile import GroupFile, GroupFileError, read_group_file
 from chatsvc.process import MakeMachine, NodeError, configure_logs, run_node
 from crypto.errors import CryptoError
-from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer
 from pbft.core.effects import Effects, Input
 from pbft.core.messages import PeerMessage
@@ -32,6 +29,8 @@ from pbft.node.node import Machine
 
 LIES_TOLD: Final = "lies told: "
 """Before their number, on the last line of its log."""
+BEGINS_TO_LIE: Final = "begins to lie"
+"""On a line of its own, at the first lie: whoever is killed does not come to say how many it told."""
 Cast = Sequence[tuple[str, Mapping[str, Any]]]
 
 
@@ -65,6 +64,9 @@ class ClockedMachine:
     def is_useless(self, message: PeerMessage) -> bool:
         return self._inner.is_useless(message)
 
+    def own_load(self) -> tuple[int, int]:
+        return self._inner.own_load()
+
     def describe(self) -> dict[str, Any]:
         return self._inner.describe()
 
@@ -78,6 +80,31 @@ class ClockedMachine:
         return Now(steady=now.steady, wall=Milliseconds(max(0, now.wall + off_ms)))
 
 
+class Telling:
+    """A liar that writes into its log when it lies for the first time."""
+
+    def __init__(self, liar: ByzantineReplica) -> None:
+        self._liar = liar
+        self._has_told = False
+
+    def step(self, given: Input) -> Effects:
+        effects = self._liar.step(given)
+        if not self._has_told and self._liar.played.lies:
+            self._has_told = True
+            sys.stderr.write(f"{BEGINS_TO_LIE}\n")
+            sys.stderr.flush()
+        return effects
+
+    def is_useless(self, message: PeerMessage) -> bool:
+        return self._liar.is_useless(message)
+
+    def describe(self) -> dict[str, Any]:
+        return self._liar.describe()
+
+    def own_load(self) -> tuple[int, int]:
+        return self._liar.own_load()
+
+
 def machine_of(
     file: GroupFile, cast: Cast, clock: Path | None, *, accomplices: Sequence[int], seed: int, liars: list[Played]
 ) -> MakeMachine:
@@ -86,30 +113,20 @@ def machine_of(
     def make_machine(inner: Replica, signer: Ed25519Signer) -> Machine:
         machine: Machine = inner
         if cast:
-            keys = {each: _key_of(file, each) for each in accomplices}
-            machine = cast_in(file, cast, accomplices=keys, seed=seed)(inner, signer)
-            if isinstance(machine, ByzantineReplica):
-                liars.append(machine.played)
+            keys = {each: key_of(file, each) for each in accomplices}
+            liar = cast_in(file, cast, accomplices=keys, seed=seed)(inner, signer)
+            liars.append(liar.played)
+            machine = Telling(liar)
         return machine if clock is None else ClockedMachine(machine, clock)
 
     return make_machine
-
-
-def _key_of(file: GroupFile, replica: int) -> Ed25519Signer:
-    path = file.replica_directory(ReplicaId(replica)) / SIGNING_KEY_NAME
-    return read_key_file(path, kind="replica", passphrase=None)[0]
-
-
-def _cast(text: str) -> tuple[str, dict[str, Any]]:
-    name, _, options = text.partition("=")
-    return name, json.loads(options or "{}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m adversary.live.node", description=__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--replica", type=int, required=True)
-    parser.add_argument("--behaviour", type=_cast, action="append", default=[], metavar="NAME[=OPTIONS]")
+    parser.add_argument("--behaviour", type=named, action="append", default=[], metavar="NAME[=OPTIONS]")
     parser.add_argument("--accomplice", type=int, action="append", default=[], metavar="J")
     parser.add_argument("--clock", type=Path, metavar="FILE", help="how wrong its clock is: MS [PPM]")
     parser.add_argument("--retained", type=int, help="sequence numbers for which batches are kept for peers")

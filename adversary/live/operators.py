@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from adversary.live.group import LiveError, Seat
+from adversary.live.group import POLL_SECONDS, LiveError, Seat
+from chatsvc.restarting import EXIT_REFUSED, RestartError, restart_one
 
 if TYPE_CHECKING:
     from adversary.live.stage import Stage
@@ -71,48 +72,58 @@ def _all_at(reports: dict[int, Report], least: int) -> bool:
     return all(int(report["last_executed"]) >= least for report in reports.values())
 
 
-async def restart_all(stage: Stage, fault: Restarts, over: float) -> None:
-    """Restart everybody as fast as the group can bear it; whoever asks for one too many is told to wait."""
-    group = stage.group
-    left = [group.seats[replica] for replica in fault.replicas]
-    refused = 0
+async def restart_all(stage: Stage, fault: Restarts) -> None:
+    """A script that has each replica restarted as `quorate restart` does it, and waits for none to be back: as soon
+    as one is down, it asks for the next one, again and again until it is not refused.
+
+    The process starts itself anew, so how long it is down is its own affair. Raises LiveError.
+    """
+    if not fault.guarded:
+        msg = "restarts that ask nobody are more than the group can bear: they run in virtual time only"
+        raise LiveError(msg)
+    left = [stage.group.seats[replica] for replica in fault.replicas]
+    refused: Counter[int] = Counter()
     async with trio.open_nursery() as nursery:
         while left:
-            reason = await why_not(stage, left[0]) if fault.guarded else ""
-            if not reason:
-                seat = left.pop(0)
-                await group.stop(seat)
-                stage.moment(f"replica {seat.replica}", "is restarted")
-                nursery.start_soon(_back_after, stage, seat, fault.down_ms / 1000)
-                continue
-            if not refused or trio.current_time() > over:
-                stage.moment("automation", "is told to wait", reason)
-            refused += 1
-            await trio.sleep(ASKS_AGAIN_S)
-    stage.figures["restarts_refused"] = refused
-    if fault.guarded and not refused:
+            seat, answered = left[0], trio.Event()
+            nursery.start_soon(_restart, stage, seat, refused, answered)
+            before = refused[seat.replica]
+            await _until_down(stage, seat, answered)
+            if refused[seat.replica] == before:
+                left.pop(0)
+            else:
+                await trio.sleep(ASKS_AGAIN_S)
+    stage.figures |= {"restarted": len(fault.replicas), "restarts_refused": refused.total()}
+    if not refused:
         stage.problems.append("nobody asked to restart one too many")
 
 
-async def _back_after(stage: Stage, seat: Seat, seconds: float) -> None:
-    await trio.sleep(seconds)
-    await bring_back(stage, [seat])
+async def _restart(stage: Stage, seat: Seat, refused: Counter[int], answered: trio.Event) -> None:
+    """Once, as the command does it, with its guard. `answered`: it was refused, or is done. Raises LiveError."""
+    who = f"replica {seat.replica}"
+    try:
+        await restart_one(stage.group.file, seat.replica)
+        stage.moment(who, "is back", "and level with the others")
+    except RestartError as error:
+        if error.code != EXIT_REFUSED:
+            raise LiveError(str(error)) from error
+        refused[seat.replica] += 1
+        if refused[seat.replica] == 1:
+            stage.moment("automation", "is told to wait", str(error))
+    finally:
+        answered.set()
 
 
-async def why_not(stage: Stage, seat: Seat) -> str:
-    """What speaks against restarting a replica now; empty if nothing does."""
-    group = stage.group
-    seats = group.seats[: group.file.group.size]
-    reports = await group.reports(seats)
-    top = max((each["last_executed"] for each in reports.values()), default=0)
-    missing = [
-        other.replica
-        for other in seats
-        if other is not seat and (other.number not in reports or reports[other.number]["last_executed"] < top)
-    ]
-    if len(missing) < group.file.group.faulty_max:
-        return ""
-    return f"replica {missing[0]} is down or behind already, and the group bears {group.file.group.faulty_max}"
+async def _until_down(stage: Stage, seat: Seat, answered: trio.Event) -> None:
+    """Until it answers no longer or began anew, if its restart was not refused meanwhile."""
+    began = trio.current_time()
+    while not answered.is_set():
+        report = (await stage.group.reports([seat])).get(seat.number)
+        if report is None or report["uptime_s"] < trio.current_time() - began:
+            stage.moment(f"replica {seat.replica}", "is restarted")
+            return
+        with trio.move_on_after(POLL_SECONDS):
+            await answered.wait()
 
 
 async def hide_a_twin(stage: Stage) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from chatsvc.application.answers import History, Message, decode_answer
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ROWS_MAX, ReadHistory, SearchMessages, encode_query
-from chatsvc.application.results import Rejected, decode_result
+from chatsvc.application.results import ErrorCode, Posted, Rejected, decode_result
 from chatsvc.application.schema import MessageIndex
 from crypto.signing import Ed25519Signer, PublicKey
 from pbft.client.directory import GroupDirectory
@@ -21,9 +21,12 @@ from pbft.client.errors import ClientError
 from pbft.client.quorums import Accepted, Settings, Unknown
 from pbft.core.types import SequenceNumber
 
-ROOM = "square"
+ROOM = "main"
+"""As in the simulator: people with a script of their own find the others there."""
 SETTINGS = Settings(retransmit_after_ms=400, retransmit_pause_max_ms=2_000, outcome_after_ms=10_000)
 RETRY_SECONDS = 10.0
+POST = "post"
+"""What the posting of a message is called in a journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,27 @@ class Said:
     accepted_at: float | None = None
     sequence: SequenceNumber | None = None
     vouchers: tuple[int, ...] = ()
-    is_refused: bool = False
-    """Ordered, and refused by the chat: nothing was changed."""
+    author: str = ""
+    """Of a message: the name it must stand there with, if that is not `who`'s."""
+    body: str = ""
+    room: str = ROOM
+    index: int | None = None
+    """The message's place in its room, as f+1 replicas told it."""
+    refusal: str = ""
+    """Why it was ordered, and refused by the chat: nothing was changed."""
+
+    def __post_init__(self) -> None:
+        if not self.author:
+            object.__setattr__(self, "author", self.who)
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self.refusal)
+
+    @property
+    def must_be_there(self) -> bool:
+        """Whether it is a message that somebody was told is in its room."""
+        return self.what == POST and self.accepted_at is not None and not self.is_refused
 
 
 @dataclass
@@ -56,11 +78,6 @@ class Journal:
     @property
     def accepted(self) -> list[Said]:
         return [said for said in self.said if said.accepted_at is not None]
-
-    @property
-    def posted(self) -> set[bytes]:
-        """The nonces of messages that must be in the room."""
-        return {said.nonce for said in self.accepted if said.what == "post" and not said.is_refused}
 
     def longest_wait_s(self) -> float:
         """How long the slowest operation took until it was accepted."""
@@ -91,6 +108,7 @@ class Person:
         self._journal = journal
         self._count = 0
         self._is_registered = False
+        self._author = name
 
     async def arrive(self, room: str = ROOM) -> None:
         """Register, and be a member of a room, which is made if there is none."""
@@ -102,13 +120,15 @@ class Person:
 
     async def post(self, text: str, room: str = ROOM) -> Said:
         nonce = self._number.to_bytes(4, "big") + self._count.to_bytes(8, "big")
-        return await self.do("post", Post(room=room, body=text, nonce=nonce), nonce)
+        return await self.do(POST, Post(room=room, body=text, nonce=nonce), nonce)
 
     async def do(self, what: str, operation: Operation, nonce: bytes = b"") -> Said:
         self._count += 1
         asked_at = time.monotonic()
         self._journal.waiting[self.name] += 1
-        said = Said(who=self.name, what=what, nonce=nonce, asked_at=asked_at)
+        said = Said(who=self.name, what=what, nonce=nonce, asked_at=asked_at, author=self._author)
+        if isinstance(operation, Post):
+            said = replace(said, body=operation.body, room=operation.room)
         try:
             said = await self._until_known(said, encode_operation(operation))
         finally:
@@ -123,15 +143,14 @@ class Person:
             outcome = await self.client.retry(outcome, within_s=RETRY_SECONDS)
         if not isinstance(outcome, Accepted):
             return said
-        return Said(
-            who=said.who,
-            what=said.what,
-            nonce=said.nonce,
-            asked_at=said.asked_at,
+        result = decode_result(outcome.result)
+        return replace(
+            said,
             accepted_at=time.monotonic(),
             sequence=outcome.sequence,
             vouchers=outcome.vouchers,
-            is_refused=isinstance(decode_result(outcome.result), Rejected),
+            index=result.index if isinstance(result, Posted) else None,
+            refusal=f"{result.code.value}: {result.detail}" if isinstance(result, Rejected) else "",
         )
 
     async def talk(self, messages: int, for_s: float) -> None:
@@ -142,13 +161,17 @@ class Person:
             await self.post(f"{self.name} says {number}")
 
     async def history(self, room: str = ROOM) -> list[Message]:
-        """The whole room, as f+1 replicas give it, in its place in the order. Raises ClientError."""
+        """The whole room, as f+1 replicas give it, in its place in the order; of a room that there is not, nothing.
+        Raises ClientError.
+        """
         found: list[Message] = []
         before: MessageIndex | None = None
         while True:
             query = encode_query(ReadHistory(room=room, before=before, limit=ROWS_MAX))
             answer = await self.client.query(query, linearizable=before is None, within_s=RETRY_SECONDS)
             page = decode_answer(answer.result)
+            if isinstance(page, Rejected) and page.code is ErrorCode.NO_SUCH_ROOM:
+                return []
             if not isinstance(page, History):
                 msg = f"#{room} cannot be read: {page}"
                 raise ClientError(msg)
@@ -161,7 +184,8 @@ class Person:
         """What the script of a simulated person says: `adversary.simulator.scenario.Action`."""
         match kind:
             case "register":
-                await self.do(kind, Register(name=text))
+                if not (await self.do(kind, Register(name=text))).is_refused:
+                    self._author = text
                 self._is_registered = True
             case "create":
                 await self.do(kind, Create(room=room, topic=text))
@@ -179,7 +203,20 @@ class Person:
                     if kind == "search"
                     else ReadHistory(room=room, limit=ROWS_MAX)
                 )
-                await self.client.query(encode_query(query), within_s=RETRY_SECONDS)
+                await self._ask(encode_query(query))
+
+    async def _ask(self, query: bytes) -> None:
+        """Until it is answered, as operations are."""
+        self._journal.waiting[self.name] += 1
+        try:
+            while True:
+                try:
+                    await self.client.query(query, within_s=RETRY_SECONDS)
+                except ClientError:
+                    continue
+                return
+        finally:
+            self._journal.waiting[self.name] -= 1
 
 
 def ordered_read(query: bytes) -> bytes:
@@ -196,18 +233,3 @@ def client_of(directory: GroupDirectory) -> tuple[ReplicaClient, PublicKey]:
         ordered_read=ordered_read,
     )
     return client, signer.public_key
-
-
-def what_is_wrong(journal: Journal, messages: Sequence[Message]) -> tuple[str, str] | None:
-    """The invariant that a room breaks which should hold everything that was accepted, and how."""
-    there = Counter(message.nonce for message in messages)
-    twice = [nonce for nonce, count in there.items() if count > 1 and nonce]
-    if twice:
-        return "exactly once", f"{len(twice)} messages are in the room twice, the first of them {twice[0].hex()}"
-    lost = sorted(journal.posted - there.keys())
-    if lost:
-        return "replies", f"{len(lost)} accepted messages are not in the room, the first of them {lost[0].hex()}"
-    indices = [message.index for message in messages]
-    if indices != list(range(len(indices))):
-        return "order", "the room has gaps"
-    return None

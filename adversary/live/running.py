@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +16,20 @@ from msgspec.structs import replace as changed
 from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.attacks.running import PARAMETERS as SIMULATED
+from adversary.attacks.running import REJOINS
 from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.certificates import let_lapse, renew
+from adversary.live.checking import check
 from adversary.live.faults import NETWORK_FAULTS, Faults
 from adversary.live.group import POLL_SECONDS, LiveError, LiveGroup, live_group
 from adversary.live.judging import judge, merged, note_floor, proofs_of, proofs_of_clients, proofs_of_ledgers
-from adversary.live.people import Person, client_of, what_is_wrong
+from adversary.live.people import POST, Person, client_of
+from adversary.live.rooms import what_is_wrong
 from adversary.live.scripts import acts_of
+from adversary.live.signals import until_told_to_end
+from adversary.live.signs import why_not_live
 from adversary.live.stage import Stage
-from adversary.simulator.scenario import ClockStep, Liar, Network
+from adversary.simulator.scenario import Client, ClockStep, Liar, Network
 from adversary.simulator.sights import alarm_says
 from pbft.client.errors import ClientError
 from pbft.client.inspection import Report
@@ -39,6 +45,8 @@ SEEDS_MAX = 3
 BOUND_SECONDS_MAX = 60.0
 """However long an attack's own bound is: nothing here may take for ever."""
 ATTACK_SECONDS_MAX = 60.0
+SCRIPTED_FROM = 100
+"""The numbers of people with a script of their own; those who just talk have lower ones."""
 Tell = Callable[[str], None]
 
 
@@ -54,14 +62,24 @@ def run_live(
 
     The group's files go into `directory` and stay there; without one, they are removed in the end. `tell` is told
     what happens as it happens. What cannot be carried out gives an outcome that is not as expected, and says why.
-    Raises AttackError if the directory holds such a group already.
+    Raises AttackError, before any process is started, if the attack is none that real processes can be put through or
+    that they could show, or the directory holds such a group already. Another seed is tried only where the attack did
+    not come about, or left too little evidence: never after anything broke. Told to end by SIGTERM or SIGHUP, it ends
+    all that it started and raises SystemExit.
     """
     attack = attack if replicas is None else changed(attack, replicas=replicas)
+    check(attack, seed=seed, directory=directory)
+    problem = why_not_live(attack)
+    if problem is not None:
+        raise AttackError(f"{attack.name}: {problem}")
     tries = 1 if directory is not None else min(attack.seeds, SEEDS_MAX)
+    earlier: tuple[tuple[int, str], ...] = ()
     for number in range(seed, seed + tries):
-        outcome = trio.run(partial(attacked, attack, seed=number, directory=directory, tell=tell))
-        if outcome.as_expected or outcome.breaks:
+        once = partial(attacked, attack, seed=number, directory=directory, tell=tell)
+        outcome = replace(trio.run(until_told_to_end, once), earlier_tries=earlier)
+        if not outcome.is_worth_another_try:
             break
+        earlier += ((number, outcome.why_not),)
     return outcome
 
 
@@ -108,12 +126,16 @@ class _Run:
             with trio.fail_after(ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX):
                 await group.start_all()
                 is_live = await self._attack_and_heal()
-        except* (LiveError, ClientError) as failed:
+        except* LiveError as failed:
+            stage.problems.append(str(_first(failed)))
+            self._why_dead = "the attack was not carried through"
+        except* ClientError as failed:
             self._why_dead = str(_first(failed))
         except* trio.TooSlowError:
             self._why_dead = f"it did not end within {ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX:g} s"
-        self._note_exits()
         await group.close()
+        self._note_exits()
+        self._note_alarms()
         self._count()
         replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
         proofs = await self._proofs()
@@ -148,7 +170,7 @@ class _Run:
         seat = self._group.seats[replica]
         seat.clock = self._group.path / f"clock-{replica}"
         seat.drift_ppm = drift_ppm or seat.drift_ppm
-        seat.set_clock(0)
+        seat.set_clock()
 
     def _double(self, liar: Liar) -> None:
         """Two processes with one key, seen by a half of the others each."""
@@ -158,7 +180,6 @@ class _Run:
         first = sides[0] if isinstance(sides, tuple) and sides and isinstance(sides[0], tuple) else None
         seen = [peer for peer in range(self._attack.replicas) if peer % 2 == 0] if first is None else first
         self._group.add_twin(liar.replica, [int(peer) for peer in seen]).cast = seat.cast
-        self._stage.took_place += 1
 
     # -- the attack
 
@@ -197,6 +218,10 @@ class _Run:
             nursery.start_soon(self._attackers, attacking)
             nursery.start_soon(faults.run)
             await trio.sleep(self._attack.until_ms / 1000)
+            if self._stage.awaited:
+                while self._stage.awaited:  # noqa: ASYNC110 - another process takes as long to start as it does
+                    await trio.sleep(POLL_SECONDS)
+                await trio.sleep(self._attack.until_ms / 1000)
             attacking.cancel()
 
     async def _attackers(self, scope: trio.CancelScope) -> None:
@@ -211,15 +236,14 @@ class _Run:
         async with trio.open_nursery() as nursery:
             for person in people:
                 nursery.start_soon(person.talk, talk.messages, talk.for_ms / 1000)
-            for client in self._attack.clients:
+            for client_number, client in enumerate(self._attack.clients):
                 if not client.behaves:
-                    nursery.start_soon(self._scripted, client.name)
+                    nursery.start_soon(self._scripted, client, SCRIPTED_FROM + client_number)
         talked.set()
 
-    async def _scripted(self, name: str) -> None:
-        client = next(each for each in self._attack.clients if each.name == name)
+    async def _scripted(self, client: Client, number: int) -> None:
         began = trio.current_time()
-        async with self._person(name, 100) as person:
+        async with self._person(client.name, number) as person:
             for action in client.actions:
                 await trio.sleep_until(began + action.at_ms / 1000)
                 await person.act(action.kind, action.room, action.text)
@@ -235,17 +259,31 @@ class _Run:
             self._why_dead = f"nothing that was said after everything was healed was accepted within {bound_s:g} s"
             return False
         await self._until_noticed()
-        level = await self._group.until(stage.honest(), _are_level, within_s=bound_s)
+        votes = REJOINS in self._attack.expect.marks
+        level = await self._group.until(stage.honest(), partial(_are_level, all_vote=votes), within_s=bound_s)
         if level is None:
             self._why_dead = f"within {bound_s:g} s not all stood level: {await self._standing()}"
             return False
         self._look_at(level)
-        messages = await people[-1].history()
-        wrong = what_is_wrong(stage.journal, messages)
-        if wrong is not None:
-            stage.breaks.append(wrong)
-        stage.figures["messages_read_back"] = len(messages)
+        await self._read_back(people[-1])
         return True
+
+    async def _read_back(self, reader: Person) -> None:
+        """Every room in which anybody said anything, and what people were told who were to be heard."""
+        stage = self._stage
+        said = [each for each in stage.journal.said if each.what == POST]
+        count = 0
+        for room in sorted({each.room for each in said}):
+            messages = await reader.history(room)
+            stage.breaks += what_is_wrong(said, room, messages)
+            count += len(messages)
+        talking = {f"person{number}" for number in range(self._attack.talk.people)}
+        stage.breaks += [
+            ("model", f"{each.body!r} by {each.who}, who may write in #{each.room}, was refused: {each.refusal}")
+            for each in said
+            if each.who in talking and each.is_refused
+        ]
+        stage.figures["messages_read_back"] = count
 
     async def _until_noticed(self) -> None:
         """Rotten rows are found when their turn comes to be looked at."""
@@ -269,21 +307,20 @@ class _Run:
 
     def _look_at(self, reports: dict[int, Report]) -> None:
         stage = self._stage
-        for number, report in sorted(reports.items()):
-            for text in report["alarms"]:
-                self._on_alarm(number, text)
+        for number, report in reports.items():
+            stage.saw(number, report)
         stage.figures["last_executed"] = max(report["last_executed"] for report in reports.values())
-        stage.figures["view_changes"] = max(report["view"] for report in reports.values())
 
-    def _on_alarm(self, number: int, text: str) -> None:
+    def _note_alarms(self) -> None:
         """Some tell of what is right, and some blame a liar."""
         stage = self._stage
-        harmless, _, blamed = alarm_says(text)
-        stage.moment(f"replica {number}", "raises an alarm", text)
-        if blamed is not None and blamed not in stage.faulty:
-            stage.breaks.append(("honest evidence", f"replica {number}: {text}"))
-        if not harmless and number not in stage.faulty:
-            stage.breaks.append(("equal roots", f"replica {number}: {text}"))
+        stage.read_alarms()
+        for alarm in stage.alarms:
+            harmless, _, blamed = alarm_says(alarm.text)
+            if blamed is not None and blamed not in stage.faulty:
+                stage.breaks.append(("honest evidence", f"replica {alarm.replica}: {alarm.text}"))
+            if not harmless and alarm.replica not in stage.faulty:
+                stage.breaks.append(("equal roots", f"replica {alarm.replica}: {alarm.text}"))
 
     # -- people
 
@@ -310,14 +347,12 @@ class _Run:
     # -- in the end
 
     def _note_exits(self) -> None:
-        """An honest process ends when it is ended, and never by itself."""
-        for seat in self._group.seats:
-            if seat.process is not None and seat.process.returncode is not None:
-                what = f"replica {seat.replica} ended by itself: {self._group.log_tail(seat)}"
-                if seat.cast or seat.replica in self._stage.played:
-                    self._stage.problems.append(what)
-                else:
-                    self._stage.breaks.append(("internal", what))
+        """An honest process ends when it is ended, and never by itself, at no time of the attack."""
+        for each in self._group.unwanted():
+            if each.replica in self._stage.played:
+                self._stage.problems.append(str(each))
+            else:
+                self._stage.breaks.append(("internal", str(each)))
 
     def _count(self) -> None:
         stage = self._stage
@@ -326,10 +361,10 @@ class _Run:
             "longest_gap_ms": round(stage.journal.longest_gap_s() * 1000),
             "longest_wait_ms": round(stage.journal.longest_wait_s() * 1000),
             "lies_told": self._group.lies(),
+            "view_changes": stage.peak("view"),
         }
+        stage.figures |= {name.replace(" ", "_"): count for name, count in sorted(stage.deeds.items())}
         stage.breaks += [("storage", text) for text in self._unnoticed()]
-        if not self._group.lies() and not stage.took_place:
-            stage.problems.append("the attack did not take place: nothing was done that an honest group does not do")
 
     async def _proofs(self) -> tuple[Proof, ...]:
         stage, group = self._stage, self._group
@@ -347,8 +382,11 @@ class _Run:
         return proofs
 
 
-def _are_level(reports: dict[int, Report]) -> bool:
-    return len({(report["last_executed"], report["state_root"]) for report in reports.values()}) == 1
+def _are_level(reports: dict[int, Report], *, all_vote: bool) -> bool:
+    """At one root, with a whole state each; and none of them is mute, if all are to have their voice back."""
+    roles = {report["role"] for report in reports.values()}
+    states = {(report["last_executed"], report["state_root"]) for report in reports.values()}
+    return len(states) == 1 and roles <= ({"voting"} if all_vote else {"voting", "mute"})
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,37 +11,57 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from adversary.live.attackers import BEGUN, DEEDS
 from adversary.live.customers import kill_with_words, replay
-from adversary.live.group import LiveError
+from adversary.live.group import LEFT_BEHIND, LiveError
 from adversary.live.operators import hide_a_twin
 
 if TYPE_CHECKING:
     from adversary.attacks.model import Attack
     from adversary.live.stage import Stage
 
+ATTACKERS = "attackers"
+"""Who is waited for until they have begun."""
 Act = Callable[["Stage"], Awaitable[None]]
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 20.0
+"""They have the lowest priority."""
 
 
 async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
     """A process that attacks until this is cancelled. What it did is counted."""
+    stage.awaited.add(ATTACKERS)
     command = [sys.executable, "-m", "adversary.live.attackers", str(stage.group.path), *names]
     process = await trio.lowlevel.open_process(
         [*command, "--seed", str(stage.seed)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,
+        **LEFT_BEHIND,
     )
-    stage.moment("attackers", "begin", ", ".join(names))
     try:
+        await _until_begun(process)
+        stage.moment("attackers", "begin", ", ".join(names))
+        stage.awaited.discard(ATTACKERS)
         await process.wait()
         stage.problems.append(f"the attackers ended by themselves, with exit code {process.returncode}")
     finally:
         with trio.CancelScope(shield=True):
-            await _end(stage, process)
+            await _end(stage, process, names)
 
 
-async def _end(stage: Stage, process: trio.Process) -> None:
+async def _until_begun(process: trio.Process) -> None:
+    said = b""
+    while process.stdout is not None and not said.endswith(b"\n"):
+        data = await process.stdout.receive_some()
+        if not data:
+            return
+        said += data
+
+
+def _wanted(names: Sequence[str]) -> set[str]:
+    return {deed for name in names for deed in DEEDS[name]}
+
+
+async def _end(stage: Stage, process: trio.Process, names: Sequence[str]) -> None:
     if process.stdin is None or process.stdout is None:
         return
     await process.stdin.aclose()
@@ -54,9 +74,15 @@ async def _end(stage: Stage, process: trio.Process) -> None:
         process.kill()
         await process.wait()
     await process.stdout.aclose()
-    done: dict[str, int] = json.loads(said or b"{}")
+    tally = said.decode(errors="replace").removeprefix(f"{BEGUN}\n")
+    try:
+        done: dict[str, int] = json.loads(tally)
+    except json.JSONDecodeError:
+        stage.problems.append(f"the attackers said {tally[:100]!r} in the end, which is no tally")
+        return
     stage.figures |= done
-    stage.took_place += sum(done.values())
+    stage.deeds.update(done)
+    stage.missed += [f"{name}: nobody got to do it" for name in sorted(_wanted(names)) if not done.get(name)]
     stage.moment("attackers", "end", ", ".join(f"{name} {count}" for name, count in done.items()))
 
 
@@ -71,6 +97,8 @@ CLIENTS: Final[Mapping[str, Act]] = {
     "flood": partial(attackers, names=("flood",)),
 }
 """By the behaviour of somebody in `Attack.clients`."""
+COUNTED: Final = frozenset({"replay", "query_of_death"})
+"""Those of them that count what they did in `Stage.deeds`, under these names."""
 
 
 def acts_of(attack: Attack) -> list[Act]:

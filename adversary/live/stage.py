@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
 
 import trio
 
@@ -15,6 +20,30 @@ from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
 from adversary.simulator.scenario import Route
+from pbft.client.inspection import Report
+
+_ALARM: Final = re.compile(r"^(?P<at>\S+) \[error\s*\] alarm .*?\btext=(?P<text>.*)$")
+"""A line of a node's log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    replica: int
+    at_s: float
+    """In seconds of the wall clock."""
+    text: str
+
+
+def alarm_in(replica: int, line: str) -> Alarm | None:
+    """The alarm that a line of a replica's log tells of."""
+    found = _ALARM.match(line)
+    if found is None:
+        return None
+    text = found["text"]
+    if text[:1] in {"'", '"'}:
+        text = str(ast.literal_eval(text))
+    return Alarm(replica=replica, at_s=datetime.fromisoformat(found["at"]).timestamp(), text=text)
+
 
 MOMENTS_MAX = 20_000
 WATCH_SECONDS = 0.4
@@ -32,7 +61,9 @@ class Stage:
     moments: list[Moment] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     problems: list[str] = field(default_factory=list)
-    """Why the attack did not take place as it should have."""
+    """What went wrong with the attack, and would again."""
+    missed: list[str] = field(default_factory=list)
+    """Why the attack did not take place as it should have, this time."""
     breaks: list[tuple[str, str]] = field(default_factory=list)
     """Invariants that parts of the attack found broken, by name, and how."""
     not_before: float = 0.0
@@ -44,19 +75,29 @@ class Stage:
     late: str = ""
     """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
-    took_place: int = 0
-    """Faults carried out, and things that attackers did, each of which makes the attack one."""
+    awaited: set[str] = field(default_factory=set)
+    """Who was started to attack and has not begun yet."""
+    deeds: Counter[str] = field(default_factory=Counter)
+    """What people and attackers that misbehave did, by what it is."""
+    applied: set[int] = field(default_factory=set)
+    """Faults, by id, that were really carried out."""
+    peaks: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By counter and seat: the most that a replica that is not played has reported of it. A restart begins at 0."""
+    transferred: set[int] = field(default_factory=set)
+    """Replicas that were seen to fetch a state."""
+    alarms: list[Alarm] = field(default_factory=list)
+    """All that replicas that are not played have raised, as their logs have it."""
     damaged: set[int] = field(default_factory=set)
     """Replicas whose disks were changed: they count among the faulty."""
     forgetful: set[int] = field(default_factory=set)
     """Those of them that cannot know it, and may be accused."""
-    excused: set[int] = field(default_factory=set)
-    """Replicas that need not be level in the end."""
     devices: dict[str, str] = field(default_factory=dict)
     """Honest people's keys in hexadecimal, and whose they are."""
     views: dict[int, int] = field(default_factory=dict)
     cuts: dict[int, dict[tuple[Place, Place], str]] = field(default_factory=dict)
     """By fault: the routes that it takes away, and how: `refused` or `held`."""
+    slowed: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By fault: the replica that it slows down, and by how many seconds."""
 
     def __post_init__(self) -> None:
         self.journal.tell = self._on_said
@@ -116,8 +157,41 @@ class Stage:
 
     def honest(self) -> list[Seat]:
         """Seats that must be level in the end: all but those that are played."""
-        out = self.played | self.excused
-        return [seat for seat in self.group.seats[: self.group.file.group.size] if seat.replica not in out]
+        return [seat for seat in self.group.seats[: self.group.file.group.size] if seat.replica not in self.played]
+
+    # -- what was seen
+
+    def saw(self, number: int, report: Report) -> None:
+        """Keep of a replica's report what a later one may not tell any more."""
+        counted = {f"ignored {reason}": count for reason, count in report["ignored"].items()}
+        counted["view"] = report["view"]
+        counted["timeout doublings"] = report["timeout_doublings"]
+        counted["closed connections"] = sum(report["closed_connections"].values())
+        counted["slowed links"] = report["slowed_links"]
+        counted["shed"] = sum(report["shed"].values()) + report["dropped_messages"]
+        for name, count in counted.items():
+            self.peaks[name, number] = max(count, self.peaks.get((name, number), 0))
+        if report["transfer"] is not None:
+            self.transferred.add(number)
+
+    def peak(self, name: str) -> int:
+        """The most that one of them has reported."""
+        return max((count for (what, _), count in self.peaks.items() if what == name), default=0)
+
+    def read_alarms(self) -> None:
+        """Out of the logs, which outlive the processes: whatever was alarmed about counts, whenever that was."""
+        began = time.time() - (time.monotonic() - self.began)
+        for seat in self.honest():
+            for line in self.group.log_lines(seat):
+                alarm = alarm_in(seat.replica, line)
+                if alarm is None:
+                    continue
+                self.alarms.append(alarm)
+                at_ms = round((alarm.at_s - began) * 1000, 1)
+                if len(self.moments) < MOMENTS_MAX:
+                    self.moments.append(
+                        Moment(at_ms=at_ms, source=f"replica {seat.replica}", what="raises an alarm", text=alarm.text)
+                    )
 
     # -- the network
 
@@ -132,13 +206,18 @@ class Stage:
                 how.setdefault(pair, set()).add(kind)
         for pair in network.routes:
             kinds = how.get(pair, set())
+            delay_s = self._usual_delay_s(pair) + sum(each for who, each in self.slowed.values() if who in pair)
             rule = network.route(*pair).rule
-            wanted = ("refused" in kinds, "held" in kinds)
-            if (rule.refused, rule.held) != wanted:
-                network.change([pair], refused=wanted[0], held=wanted[1])
+            wanted = ("refused" in kinds, "held" in kinds, delay_s)
+            if (rule.refused, rule.held, rule.delay_s) != wanted:
+                network.change([pair], refused=wanted[0], held=wanted[1], delay_s=delay_s)
+
+    def _usual_delay_s(self, pair: tuple[Place, Place]) -> float:
+        return 0.0 if "clients" in pair else self.attack.network.delay_us / 1e6
 
     def heal_network(self) -> None:
         self.cuts.clear()
+        self.slowed.clear()
         if self.group.network is not None:
             self.group.network.heal()
 
@@ -160,6 +239,7 @@ class Stage:
         while True:
             reports = await self.group.reports(self.honest())
             for number, report in sorted(reports.items()):
+                self.saw(number, report)
                 view = int(report["view"])
                 if view > self.views.get(number, 0) and not report["in_view_change"]:
                     self.views[number] = view

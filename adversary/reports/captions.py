@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from adversary.reports.choosing import (
     ACCEPTED,
@@ -18,9 +17,7 @@ from adversary.reports.choosing import (
     Chosen,
 )
 from adversary.reports.folding import Row
-from adversary.reports.words import clock, happening, listed
-
-PLURALS: Final = {"crashes": "crash", "stops": "stop", "pauses": "pause"}
+from adversary.reports.words import clock, happening, listed, nobody
 
 
 def about(row: Row, letters: dict[str, str]) -> str:
@@ -42,14 +39,19 @@ def who(places: Sequence[str]) -> str:
     replicas = [place.removeprefix("replica ") for place in places if place.startswith("replica ")]
     others = [place.removeprefix("client ") for place in places if not place.startswith("replica ")]
     said = [] if not replicas else [f"replica{'s' * (len(replicas) > 1)} {listed(replicas)}"]
-    return listed([other for other in (*others, *said) if other]) or "the network"
+    return listed([other for other in (*others, *said) if other])
+
+
+def subject(row: Row) -> str:
+    """Who did it, or whom it befell."""
+    return who(row.sources) or nobody(row.what)
 
 
 def sentence(row: Row, letters: dict[str, str]) -> str:
     """For those who cannot see the picture, and for hovering over it."""
-    subject, when = who(row.sources), f"at {clock(row.at_ms)}"
+    name, when = subject(row), f"at {clock(row.at_ms)}"
     if not row.is_message:
-        return f"{when}: {subject} {_event(row, letters)}"
+        return f"{when}: {name} {_event(row, letters)}"
     place = "" if row.sequence is None else f" for place {row.sequence}"
     view = (
         "" if row.view is None else f" in view {row.view}" if row.what not in VIEW_CHANGES else f" to view {row.view}"
@@ -60,7 +62,7 @@ def sentence(row: Row, letters: dict[str, str]) -> str:
     lost = f"; lost on the way to {who(row.lost_to)}" if row.lost_to else ""
     times = f", {row.repeats} times" if row.repeats > 1 else ""
     lie = "a lie: " if row.lie else ""
-    return f"{when}: {lie}{subject} {verb} {row.what}{place}{view}{letter}{to}{lost}{times}"
+    return f"{when}: {lie}{name} {verb} {row.what}{place}{view}{letter}{to}{lost}{times}"
 
 
 def _thing(row: Row) -> str:
@@ -82,7 +84,8 @@ def _event(row: Row, letters: dict[str, str]) -> str:
         case "heals":
             return f"is whole again: {row.text}".removesuffix(": ")
         case _:
-            return f"{happening(row.what)} {row.text}".rstrip()
+            text = f": {row.text}" if row.text else ""
+            return f"{happening(row.what, many=many)}{text}"
 
 
 def captioned(chosen: Chosen) -> Iterator[tuple[str, Row]]:
@@ -152,9 +155,13 @@ def _caption_of_event(row: Row, *, has_lied: bool) -> tuple[str, str]:
         case what if what == WHOLE:
             return "", ""
         case what if what in DOWN:
-            verb = PLURALS.get(row.what, row.what) if len(row.sources) > 1 else row.what
-            return "down", f"{who(row.sources).capitalize()} {verb}"
+            return "down", _told(row)
         case what if what in UP:
             return "up", f"{who(row.sources).capitalize()} {'are' if len(row.sources) > 1 else 'is'} back"
         case _:
-            return f"fault {row.what}", f"{who(row.sources).capitalize()}: {happening(row.what)}"
+            return f"fault {row.what}", _told(row)
+
+
+def _told(row: Row) -> str:
+    name = subject(row)
+    return f"{name[:1].upper()}{name[1:]} {happening(row.what, many=len(row.sources) > 1)}"

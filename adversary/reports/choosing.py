@@ -70,7 +70,9 @@ def choose(moments: Sequence[Moment], faulty: Collection[int] = ()) -> Chosen:
     ordered = _as_heard(sorted(moments, key=lambda moment: moment.at_ms))
     focus = _focus(ordered)
     ranked = list(_ranked(ordered, focus))
-    rows = fold_senders(fold((rank, moment) for rank, moment in ranked if rank < OUT), frozenset({"REPLY"}))
+    rows = fold_senders(
+        fold((rank, moment) for rank, moment in ranked if rank < OUT), frozenset({"REPLY", "EVIDENCE"})
+    )
     if len(rows) > FOLD_SENDERS_FROM:
         rows = fold_senders(rows, VOTES)
     rows = _the_most_important(rows)

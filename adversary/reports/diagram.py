@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from adversary.attacks.outcome import Outcome
-from adversary.reports.captions import about, sentence, short, who
+from adversary.reports.captions import about, sentence, short, subject
 from adversary.reports.choosing import ACCEPTED, BREAKS, CUT, EXECUTES, PROVES, WHOLE, Chosen
 from adversary.reports.folding import Row
 from adversary.reports.html import Child, Html, el
@@ -21,7 +21,7 @@ NARROW: Final = 100.0
 CHAR: Final = 7.1
 """Width of a character of a label: they are set in a face whose characters are all equally wide."""
 
-
+ALARM: Final = "alarm"
 _CULPRIT: Final = re.compile(r"replica (\d+)\b")
 
 
@@ -189,8 +189,13 @@ class _Drawing:
             case what if what == ACCEPTED:
                 yield [_tick(x, line.y, f"{row.sequence}" if row.sequence is not None else "") for x in known]
             case _:
-                text = f"{happening(row.what)} {row.text}".strip()
-                yield [_note(x, line.y, _cut(text, self._layout.lane_width + 40)) for x in known]
+                text = _cut(_noted(row), self._layout.lane_width + 40)
+                yield [_note(self._inside(x, text), line.y, text) for x in known]
+
+    def _inside(self, x: float, text: str) -> float:
+        """As near to its column as the picture has room for it."""
+        half = len(text) * CHAR / 2 + 12
+        return max(GUTTER + half - 6, min(x, self._layout.width - half))
 
     def _proof(self, text: str) -> str:
         """The code, and against whom if there is room."""
@@ -210,6 +215,13 @@ class _Drawing:
         )
 
 
+def _noted(row: Row) -> str:
+    """Short, for a column: an alarm without its reasons, which the words have."""
+    if row.what == ALARM:
+        return f"alarm: {row.text.partition(':')[0]}"
+    return f"{happening(row.what)} {row.text}".strip()
+
+
 def _of_all(row: Row) -> str:
     match row.what:
         case what if what == CUT:
@@ -217,7 +229,8 @@ def _of_all(row: Row) -> str:
         case what if what == WHOLE:
             return f"the network is whole again: {row.text}".removesuffix(": ")
         case _:
-            return f"{who(row.sources)}: {happening(row.what)} {row.text}".strip()
+            text = f": {row.text}" if row.text else ""
+            return f"{subject(row)} {happening(row.what, many=len(row.sources) > 1)}{text}"
 
 
 def about_without_letter(row: Row, letters: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from adversary.attacks.outcome import Outcome
 from adversary.reports.document import document
 from adversary.reports.html import Html, el
 from adversary.reports.naming import report_name
-from adversary.reports.page import expected_of, faulty_max
+from adversary.reports.page import faulty_max
 
 
 def index_page(outcomes: Sequence[Outcome]) -> Html:
@@ -109,5 +109,5 @@ def _ended(outcome: Outcome) -> str:
     if outcome.safe and outcome.live and not outcome.breaks:
         return "held"
     if outcome.breaks:
-        return f"broke: {outcome.breaks}" if expected_of(outcome).breaks else f"broke unexpectedly: {outcome.breaks}"
+        return f"broke: {outcome.breaks}" if outcome.expect.breaks else f"broke unexpectedly: {outcome.breaks}"
     return "stood still" if outcome.safe else "broke"

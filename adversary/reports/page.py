@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
 
-from adversary.attacks.judging import OF_LIVENESS
-from adversary.attacks.model import Expect
-from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.model import AboveF, Attack
+from adversary.attacks.outcome import FORENSICS, Outcome, Proof
 from adversary.reports.captions import captioned, sentence
 from adversary.reports.choosing import Chosen, choose
 from adversary.reports.diagram import diagram, tint
 from adversary.reports.document import document
 from adversary.reports.html import Child, Html, el
-from adversary.reports.words import LIVE, SAFE, SHORT, WORLDS, broken, explained, figure, listed
+from adversary.reports.verdict import verdict
+from adversary.reports.words import SHORT, WORLDS, explained, figure, listed
 from adversary.simulator.scenario import Damage, Fault, Partition, Route
 from pbft.core.group import REPLICAS_MIN
-
-SEEN_MAX: Final = 300
-TOO_MANY: Final = (
-    "More replicas were faulty than any group of this size can bear, and the break was noticed and reported."
-)
 
 
 def page(outcome: Outcome) -> Html:
@@ -31,7 +24,7 @@ def page(outcome: Outcome) -> Html:
         f"{outcome.attack.title} \N{EN DASH} Quorate",
         [
             _header(outcome),
-            _verdict(outcome),
+            verdict(outcome),
             _cast(outcome),
             _picture(outcome, chosen),
             _proofs(outcome),
@@ -39,11 +32,6 @@ def page(outcome: Outcome) -> Html:
             _replay(outcome),
         ],
     )
-
-
-def expected_of(outcome: Outcome) -> Expect:
-    attack = outcome.attack
-    return attack.above_f.expect if outcome.above_f and attack.above_f else attack.expect
 
 
 def faulty_max(replicas: int) -> int:
@@ -68,102 +56,15 @@ def _paragraphs(text: str) -> list[str]:
     return [part.strip() for part in text.split("\n\n") if part.strip()]
 
 
-# -- verdict
-
-
-def _verdict(outcome: Outcome) -> Html:
-    expect = expected_of(outcome)
-    held = outcome.safe and outcome.live
-    if not outcome.as_expected:
-        kind, said = "bad", "Not as expected"
-        more = outcome.why_not or "The run differs from what this attack should show."
-    elif outcome.breaks:
-        kind, said, more = "warned", "The group broke, as it must", TOO_MANY
-        if outcome.breaks in OF_LIVENESS:
-            said = (
-                "People waited in vain, as they must" if not outcome.live else "People waited too long, as they must"
-            )
-    elif held:
-        kind, said = "good", "The group held"
-        more = "As expected: the faulty did their worst, and the chat went on, safe and whole."
-    else:
-        kind, said = "warned", "As expected"
-        more = "The run ended as this attack should."
-    return el(
-        "section",
-        el("h2", said, class_="said"),
-        el("p", more),
-        el("div", list(_tiles(outcome, expect)), class_="tiles"),
-        class_=f"verdict {kind}",
-        aria_label="Verdict",
-    )
-
-
-def _tiles(outcome: Outcome, expect: Expect) -> Iterator[Html]:
-    kinds = {each.partition(":")[0] for each in expect.breaks}
-    is_halt = "progress" in kinds
-    yield _tile("Safe", outcome.safe, _yes(outcome.safe), SAFE[outcome.safe], "no" if kinds - OF_LIVENESS else "yes")
-    if outcome.safe:
-        live_expected = "no" if is_halt or not expect.live else "yes"
-        yield _tile("Live", outcome.live, _yes(outcome.live), LIVE[outcome.live], live_expected)
-    else:
-        yield _tile("Live", True, "not asked", "The run ended with the break.", "nothing")  # noqa: FBT003
-    codes = sorted({proof.code for proof in outcome.proofs})
-    wanted = _one_of(expect.evidence) if expect.evidence else "none needed"
-    is_proven = not expect.evidence or bool(set(codes) & set(expect.evidence))
-    told = (
-        f"Signed proof against {_culprits(outcome)}: it convinces anybody who holds the group file."
-        if codes
-        else "Nobody is accused. Silence, delay and crashes prove nothing, and no honest replica is ever accused."
-    )
-    yield _tile("Evidence", is_proven, ", ".join(codes) or "none", told, wanted)
-    if outcome.breaks or expect.breaks:
-        said = f"{outcome.breaks}: {outcome.breaks_text}"
-        rule: Child = "Nothing broke."
-        if outcome.breaks:
-            seen = el("span", "Seen: ", outcome.breaks_text[:SEEN_MAX], class_="quiet")
-            rule = [f"What should hold: {broken(outcome.breaks)}. ", seen]
-        is_expected = any(said.startswith(each) for each in expect.breaks)
-        yield _tile("Break", is_expected, outcome.breaks or "none", rule, _one_of(expect.breaks) or "none")
-
-
-def _one_of(names: tuple[str, ...]) -> str:
-    return " or ".join(names)
-
-
-def _yes(is_so: bool) -> str:  # noqa: FBT001 - a word for it
-    return "yes" if is_so else "no"
-
-
-def _tile(name: str, is_good: bool, value: str, text: Child, expected: str) -> Html:  # noqa: FBT001 - which of two
-    return el(
-        "div",
-        el("p", name, class_="tile-name"),
-        el("p", value, class_="tile-value"),
-        el("p", text),
-        el("p", "Expected: ", expected, class_="tile-expected"),
-        class_=f"tile {'good' if is_good else 'bad'}",
-    )
-
-
-def _culprits(outcome: Outcome) -> str:
-    replicas = sorted({proof.culprit for proof in outcome.proofs if isinstance(proof.culprit, int)})
-    people = sorted({proof.culprit for proof in outcome.proofs if isinstance(proof.culprit, str)})
-    return listed([*(f"replica {each}" for each in replicas), *(f"the device {each[:12]}" for each in people)])
-
-
 # -- cast
 
 
 def _cast(outcome: Outcome) -> Html:
-    f, faulty = faulty_max(outcome.replicas), len(outcome.faulty)
-    said = f"{faulty} of {outcome.replicas} are faulty. A group of {outcome.replicas} bears {f}"
-    said += ": nothing is promised." if faulty > f else "."
     roles = _roles(outcome)
     return el(
         "section",
         el("h2", "Who is who"),
-        el("p", said, " This ran ", WORLDS.get(outcome.world, outcome.world), "."),
+        el("p", _borne(outcome), " This ran ", WORLDS.get(outcome.world, outcome.world), "."),
         el(
             "ul",
             [
@@ -181,9 +82,30 @@ def _cast(outcome: Outcome) -> Html:
     )
 
 
-def _roles(outcome: Outcome) -> dict[int, list[str]]:
+def _borne(outcome: Outcome) -> str:
+    """How many are faulty, and how many the group bears. Of those who fail without lying, more cost time only."""
+    size, f, faulty = outcome.replicas, faulty_max(outcome.replicas), len(outcome.faulty)
+    lying = len({liar.replica for liar in _plan(outcome).cast} & {*outcome.faulty})
+    said = f"{faulty or 'None'} of {size} {'are' if faulty > 1 else 'is'} faulty."
+    if faulty <= f:
+        return f"{said} A group of {size} bears {f}."
+    if outcome.above_f:
+        return f"{said} A group of {size} bears {f}: nothing is promised."
+    fail = "fail" if faulty - lying > 1 else "fails"
+    return (
+        f"{said} The adversary plays {lying or 'none'} of them, and {faulty - lying} only {fail} for a while: "
+        f"a group of {size} bears {f} that may say anything; "
+        "what others miss costs time alone."
+    )
+
+
+def _plan(outcome: Outcome) -> Attack | AboveF:
     attack = outcome.attack
-    plan = attack.above_f if outcome.above_f and attack.above_f is not None else attack
+    return attack.above_f if outcome.above_f and attack.above_f is not None else attack
+
+
+def _roles(outcome: Outcome) -> dict[int, list[str]]:
+    plan = _plan(outcome)
     roles: dict[int, list[str]] = {}
     faulty = set(outcome.faulty)
     for liar in plan.cast:
@@ -325,9 +247,15 @@ def _proof(proof: Proof) -> Html:
         el("h3", el("span", proof.code, class_="code"), " ", what.name, ", by ", culprit),
         el("p", what.held),
         el("p", el("strong", "Why this convicts. "), what.why) if what.why else None,
-        el("p", "Held by ", listed(proof.held_by) or "nobody", ".", class_="quiet"),
+        el("p", _held(proof), class_="quiet"),
         class_="proof",
     )
+
+
+def _held(proof: Proof) -> str:
+    if proof.held_by == (FORENSICS,):
+        return "Found by comparing the ledgers of the correct replicas: none of them knew it alone."
+    return f"Held by {listed(proof.held_by) or 'nobody'}."
 
 
 def _figures(outcome: Outcome) -> Html | None:

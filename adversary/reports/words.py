@@ -110,28 +110,48 @@ SAFE: Final = {
     False: "Something that must never happen did: see the break below.",
 }
 LIVE: Final = {
-    True: "Everything that people asked for was accepted in the end, within the time allowed.",
-    False: "Not everything that people asked for was accepted within the time allowed.",
+    True: "Everything that people asked for was accepted in the end.",
+    False: "Not everything that people asked for was accepted in the end.",
 }
 
 
-_HAPPENINGS: Final[dict[str, str]] = {
-    "clockstep": "clock jumps",
-    "clockstep ends": "clock is right again",
-    "diskfull": "disk is full",
-    "diskfull ends": "disk has room again",
-    "syncfails": "fsync fails",
-    "syncfails ends": "fsync works again",
-    "slow": "gets slow",
-    "slow ends": "is fast again",
-    "route": "a link loses messages",
-    "route ends": "the link is sound again",
+_HAPPENINGS: Final[dict[str, tuple[str, str]]] = {
+    "crashes": ("crashes", "crash"),
+    "stops": ("stops", "stop"),
+    "starts": ("starts", "start"),
+    "pauses": ("pauses", "pause"),
+    "resumes": ("resumes", "resume"),
+    "alarm": ("raises an alarm", "raise an alarm"),
+    "clockstep": ("has its clock moved", "have their clocks moved"),
+    "clockstep ends": ("has its clock put right", "have their clocks put right"),
+    "diskfull": ("runs out of disk", "run out of disk"),
+    "diskfull ends": ("has room on its disk again", "have room on their disks again"),
+    "syncfails": ("cannot sync its disk", "cannot sync their disks"),
+    "syncfails ends": ("can sync its disk again", "can sync their disks again"),
+    "slow": ("gets slow", "get slow"),
+    "slow ends": ("is fast again", "are fast again"),
+    "lapse": ("has a certificate that lapsed", "have certificates that lapsed"),
+    "lapse ends": ("has a valid certificate again", "have valid certificates again"),
+    "route": ("loses messages on one link", "loses messages on one link"),
+    "route ends": ("is sound again on that link", "is sound again on that link"),
+    "cascade": ("takes down whoever leads", "take down whoever leads"),
+    "cascade ends": ("gives up", "give up"),
+    "restarts": ("restarts replicas", "restart replicas"),
+    "restarts ends": ("has finished", "have finished"),
+    "breaks": ("notices", "notice"),
 }
+"""What befalls or is done by one, and by several."""
+_NOBODY: Final = {"cascade": "somebody", "restarts": "a script", "breaks": "the checker"}
 
 
-def happening(what: str) -> str:
+def happening(what: str, *, many: bool = False) -> str:
     """What becomes of somebody, in words."""
-    return _HAPPENINGS.get(what, what)
+    return _HAPPENINGS.get(what, (what, what))[many]
+
+
+def nobody(what: str) -> str:
+    """Whom to name where it is none of the replicas and people."""
+    return _NOBODY.get(what.removesuffix(" ends"), "the network")
 
 
 def explained(code: str) -> Explained:
@@ -154,11 +174,14 @@ _UNITS: Final = {
 }
 
 
+_NAMES: Final = {"virtual_ms": "Virtual time"}
+
+
 def figure(name: str, value: float | str) -> tuple[str, str]:
     """A figure's name in words, and its value with the unit that the name ends with."""
     for suffix, unit in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
         if name.endswith(f"_{suffix}"):
-            return _in_words(name.removesuffix(f"_{suffix}")), f"{_grouped(value)} {unit}"
+            return _NAMES.get(name, _in_words(name.removesuffix(f"_{suffix}"))), f"{_grouped(value)} {unit}"
     return _in_words(name), _grouped(value)
 
 

@@ -43,7 +43,7 @@ class _Stranger(SimulatedClient):
 
     def _to_all(self, wire: bytes) -> None:
         for replica in self._around.group.replicas:
-            self._around.transmit_from_client(self, replica, wire)
+            self._around.delivery.transmit_from_client(self, replica, wire)
 
 
 class EquivocatingClient(_Stranger):
@@ -55,8 +55,9 @@ class EquivocatingClient(_Stranger):
             wire = self._wire(operation_of(_again(action, "x" * twist)), self._next)
             for replica in around.group.replicas:
                 if replica % 2 == twist or action.id % 2:
-                    around.transmit_from_client(self, replica, wire)
+                    around.delivery.transmit_from_client(self, replica, wire)
         self._next += 1
+        self.misdeeds += 1
 
 
 class FloodingClient(_Stranger):
@@ -73,6 +74,7 @@ class FloodingClient(_Stranger):
             ack = max(0, self._next - self._around.group.parameters.client_window // 2)
             self._to_all(self._wire(operation_of(_again(action, text)), self._next, ack=ack))
             self._next += 1
+            self.misdeeds += number > 0
 
 
 OVERHEARD_MAX: Final = 200
@@ -103,7 +105,8 @@ class ReplayingClient(_Stranger):
         self._to_all(self._wire(operation, self._next))
         self._next += 1
         for _ in range(self._times if self._others else 0):
-            self._around.transmit_from_client(self, random.choice(replicas), random.choice(self._others))
+            self._around.delivery.transmit_from_client(self, random.choice(replicas), random.choice(self._others))
+            self.misdeeds += 1
         number, operation = random.choice(self._own)
         self._to_all(self._wire(operation, number))
         self._to_all(self._wire(operation, number, session=random.choice((0, 2, 3, 2**62))))
@@ -124,6 +127,7 @@ class QueryOfDeath(SimulatedClient):
         if self._is_registered:
             for _ in range(self._each):
                 self._submit(self._random.choice(DEADLY)[: self._most], is_read=True)
+                self.misdeeds += 1
             self._flush()
 
 
@@ -132,7 +136,7 @@ def _again(action: Action, text: str) -> Action:
 
 
 def _post(body: str, *, room: str = "main", reply_to: object = None, nonce: object = b"") -> bytes:
-    return encode(["post", room, "text", body, reply_to, nonce, None])  # type: ignore[list-item]
+    return encode(["post", room, body, "text", reply_to, None, nonce, None])  # type: ignore[list-item]
 
 
 BAD_NAMES: Final = ("", " ", "a b", "a\x00b", "#x", "\u202eevil", "x" * 200, "\U0001f4a9" * 40, "\ufdfa" * 64)

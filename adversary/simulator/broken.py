@@ -14,6 +14,7 @@ INVARIANTS: Final = {
     "stored first": "nothing is sent that is not durable",
     "one vote": "a correct replica never makes two different votes for one thing, also not after a crash",
     "well-formed": "correct replicas send nothing that others cannot open",
+    "one spelling": "what a correct replica takes in is in the one encoding of its value",
     "bounded memory": "tables and queues keep to their bounds",
     "timer": "a live replica always has a timer set",
     "real time": "what is sent after another operation was accepted is ordered after it",

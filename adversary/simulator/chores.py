@@ -59,4 +59,4 @@ class Chores:
         host = self._host
         for table, page in host.disk.scrub(SCRUB_PAGES):
             self._around.marks.reach("rot found by scrubbing")
-            host.post(StateDamaged(now=host.now(), what=f"page {page.hex()} of table {table} is damaged"))
+            host.intake.post(StateDamaged(now=host.now(), what=f"page {page.hex()} of table {table} is damaged"))

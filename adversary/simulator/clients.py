@@ -41,11 +41,15 @@ class SimulatedClient:
         self._woken_at = -1
         self._registering: Ticket | None = None
         self._is_registered = False
+        self._told: set[tuple[str, object]] = set()
+        """What it proved before."""
         self._held_back: list[Action] = []
         """Until it has a name: what a stranger asks may run twice."""
         self.accepted = 0
         self.answered = 0
         self.asked = 0
+        self.misdeeds = 0
+        """What it did that no client of good will does."""
 
     @property
     def is_idle(self) -> bool:
@@ -99,7 +103,7 @@ class SimulatedClient:
         for send in out.send:
             self._note_request(send.wire)
             for replica in send.to:
-                around.transmit_from_client(self, replica, send.wire)
+                around.delivery.transmit_from_client(self, replica, send.wire)
         for ticket, outcome in out.outcomes:
             self._on_outcome(ticket, outcome)
         self._learn(out)
@@ -142,6 +146,9 @@ class SimulatedClient:
             proof = proof_of(around.frames.opener, contradiction)
             if proof is not None:
                 around.checker.on_client_proof(self.name, proof)
+                if around.watch is not None and (proof.code, proof.culprit) not in self._told:
+                    around.watch.proven(around.now_us, self.address, proof.code, proof.culprit)
+                self._told.add((proof.code, proof.culprit))
 
     def _note_request(self, wire: bytes) -> None:
         times = self._sent[wire] = self._sent.get(wire, 0) + 1

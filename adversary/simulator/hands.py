@@ -104,10 +104,10 @@ class Hands:
             kind, frame = message_type(send.message), wire_of(around.group.epoch, send.message)
             for peer in send.to:
                 self._host.between()
-                around.transmit(self._host, peer, kind, frame)
+                around.delivery.transmit(self._host, peer, kind, frame)
         for reply in effects.reply:
             self._host.between()
-            around.reply(self._host, reply.device, reply.message)
+            around.delivery.reply(self._host, reply.device, reply.message)
         results: list[Input] = []
         for install in effects.install:
             self._host.between()
@@ -134,11 +134,11 @@ class Hands:
         for serve in effects.serve:
             for frame in archived_frames(self._host.disk.ledger, around.frames.opener, serve):
                 around.marks.reach("archive served")
-                around.transmit(self._host, serve.to, "archive", frame)
+                around.delivery.transmit(self._host, serve.to, "archive", frame)
         for question in effects.serve_state:
             answer = self._host.answer(question.to, self._host.disk.executor.serve_state(question.fetch))
             if answer is not None:
-                around.transmit(self._host, question.to, "StateAnswer", wire_of(around.group.epoch, answer))
+                around.delivery.transmit(self._host, question.to, "StateAnswer", wire_of(around.group.epoch, answer))
 
     def _install(self, install: InstallPages | InstallState) -> list[StateInstalled]:
         """Reads that wait would be answered out of a state that is not whole."""
@@ -171,6 +171,8 @@ class Hands:
                 around.marks.reach("proposal from the future refused")
             elif ignored.reason is IgnoreReason.CONFLICTING_PROPOSAL:
                 around.marks.reach("two proposals for one slot")
+            elif ignored.reason is IgnoreReason.PROVES_NOTHING:
+                around.marks.reach("a false accusation refused")
             elif ignored.reason is IgnoreReason.ALREADY_EXECUTED and ignored.message_type == "REQUEST":
                 around.marks.reach("duplicate request answered from the cache")
 

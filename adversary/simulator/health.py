@@ -121,7 +121,8 @@ def final_checks(run: Simulation) -> None:
         root = host.disk.executor.state_root().hex()
         if roots.setdefault(host.executed, root) != root:
             raise Broken("equal roots", f"{host.me} has another state than others after {host.executed}")
-    level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == len(run.checker.order)]
+    ordered = len(run.checker.history.order)
+    level = [host for host in _core(run) if run.checker.is_correct(host) and host.executed == ordered]
     for host in level[:1]:
         _compare_with_model(run, host)
     broken = run.checker.beyond.in_the_end()
@@ -138,7 +139,7 @@ def _core(run: Simulation) -> list[Host]:
 
 def _compare_with_model(run: Simulation, host: Host) -> None:
     device = run.members.signers[0].public_key
-    for room, messages in sorted(run.checker.model.messages.items()):
+    for room, messages in sorted(run.checker.history.model.messages.items()):
         query = encode_query(ReadHistory(room=room, limit=HISTORY_ROWS))
         _, answer = host.disk.executor.query(device, query)
         found = decode(answer, bytes_max=HISTORY_BYTES_MAX)

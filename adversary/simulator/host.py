@@ -6,7 +6,6 @@ A crash may come between any two effects. What the node does in tasks and thread
 from __future__ import annotations
 
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,25 +15,12 @@ from adversary.simulator.broken import Broken
 from adversary.simulator.chores import Chores
 from adversary.simulator.clock import HostClock
 from adversary.simulator.hands import Hands
+from adversary.simulator.intake import Intake
 from adversary.simulator.storage import Disk, Image
 from adversary.simulator.surroundings import Surroundings
-from adversary.simulator.waiting import Turns
-from crypto.signing import PublicKey, Signer
-from pbft.core.effects import (
-    FrameRefused,
-    FromClient,
-    FromPeer,
-    Input,
-    LinkUp,
-    Received,
-    RecordKind,
-    Recovered,
-    StateDamaged,
-    Timer,
-    TimerExpired,
-    merge_effects,
-)
-from pbft.core.errors import InvariantViolation, ProtocolViolation
+from crypto.signing import Signer
+from pbft.core.effects import Input, LinkUp, RecordKind, Recovered, Timer, TimerExpired, merge_effects
+from pbft.core.errors import InvariantViolation
 from pbft.core.messages import Checkpoint
 from pbft.core.replica import Replica
 from pbft.core.state_messages import StateAnswer
@@ -43,11 +29,6 @@ from pbft.core.voting_rules import VotingRules
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StateDamaged as StateIsDamaged
 from pbft.state.errors import StateError, StorageFailure
-
-PENDING_MAX = 48
-"""Frames that wait for a host from one source, in the buffers of the connection."""
-
-Notice = LinkUp | TimerExpired | StateDamaged | FrameRefused
 
 FATAL = (InvariantViolation, StateError, LedgerDamaged)
 
@@ -96,13 +77,7 @@ class Host:
         self.planted: set[str] = set()
         """Damage done to its files since they were opened last."""
         self._is_transferring = False
-        self._entries: list[tuple[FromPeer | FromClient, ...] | Notice] = []
-        self._messages: list[FromPeer | FromClient] = []
-        self._turns = Turns(around, message_us)
-        self._busy_us = 0
-        """What taking in has cost since the last step."""
-        self._frozen: list[tuple[ReplicaId | PublicKey, bytes]] = []
-        self._waiting: Counter[ReplicaId | PublicKey] = Counter()
+        self.intake = Intake(self, around, message_us)
         self.hands = Hands(self, around)
         self._awake = False
         self.chores = Chores(self, around)
@@ -206,10 +181,8 @@ class Host:
         self.mode = "down"
         self.fuse = None
         self._is_transferring = False
-        self._entries, self._messages, self._frozen = [], [], []
-        self._waiting.clear()
+        self.intake.drop()
         self.hands.drop()
-        self._turns.drop()
         self.timers = {}
         self._awake = False
         self.chores = Chores(self, self._around)
@@ -246,10 +219,7 @@ class Host:
         if self.mode != "paused":
             return
         self.mode = "up"
-        frozen, self._frozen = self._frozen, []
-        for source, frame in frozen:
-            self._waiting[source] -= 1
-            self._take_in(source, frame)
+        self.intake.thaw()
         for timer, at in sorted(self.timers.items(), key=lambda item: item[0].value):
             self._around.set_timer(self, timer, at)
         self.wake()
@@ -266,65 +236,22 @@ class Host:
             self.had_trouble = True
             self.disk.fail_sync(kept=kept)
 
-    # -- what comes in
-
-    def receive(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
-        if self.mode == "paused":
-            if self._waiting[source] >= PENDING_MAX:
-                self._around.marks.reach("queue overflow while paused")
-                return
-            self._waiting[source] += 1
-            self._frozen.append((source, frame))
-        elif self.is_up and self._turns.message_us:
-            self._turns.put(source, frame)
-            self.wake()
-        elif self.is_up:
-            self._take_in(source, frame)
-
-    def _take_in(self, source: ReplicaId | PublicKey, frame: bytes) -> None:
-        frames = self._around.frames
-        try:
-            if isinstance(source, bytes):
-                self._messages.append(FromClient(device=source, message=frames.from_client(frame)))
-            else:
-                message = frames.from_peer(frame)
-                if self.replica.is_useless(message):
-                    return
-                self._messages.append(FromPeer(peer=source, message=message))
-        except ProtocolViolation as error:
-            self._around.checker.on_malformed(source, error)
-            self._around.marks.reach("malformed frame refused")
-            evidence = frames.proof_in(frame)
-            if evidence is not None and not isinstance(source, bytes):
-                self.post(FrameRefused(now=self.now(), evidence=evidence))
-            return
-        self.wake()
+    # -- what comes in besides frames
 
     def link_up(self, peer: ReplicaId) -> None:
         if self.is_up:
-            self.post(LinkUp(now=self.now(), peer=peer))
+            self.intake.post(LinkUp(now=self.now(), peer=peer))
 
     def expire(self, timer: Timer, at: Milliseconds) -> None:
         """The time of a timer has come, unless it was moved meanwhile."""
         if self.is_up and self.timers.get(timer) == at:
             del self.timers[timer]
-            self.post(TimerExpired(now=self.now(), timer=timer))
-
-    def post(self, notice: Notice) -> None:
-        self._close_entry()
-        self._entries.append(notice)
-        self.wake()
-
-    def _close_entry(self) -> None:
-        if self._messages:
-            self._entries.append(tuple(self._messages))
-            self._messages = []
+            self.intake.post(TimerExpired(now=self.now(), timer=timer))
 
     def wake(self) -> None:
         if not self._awake:
             self._awake = True
-            self._around.wake(self, self.service_us + self._busy_us)
-            self._busy_us = 0
+            self._around.wake(self, self.service_us + self.intake.charge())
 
     # -- the loop of the machine's task
 
@@ -333,18 +260,10 @@ class Host:
         self._awake = False
         if not self.is_up:
             return
-        taken = self._turns.take()
-        self._busy_us = len(taken) * self._turns.message_us
-        for source, frame in taken:
-            self._take_in(source, frame)
-        self._close_entry()
-        entries, self._entries = self._entries, []
-        now = self.now()
-        inputs: list[Input] = [
-            Received(now=now, messages=entry) if isinstance(entry, tuple) else entry for entry in entries
-        ]
-        self._guarded(inputs)
-        if self.is_up and (self.hands.has_reads or self._turns.are_waiting):
+        inputs = self.intake.take()
+        if self.is_up:
+            self._guarded(inputs)
+        if self.is_up and (self.hands.has_reads or self.intake.is_waiting):
             self.wake()
 
     def or_stop(self, do: Callable[[], None]) -> None:
@@ -364,11 +283,14 @@ class Host:
             self.die(power=self.power_fuse)
         except (Broken, BehaviourFailed):
             raise
-        except Exception as error:
-            # What is not FATAL ends a real node too, less politely. A fault of the simulator itself is no result.
-            if not isinstance(error, FATAL) and _is_of_the_adversary(error):
-                raise
-            self._stop(error)
+        except Exception as error:  # noqa: BLE001 - what is not FATAL ends a real node too, less politely
+            self.die_of(error)
+
+    def die_of(self, error: Exception) -> None:
+        """As a node does, whatever it is. A fault of the simulator itself is no result, and raised again."""
+        if not isinstance(error, FATAL) and _is_of_the_adversary(error):
+            raise error
+        self._stop(error)
 
     def _perform(self, inputs: Sequence[Input]) -> None:
         while inputs:
@@ -393,7 +315,7 @@ class Host:
     def say(self, to: ReplicaId, frame: bytes) -> None:
         """For behaviours: send something that the core knows nothing of."""
         self.played.on_said(frame)
-        self._around.transmit(self, to, "said", frame)
+        self._around.delivery.transmit(self, to, "said", frame)
 
     def say_later(self, delay_ms: int, to: Sequence[ReplicaId], frame: bytes) -> None:
         """The same, after a while."""

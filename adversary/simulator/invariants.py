@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from adversary.simulator.beyond import Beyond, Name, Place
 from adversary.simulator.broken import Broken
+from adversary.simulator.durability import Durability
+from adversary.simulator.history import History
 from adversary.simulator.marks import Marks
 from adversary.simulator.memory import why_too_large
-from adversary.simulator.model import ChatModel, same_result
 from adversary.simulator.scenario import DAMAGES_OF_VOTES
 from adversary.simulator.sights import PROVEN, alarm_says, seen_in
+from adversary.simulator.spelling import is_spelt_once
 from adversary.simulator.storage import Opening
-from adversary.simulator.votes import Votes
 from adversary.simulator.witnesses import Witnesses
 from crypto.digest import Digest
 from crypto.signing import PublicKey
@@ -38,19 +39,8 @@ from pbft.core.effects import (
 )
 from pbft.core.errors import ProtocolViolation
 from pbft.core.group import Group
-from pbft.core.messages import (
-    Batch,
-    Checkpoint,
-    CheckpointCertificate,
-    Commit,
-    NewView,
-    OperationResult,
-    PeerMessage,
-    Proposal,
-    Signed,
-    ViewChange,
-)
-from pbft.core.types import ReplicaId, SequenceNumber, View
+from pbft.core.messages import CheckpointCertificate, Commit, PeerMessage, Proposal, Signed
+from pbft.core.types import ReplicaId, SequenceNumber
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StateError, StorageFailure
 
@@ -80,29 +70,15 @@ class Checker:
         self.beyond = Beyond(more_than_f=len(faulty) > group.faulty_max if more_than_f is None else more_than_f)
         self._marks = marks
         self._witnesses = Witnesses(faulty)
-        self.model = ChatModel()
-        self.order: dict[int, Digest] = {}
-        self.results: dict[Place, tuple[Name, OperationResult]] = {}
-        self.roots: dict[int, Digest] = {}
-        self._ran: dict[Name, Place] = {}
-        self._signed: dict[PublicKey, set[Digest]] = {}
+        self.history = History(self.beyond)
+        self._durability = Durability(marks)
         self._position: dict[int, int] = {}
         self._durable: dict[int, int] = {}
-        self._stored: dict[int, set[bytes]] = {}
-        self._prepared: dict[int, set[int]] = {}
-        """Sequence numbers of stored prepared certificates, by host."""
-        self._votes = Votes(marks)
-        self._views: dict[bytes, tuple[View, tuple[bytes, ...]]] = {}
-        """The view of VIEW-CHANGE and NEW-VIEW frames, and the proposals in them, by their bytes."""
-        self._durable_view: dict[int, View] = {}
-        self._vouchable: dict[int, int] = {}
-        """The highest checkpoint that a host ever had on its disk."""
         self._rotten: set[int] = set()
         """Hosts whose rows are not what was written."""
         self._diverged: set[int] = set()
         self._rotted: set[int] = set()
         """Replicas that were so at some time."""
-        self._answers: dict[tuple[PublicKey, bytes, int], bytes] = {}
         self.proofs: dict[tuple[str, int | bytes], tuple[Evidence, set[str]]] = {}
         """What correct replicas and clients can prove, by code and culprit, and who of them can."""
         self.strangers: set[PublicKey] = set()
@@ -144,7 +120,7 @@ class Checker:
     def on_opened(self, host: Host, opening: Opening) -> None:
         """Something was found damaged: was it?"""
         if opening.ledger:
-            self._stored[host.number], self._prepared[host.number] = set(), set()
+            self._durability.begin_again(host.number)
             self._marks.reach("ledger begun again")
             if host.me not in self._faulty and not host.planted & DAMAGES_OF_VOTES:
                 raise Broken("storage", f"{host.me} begins its ledger again: {opening.ledger}")
@@ -164,10 +140,9 @@ class Checker:
         self._lose_state(host)
 
     def on_start(self, host: Host, recovered: Recovered) -> None:
-        self._stored.setdefault(host.number, set())
-        self._prepared.setdefault(host.number, set())
+        self._durability.on_start(host.number)
         self.on_stored(host, recovered.records)
-        self._votes.on_restart(host.me, self._durable_view.get(host.number, View(0)))
+        self._durability.on_restored(host)
         before, durable = self._position.get(host.number, 0), self._durable.get(host.number, 0)
         if not recovered.is_whole:
             durable = 0
@@ -204,6 +179,12 @@ class Checker:
         if source not in self._faulty and source not in self.strangers:
             raise Broken("well-formed", f"a frame of {source!r} does not open: {error}")
 
+    def on_opened_frame(self, host: Host, source: ReplicaId | PublicKey, frame: bytes) -> None:
+        """It takes the frame for a message. The honest have one encoder; the others try what else is read."""
+        is_odd = source in self._faulty or source in self.strangers
+        if is_odd and self.is_correct(host) and not is_spelt_once(frame):
+            raise Broken("one spelling", f"{host.me} takes a frame of {source!r} in other bytes than its own")
+
     # -- steps
 
     def on_step(self, host: Host, inputs: Sequence[Input], effects: Effects) -> None:
@@ -212,23 +193,18 @@ class Checker:
             return
         seen_in(host, inputs, effects, self._marks)
         if self.is_correct(host):
-            self.beyond.on_stable(host.me, host.replica.checkpoints.stable, self.roots)
+            self.beyond.on_stable(host.me, host.replica.checkpoints.stable, self.history.roots)
         stable = {record.data for record in effects.persist if record.kind is RecordKind.STABLE}
         received = [message for given in inputs if isinstance(given, Received) for message in given.messages]
         for item in received:
             if isinstance(item.message, CheckpointCertificate) and item.message.wire in stable:
                 self._marks.reach("checkpoint certificate of others adopted")
-            self._note_view(item.message)
+            self._durability.note_view(item.message)
         for send in effects.send:
-            self._note_view(send.message)
+            self._durability.note_view(send.message)
         missed = self._witnesses.missed(host, inputs, effects)
         if missed is not None:
             raise Broken("evidence found", missed)
-
-    def _note_view(self, message: object) -> None:
-        if isinstance(message, Signed) and isinstance(message.message, ViewChange | NewView):
-            proposals = message.message.pre_prepares if isinstance(message.message, NewView) else ()
-            self._views[message.wire] = message.message.view, tuple(each.wire for each in proposals)
 
     def after_step(self, host: Host) -> None:
         if host.me in self._faulty:
@@ -244,15 +220,9 @@ class Checker:
                 raise Broken("bounded memory", f"{host.me}: {too_large}")
 
     def on_stored(self, host: Host, records: Sequence[Record]) -> None:
-        self._stored[host.number].update(record.data for record in records)
-        prepared = (record.sequence for record in records if record.kind is RecordKind.PREPARED)
-        self._prepared[host.number].update(prepared)
+        self._durability.on_stored(host.number, records)
         for record in records:
             match record.kind:
-                case RecordKind.VIEW_CHANGE | RecordKind.NEW_VIEW:
-                    view, proposals = self._views.get(record.data, (View(0), ()))
-                    self._stored[host.number].update(proposals)
-                    self._durable_view[host.number] = max(view, self._durable_view.get(host.number, View(0)))
                 case RecordKind.REJOINED if host.me not in self._faulty:
                     self._marks.reach("mute replica voted again")
                 case RecordKind.DIVERGED:
@@ -269,19 +239,9 @@ class Checker:
         statement = message.pre_prepare if isinstance(message, Proposal) else message
         if not isinstance(statement, Signed) or statement.signer != host.me:
             return
-        stored = self._stored[host.number]
-        if message.wire not in stored and statement.wire not in stored:  # type: ignore[union-attr]
-            raise Broken("stored first", f"{host.me} sends {statement.message} before it is stored")
-        wrong = self._votes.on_send(host.me, message)
-        if wrong is not None:
-            raise Broken("one vote", wrong)
-        vote = statement.message
-        if isinstance(vote, Commit) and vote.sequence not in self._prepared[host.number]:
-            raise Broken("stored first", f"{host.me} commits at {vote.sequence} without a stored certificate")
-        if isinstance(vote, Commit):
-            self.beyond.on_commit(host.me, vote)
-        if isinstance(vote, Checkpoint) and self._vouchable.get(host.number, 0) < vote.sequence:
-            raise Broken("stored first", f"{host.me} vouches for a state at {vote.sequence} that is not durable")
+        self._durability.on_send(host, message, statement)
+        if isinstance(statement.message, Commit):
+            self.beyond.on_commit(host.me, statement.message)
 
     # -- execution
 
@@ -292,17 +252,17 @@ class Checker:
         self._position[host.number] = done.sequence
         if done.state_root is not None:
             self._durable[host.number] = done.sequence
-            self._vouchable[host.number] = max(done.sequence, self._vouchable.get(host.number, 0))
+            self._durability.on_state(host.number, done.sequence)
         self._note_marks(host, done)
-        agreed = self.order.get(done.sequence)
+        agreed = self.history.order.get(done.sequence)
         if agreed is None:
             if not self.is_correct(host):
                 return  # a correct replica will have to say first
-            self._first(done)
+            self.history.on_first(done)
         elif agreed != done.batch.digest and host.number not in self._rotten and self._counts(host):
             raise self.beyond.forked(host.me, done)
         if self.is_correct(host):
-            self._same_results(host, done)
+            self.history.compare(host.me, done)
 
     def _counts(self, host: Host) -> bool:
         """Whether its order has to be that of the others: with at most f liars no honest core of theirs strays."""
@@ -326,55 +286,11 @@ class Checker:
         if installed.state_root != install.state_root:
             return
         self._position[host.number] = self._durable[host.number] = install.sequence
-        self._vouchable[host.number] = max(install.sequence, self._vouchable.get(host.number, 0))
-        root = self.roots.get(install.sequence)
+        self._durability.on_state(host.number, install.sequence)
+        root = self.history.roots.get(install.sequence)
         if root is not None and root != installed.state_root and host.me not in self._faulty:
             raise Broken("equal roots", f"{host.me} installs another state at {install.sequence} than others had")
         self.is_rotten(host, root)
-
-    def _first(self, done: BatchExecuted) -> None:
-        self.order[done.sequence] = done.batch.digest
-        self.beyond.on_first(done)
-        self._check_signed(done.batch)
-        operations: dict[Name, bytes] = {
-            (request.device, int(request.message.session), request.message.first_client_sequence + offset): operation
-            for request in done.batch.requests
-            for offset, operation in enumerate(request.message.operations)
-        }
-        for request in done.results:
-            for result in request.results:
-                name = (request.device, int(request.session), int(result.client_sequence))
-                place = (int(done.sequence), result.index)
-                self.results[place] = (name, result)
-                if not result.refused:
-                    self._ran_once(name, place, operations[name], result)
-
-    def _ran_once(self, name: Name, place: Place, operation: bytes, result: OperationResult) -> None:
-        expected = self.model.apply(name[0], operation)
-        if not same_result(expected, result.result):
-            raise Broken("model", f"at {place} the result is {result.result!r}, the model says {expected}")
-        if expected is None or expected[0] == "error":
-            return  # without effect: reads, and what strangers ask, may run again
-        first = self._ran.setdefault(name, place)
-        if first != place:
-            raise Broken("exactly once", f"an operation of {name[0].hex()[:8]} ran at {first} and again at {place}")
-
-    def _check_signed(self, batch: Batch) -> None:
-        for request in batch.requests:
-            own = self._signed.get(request.device)
-            if own is not None and request.digest not in own:
-                raise Broken("signed requests", f"a request of {request.device.hex()[:8]} that it never made")
-
-    def _same_results(self, host: Host, done: BatchExecuted) -> None:
-        for request in done.results:
-            for result in request.results:
-                known = self.results.get((int(done.sequence), result.index))
-                if known is None or known[1] != result:
-                    raise Broken("equal roots", f"{host.me} got another result at {done.sequence}, {result.index}")
-        if done.state_root is not None:
-            root = self.roots.setdefault(done.sequence, done.state_root)
-            if root != done.state_root:
-                raise Broken("equal roots", f"{host.me} has another root at {done.sequence}")
 
     # -- what is proven, and what clients see
 
@@ -382,7 +298,7 @@ class Checker:
         if not self.is_correct(host):
             return
         culprit = evidence.culprit
-        if culprit in self._signed if isinstance(culprit, bytes) else culprit not in self._untrusted:
+        if self.history.knows(culprit) if isinstance(culprit, bytes) else culprit not in self._untrusted:
             raise Broken("honest evidence", f"{host.me} has {evidence.code} against {culprit!r}")
         _, holders = self.proofs.setdefault((evidence.code, culprit), (evidence, set()))
         holders.add(f"replica {host.me}")
@@ -391,13 +307,11 @@ class Checker:
 
     def on_answer(self, host: Host, read: RunQuery, sequence: SequenceNumber, result: bytes) -> None:
         if self.is_correct(host):
-            first = self._answers.setdefault((read.device, read.query, int(sequence)), result)
-            if first != result:
-                raise Broken("answers", f"{host.me} gives another answer at {sequence} than others")
+            self.history.on_answer(host.me, read, sequence, result)
 
     def on_request(self, device: PublicKey, digest: Digest) -> None:
         """A client signed this."""
-        self._signed.setdefault(device, set()).add(digest)
+        self.history.on_request(device, digest)
 
     def now_latest(self) -> Place:
         """What is sent from now on must be ordered after this place."""
@@ -405,7 +319,7 @@ class Checker:
 
     def on_accepted(self, name: Name, accepted: Accepted, sent_after: Place, *, repeatable: bool) -> None:
         place = (int(accepted.sequence), accepted.index)
-        known = self.results.get(place)
+        known = self.history.results.get(place)
         if known is None and self.beyond.more_than_f:
             self.beyond.on_accepted(place, name, accepted.result, executed=False)
             return

@@ -40,6 +40,7 @@ MARKS: Final[dict[str, bool]] = {
     "a forged request in a proposal proven (E8)": False,
     "a false REPLY proven (E9)": True,
     "proof told by a peer": True,
+    "a false accusation refused": False,
     "client equivocation proven": True,
     "client caught a liar": True,
     "restart of one too many refused": False,

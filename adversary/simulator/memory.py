@@ -22,6 +22,7 @@ PARTS: Final = (
     "checkpoints",
     "repair",
     "ordering",
+    "execution",
     "state_repair",
     "state_serving",
     "readers",

@@ -19,6 +19,7 @@ from pbft.core import view_changes as view_changes_module
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.dedupe import SessionWindow, Standing
 from pbft.core.effects import BatchExecuted, Effects, Execute, IgnoreReason, Input, Record, RecordKind, Recovered
+from pbft.core.execution import Execution
 from pbft.core.frames import NULL_BATCH, make_checkpoint_certificate, make_commit_certificate
 from pbft.core.group import Group
 from pbft.core.log import Log
@@ -82,7 +83,7 @@ def _commits_by_sequence() -> tuple[Patch, ...]:
         if slot.certificate is None and len(signers) == self._group.quorum:
             commit = Commit(view=self._log.view, sequence=slot.sequence, batch_digest=digest)
             endorsements = tuple((replica, slot.commits[replica].signature) for replica in signers)
-            self._adopt_certificate(out, slot, make_commit_certificate(self._group, commit, endorsements))
+            self._execution.adopt(out, slot, make_commit_certificate(self._group, commit, endorsements))
 
     return ((Ordering, "check_committed", check_committed),)
 
@@ -148,14 +149,14 @@ def _two_proposals_per_slot() -> tuple[Patch, ...]:
 
 
 def _gaps_allowed() -> tuple[Patch, ...]:
-    def execute_ready(self: Ordering, out: Output) -> None:
+    def execute_ready(self: Execution, out: Output) -> None:
         for slot in self._log.unexecuted():
             batch = slot.committed_batch
             if batch is not None and slot.sequence > self._last_issued:
                 self._last_issued = slot.sequence
                 out.execute.append(Execute(sequence=slot.sequence, batch=batch))
 
-    return ((Ordering, "execute_ready", execute_ready),)
+    return ((Execution, "execute_ready", execute_ready),)
 
 
 def _no_dedupe() -> tuple[Patch, ...]:
@@ -275,7 +276,7 @@ def _halt_never_lifted() -> tuple[Patch, ...]:
 
     def consider(self: StateRepair, out: Output, now: Milliseconds) -> None:
         needless = self._transfer is None and not self._needs_transfer(now)
-        if not (needless and self._ordering.is_halted):
+        if not (needless and self._execution.is_halted):
             original(self, out, now)
 
     return ((StateRepair, "consider", consider),)

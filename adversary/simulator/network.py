@@ -61,7 +61,7 @@ class Links:
         if self.is_shut(source, to):
             return True
         source, to = self.copies.get(source, source), self.copies.get(to, to)
-        return any(_separates(partition, source, to) for partition in self._partitions.values())
+        return any(separates(partition, source, to) for partition in self._partitions.values())
 
     def is_shut(self, source: int, to: int) -> bool:
         """Whether one of them has no valid certificate: of a client's two ends, the replica's."""
@@ -107,7 +107,7 @@ class Links:
         return False
 
 
-def _separates(partition: Partition, source: int, to: int) -> bool:
+def separates(partition: Partition, source: int, to: int) -> bool:
     """Those that share a side hear each other, and whoever is on no side hears everybody."""
     from_sides = [number for number, side in enumerate(partition.sides) if source in side]
     to_sides = [number for number, side in enumerate(partition.sides) if to in side]

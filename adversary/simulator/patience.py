@@ -11,7 +11,6 @@ PASSED_BY_MS: Final = 1_000
 
 @dataclass(slots=True)
 class _Served:
-    accepted: int = 0
     last_asked_ms: int = -1
     """When the latest of what was accepted had been asked."""
 
@@ -42,7 +41,6 @@ class Patience:
         self._quiet_since = now_ms
         self.accepted += 1
         served = self._served.setdefault(client, _Served())
-        served.accepted += 1
         served.last_asked_ms = max(served.last_asked_ms, asked)
 
     def longest_wait_ms(self, now_ms: int) -> int:

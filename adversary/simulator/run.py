@@ -8,13 +8,14 @@ from functools import lru_cache
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from adversary.behaviours.base import Behaviour, Means
 from adversary.keys import Members, make_group
-from adversary.simulator.bad_clients import ReplayingClient, make_client
+from adversary.simulator.bad_clients import make_client
 from adversary.simulator.broken import Broken
 from adversary.simulator.clients import SimulatedClient
+from adversary.simulator.delivery import Delivery
 from adversary.simulator.dice import Streams, below
 from adversary.simulator.faults import Faults
 from adversary.simulator.frames import FrameCache
@@ -28,6 +29,7 @@ from adversary.simulator.health import (
 )
 from adversary.simulator.host import Host
 from adversary.simulator.invariants import Checker
+from adversary.simulator.kinds import ACT, CHECK, FAULT, LINK, TICK, TIMER, WAKE, WORK
 from adversary.simulator.layout import Layout
 from adversary.simulator.lines import Lines
 from adversary.simulator.marks import Marks
@@ -35,11 +37,9 @@ from adversary.simulator.network import Links
 from adversary.simulator.patience import Patience
 from adversary.simulator.scenario import Action, Scenario
 from adversary.simulator.watching import Watch
-from crypto.signing import PublicKey
 from pbft.core.codec import Opener
 from pbft.core.effects import Record, Timer
-from pbft.core.messages import ToClient
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.types import Milliseconds
 
 GROUP_NAME: Final = "simulation"
 SETTLED_CHECK_US = 200_000
@@ -47,8 +47,6 @@ STEPS_MAX = 400_000
 """Far above what any run needs: more are a livelock, and found as such."""
 CONNECT_US = 5_000
 RESTART_US = 50_000
-
-FAULT, CHECK, LINK, DELIVER, WORK, TIMER, TICK, ACT, WAKE = range(9)
 
 Trace = Callable[[str], None]
 
@@ -75,14 +73,6 @@ class Result:
     virtual_ms: int
     accepted: int
     marks: frozenset[str]
-
-
-class _Source(NamedTuple):
-    """Who sends over a link, from where, and what kind of frame."""
-
-    name: ReplicaId | PublicKey
-    address: int
-    kind: str
 
 
 @lru_cache(maxsize=256)
@@ -126,7 +116,6 @@ class Simulation:
             untrusted=scenario.untrusted,
         )
         self.steps = 0
-        self.deliveries = 0
         self.transfers = 0
         self.healed = False
         self.settled = False
@@ -143,7 +132,7 @@ class Simulation:
         self.hosts = self.layout.hosts
         self.of_replica = self.layout.of_replica
         self.links.copies = {host.number: host.me for host in self.hosts if host.number >= self.group.size}
-        self.clients = [
+        self.clients: list[SimulatedClient] = [
             make_client(
                 self,
                 client,
@@ -153,8 +142,7 @@ class Simulation:
             )
             for number, client in enumerate(scenario.clients)
         ]
-        self._eavesdroppers = [client for client in self.clients if isinstance(client, ReplayingClient)]
-        self._client_of = {client.device: client for client in self.clients}
+        self.delivery = Delivery(self)
         self.faults = Faults(self)
 
     # -- the heap
@@ -209,7 +197,7 @@ class Simulation:
             failure=failure,
             digest=self._digest.hexdigest(),
             steps=self.steps,
-            deliveries=self.deliveries,
+            deliveries=self.delivery.count,
             view_changes=max((host.highest_view for host in self.hosts if self.checker.is_correct(host)), default=0),
             transfers=self.transfers,
             virtual_ms=self.now_us // 1000,
@@ -263,7 +251,7 @@ class Simulation:
                 break
         final_checks(self)
 
-    # -- hosts
+    # -- hosts and clients
 
     def start(self, host: Host) -> None:
         """Start or restart a host, and let its links come up."""
@@ -289,7 +277,7 @@ class Simulation:
     def join(self, client: SimulatedClient) -> None:
         """Somebody comes while the run is under way."""
         self.clients.append(client)
-        self._client_of[client.device] = client
+        self.delivery.join(client)
         for host in self.hosts:
             if host.is_up:
                 self._connect_client(host, client)
@@ -325,6 +313,9 @@ class Simulation:
     def wake(self, host: Host, delay_us: int) -> None:
         self._for(host, self.now_us + delay_us, WORK, host.work)
 
+    def wake_client(self, client: SimulatedClient, at_ms: int) -> None:
+        self.at(at_ms * 1000, WAKE, client.address, client.wake)
+
     def later(self, host: Host, delay_us: int, what: Callable[[], None]) -> None:
         self._for(host, self.now_us + delay_us, TICK, what)
 
@@ -340,52 +331,6 @@ class Simulation:
                 what()
 
         self.at(time_us, kind, host.number, still)
-
-    # -- frames
-
-    def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None:
-        for target in self.of_replica[to]:
-            if not self.layout.meet(host, target):
-                continue
-            times = self.links.arrivals(self.now_us, host.number, target.number, kind)
-            if not times and self.watch is not None:
-                self.watch.lost(self.now_us, kind, host.number, target.number, frame)
-            for time in times:
-                self._deliver(time, _Source(host.me, host.number, kind), target, frame)
-
-    def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None:
-        for eavesdropper in self._eavesdroppers:
-            if eavesdropper is not client:
-                eavesdropper.overhear(frame)
-        for target in self.of_replica[to]:
-            if self.layout.meets_client(target, client):
-                for time in self.links.arrivals(self.now_us, client.address, target.number, "client"):
-                    self._deliver(time, _Source(client.device, client.address, "client"), target, frame)
-
-    def _deliver(self, time: int, source: _Source, target: Host, frame: bytes) -> None:
-        incarnation = target.incarnation
-
-        def arrive() -> None:
-            if target.incarnation == incarnation:  # else its connection is gone, and the frame with it
-                self.deliveries += 1
-                self.note(source.kind, source.address, target.number, frame)
-                target.receive(source.name, frame)
-
-        self.at(time, DELIVER, target.number, arrive)
-
-    def reply(self, host: Host, device: PublicKey, message: ToClient) -> None:
-        client = self._client_of.get(device)
-        if client is None or not self.layout.meets_client(host, client):
-            return
-        for time in self.links.arrivals(self.now_us, host.number, client.address, "reply"):
-            self.at(time, DELIVER, client.address, lambda: self._to_client(host, client, message.wire))
-
-    def _to_client(self, host: Host, client: SimulatedClient, frame: bytes) -> None:
-        self.note("reply", host.number, client.address, frame)
-        client.receive(frame)
-
-    def wake_client(self, client: SimulatedClient, at_ms: int) -> None:
-        self.at(at_ms * 1000, WAKE, client.address, client.wake)
 
     # -- the trace
 

@@ -10,14 +10,13 @@ from adversary.simulator.invariants import Checker
 from adversary.simulator.marks import Marks
 from adversary.simulator.patience import Patience
 from adversary.simulator.watching import Watch
-from crypto.signing import PublicKey
 from pbft.core.effects import Timer
 from pbft.core.group import Group
-from pbft.core.messages import ToClient
-from pbft.core.types import Milliseconds, ReplicaId
+from pbft.core.types import Milliseconds
 
 if TYPE_CHECKING:
     from adversary.simulator.clients import SimulatedClient
+    from adversary.simulator.delivery import Delivery
     from adversary.simulator.host import Host
 
 
@@ -31,6 +30,7 @@ class Surroundings(Protocol):
     marks: Marks
     patience: Patience
     transfers: int
+    delivery: Delivery
     watch: Watch | None
 
     def wake(self, host: Host, delay_us: int) -> None: ...
@@ -39,10 +39,6 @@ class Surroundings(Protocol):
 
     def set_timer(self, host: Host, timer: Timer, at: Milliseconds) -> None: ...
 
-    def transmit(self, host: Host, to: ReplicaId, kind: str, frame: bytes) -> None: ...
-
-    def reply(self, host: Host, device: PublicKey, message: ToClient) -> None: ...
-
     def lost(self, host: Host) -> None: ...
 
     def note(self, what: str, source: int = -1) -> None: ...
@@ -50,7 +46,5 @@ class Surroundings(Protocol):
     def start_again(self, host: Host) -> None: ...
 
     def stopped(self, host: Host, reason: str) -> None: ...
-
-    def transmit_from_client(self, client: SimulatedClient, to: ReplicaId, frame: bytes) -> None: ...
 
     def wake_client(self, client: SimulatedClient, at_ms: int) -> None: ...

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 import trio
 
+from adversary.attacks.checking import of_parameters
 from adversary.attacks.judging import proofs_of
 from adversary.attacks.outcome import Proof
 from adversary.simulator.broken import Broken
@@ -31,6 +32,8 @@ SHOWN: Final = 12
 """Lines of the trace that a failure shows."""
 STEPS_BETWEEN_BREATHS: Final = 200
 AGES_MS: Final = 10**9
+DAMAGES: Final = ("lost_ledger", "torn_ledger", "flipped_ledger", "flipped_state", "lost_state", "lost_disk")
+"""Those after which a replica knows, or finds out, that something is missing."""
 
 
 class InvariantBroken(AssertionError):  # noqa: N818 - an invariant is
@@ -120,6 +123,7 @@ class SimulatedGroup:
 
     def roots(self) -> dict[int, str]:
         """The state root of each running replica that can be relied on, in hexadecimal. Equal roots, equal states."""
+        self._check_open()
         return {int(host.me): host.disk.executor.state_root().hex() for host in self._reliable()}
 
     # -- who talks, and what goes wrong
@@ -127,6 +131,7 @@ class SimulatedGroup:
     async def client(self, name: str) -> Person:
         """Somebody with a device of their own; the same person for the same name."""
         await _breathe()
+        self._check_open()
         if name not in self._people:
             number = len(self._people)
             if number >= CLIENTS_MAX:
@@ -135,7 +140,7 @@ class SimulatedGroup:
             signer = self._run.members.device(name)
             device = Device(self._run, address=REPLICA_ADDRESSES + number, name=name, signer=signer)
             self._do(lambda: self._run.join(device))
-            self._people[name] = Person(device, self._until)
+            self._people[name] = Person(device, self._until, self._check_open)
         return self._people[name]
 
     def crash(self, replica: int, *, power: bool = False) -> None:
@@ -161,7 +166,10 @@ class SimulatedGroup:
 
     def damage(self, replica: int, what: str = "lost_disk") -> None:
         """Crash it and spoil its files: `lost_ledger`, `torn_ledger`, `flipped_ledger`, `flipped_state`, `lost_state`
-        or `lost_disk`. It has to be restarted. A test counts it among the faulty itself."""
+        or `lost_disk`. It has to be restarted. A test counts it among the faulty itself. Raises ValueError."""
+        if what not in DAMAGES:
+            msg = f"damage: no {what!r}; there are {', '.join(DAMAGES)}"
+            raise ValueError(msg)
         fault = Damage(
             id=self._next_fault(), at_ms=0, for_ms=AGES_MS, replica=self._hosts(replica)[0].number, what=what
         )
@@ -204,7 +212,6 @@ class SimulatedGroup:
         """End it, and check once more that all agree. Raises InvariantBroken."""
         if self._closed:
             return
-        self._closed = True
         try:
             if self._broken is None:
                 self._do(lambda: final_checks(self._run))
@@ -234,7 +241,13 @@ class SimulatedGroup:
 
     # -- inside
 
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "this group is closed: ask for another one"
+            raise RuntimeError(msg)
+
     def _hosts(self, replica: int) -> list[Host]:
+        self._check_open()
         if not 0 <= replica < self.replicas:
             msg = f"replica {replica}: there are 0 to {self.replicas - 1}"
             raise ValueError(msg)
@@ -255,6 +268,7 @@ class SimulatedGroup:
 
     def _do(self, what: Callable[[], object]) -> None:
         """Something that lets a replica act, under the eyes of the checker."""
+        self._check_open()
         if self._broken is not None:
             raise self._broken
         try:
@@ -282,6 +296,7 @@ class SimulatedGroup:
         """Step by step to a time, or until something is so. Other tasks get their turn in between."""
         run, steps = self._run, 0
         await _breathe()
+        self._check_open()
         while not is_so():
             if run.next_us is None or run.next_us > end_us:
                 run.now_us = max(run.now_us, end_us)
@@ -318,10 +333,16 @@ def make_group(
     parameters: Mapping[str, int],
     real_signatures: bool,
 ) -> SimulatedGroup:
+    if f < 1:
+        msg = f"f={f}: a simulated group bears at least one faulty replica"
+        raise ValueError(msg)
     size = 3 * f + 1 if replicas is None else replicas
     if not REPLICAS_MIN <= size <= REPLICAS_MAX:
         msg = f"{size} replicas: a simulated group has {REPLICAS_MIN} to {REPLICAS_MAX}"
         raise ValueError(msg)
+    wanted = PARAMETERS | dict(parameters)
+    for problem in of_parameters("parameters", wanted):
+        raise ValueError(problem)
     cast = Cast(behaviours)
     strangers = [replica for replica in cast.replicas if not 0 <= replica < size]
     if strangers:
@@ -333,7 +354,7 @@ def make_group(
             seed=seed,
             replicas=size,
             real_signatures=real_signatures,
-            parameters=PARAMETERS | dict(parameters),
+            parameters=wanted,
             network=network,
             calm=network,
             liars=cast.liars(),

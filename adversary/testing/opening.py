@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from adversary.simulator.scenario import Network
 from adversary.testing.behaviours import Wanted
@@ -22,11 +22,23 @@ class Opening:
         self._make = make
         self._on_open = on_open
         self._made: SimulatedGroup | None = None
+        self._was_tried = False
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether anybody opened it, or tried to."""
+        return self._was_tried
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """What a group has, and this has not: somebody forgot to await it."""
+        msg = f"no {name!r} yet, this group is not open: `await` it, or open it with `async with` or `with`"
+        raise AttributeError(msg)
 
     def open(self) -> SimulatedGroup:
         if self._made is not None:
             msg = "this group was opened before: ask for another one"
             raise RuntimeError(msg)
+        self._was_tried = True
         self._made = self._make()
         if self._on_open is not None:
             self._on_open(self._made)
@@ -88,3 +100,32 @@ def simulated_group(
         ),
         on_open,
     )
+
+
+class Openings:
+    """The groups of one test: made here, and closed when it is over."""
+
+    def __init__(self) -> None:
+        self._asked: list[Opening] = []
+        self._groups: list[SimulatedGroup] = []
+
+    def make(self, **wanted: Any) -> Opening:
+        """See `simulated_group`."""
+        opening = simulated_group(**wanted, on_open=self._groups.append)
+        self._asked.append(opening)
+        return opening
+
+    def close(self) -> None:
+        """Closes each, whatever is wrong with another. Raises what was; several as an ExceptionGroup."""
+        problems: list[Exception] = []
+        for group in self._groups:
+            try:
+                group.close()
+            except Exception as error:  # noqa: BLE001 - raised below, when the others are closed too
+                problems.append(error)
+        if not all(opening.was_tried for opening in self._asked):
+            problems.append(RuntimeError("a group was asked for and never opened: `await simulated_group(...)`"))
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise ExceptionGroup("simulated groups", problems)

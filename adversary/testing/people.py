@@ -84,9 +84,10 @@ class Until(Protocol):
 class Person:
     """Somebody in the chat. One thing at a time: each call returns when the group has answered."""
 
-    def __init__(self, device: Device, until: Until) -> None:
+    def __init__(self, device: Device, until: Until, check_open: Callable[[], None]) -> None:
         self._device = device
         self._until = until
+        self._check_open = check_open
 
     @property
     def name(self) -> str:
@@ -110,10 +111,12 @@ class Person:
 
     def post_nowait(self, room: str, text: str) -> None:
         """Ask for it and wait for nothing: `settled` waits for all."""
+        self._check_open()
         self._device.submit(Post(room=room, body=text))
 
     async def _do(self, operation: Operation, timeout_s: float) -> Receipt:
         """Raises Refused, and NotInTime after `timeout_s` seconds of virtual time."""
+        self._check_open()
         device, what = self._device, type(operation).__name__.lower()
         ticket = device.submit(operation)
         await self._until(lambda: device.outcome(ticket) is not None, timeout_s, f"{self.name}: {what}")
@@ -137,6 +140,7 @@ class Person:
 
     async def _page(self, query: ReadHistory, timeout_s: float) -> tuple[Message, ...]:
         """While operations are executed answers may differ for a while: it asks until they do not."""
+        self._check_open()
         device, found = self._device, list[Answered]()
         number = device.ask(query)
 

@@ -80,6 +80,7 @@ class _Report(msgspec.Struct):
     cpu_s: float
     proven: Annotated[dict[_Decimal, dict[_Code, _Number]], msgspec.Meta(max_length=64)] | None = None
     in_view_change: bool = False
+    timeout_doublings: _Number = 0
     waiting_for: _Waiting | None = None
     transfer: _Transfer | None = None
     dropped_messages: int = 0

@@ -17,6 +17,7 @@ def describe(replica: Replica) -> dict[str, object]:
         "view": log.view,
         "primary": replica.group.primary(log.view),
         "in_view_change": not log.in_view,
+        "timeout_doublings": replica.views.timer.level,
         "last_executed": log.last_executed,
         "stable_checkpoint": log.low_watermark,
         "role": _role(replica),

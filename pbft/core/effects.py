@@ -23,6 +23,7 @@ class Timer(Enum):
     VIEW_CHANGE = "view change"
     TRANSFER = "transfer"
     SERVE_STATE = "serve state"
+    EVIDENCE = "evidence"
 
 
 class RecordKind(Enum):
@@ -67,6 +68,8 @@ class FromClient:
 
     device: PublicKey
     message: ClientMessage
+    host: str = ""
+    """From where it came; what is counted as one address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +124,13 @@ class BatchExecuted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryDone:
+    """`result` is None when the client does not take what it asked for before: it may ask again."""
+
     now: Now
     device: PublicKey
     query_id: int
     sequence: SequenceNumber
-    result: bytes
+    result: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,18 +7,19 @@ devices do not travel: anybody can make devices, and as many proofs against them
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from crypto.digest import Digest, digest_of
 from pbft.core.bodies import EVIDENCE, EVIDENCE_BYTES_MAX
 from pbft.core.codec import Opener
-from pbft.core.effects import Evidence, IgnoreReason
+from pbft.core.effects import Evidence, IgnoreReason, Timer
 from pbft.core.evidence import InvalidEvidence, decode_evidence, encode_evidence, verify_evidence
 from pbft.core.group import Group
 from pbft.core.messages import SharedEvidence
 from pbft.core.output import Output
+from pbft.core.portions import Portions, PortionUsedUp
 from pbft.core.types import Milliseconds, ReplicaId
 
 SHARED_PER_CULPRIT_MAX = 2
@@ -34,6 +35,10 @@ TOKENS_MAX = 64
 TOLD_TOKENS_MAX = TOKENS_MAX // 2
 """As the sender counts: what it is behind with, the network may deliver late and all at once."""
 TOKEN_MS = 250
+SIGNATURES_PER_STEP = 128
+"""Ten to twenty milliseconds, parsing again included. The rest waits for later steps, and ordering not for it."""
+EXAMINE_PAUSE_MS = 20
+"""So long at most until it is gone on with, if nothing else happens."""
 INVALID_COSTS = 4
 """How many times over a peer pays for a proof that proves nothing."""
 
@@ -62,6 +67,17 @@ class _Peer:
     told_from: Milliseconds = Milliseconds(0)
 
 
+@dataclass(slots=True)
+class _Case:
+    """A proof that a peer brought, and that is being verified."""
+
+    peer: ReplicaId
+    evidence: Evidence
+    digest: Digest
+    cost: int
+    portions: Portions
+
+
 class Exchange:
     """Which proofs this replica tells of, and how much of its time each peer may still have."""
 
@@ -76,6 +92,8 @@ class Exchange:
         self._bytes: Counter[ReplicaId] = Counter()
         self._told: list[Evidence] = []
         """By others in this step, and verified."""
+        self._cases: deque[_Case] = deque()
+        """In order of arrival. Few: each peer has paid for its own out of its tokens."""
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -85,17 +103,14 @@ class Exchange:
     def restore(self, kept: Iterable[Evidence]) -> None:
         """What was proven before the last stop: the peers were told, those that come back are told again.
 
-        Disks rot, and others may have written to them: what proves nothing is not told.
+        Disks rot, and others may have written to them: whoever kept it has verified it again.
         """
         for evidence in kept:
-            try:
-                verify_evidence(self._opener, evidence)
-            except InvalidEvidence:
-                continue
             self._take_up(evidence)
 
     def conclude(self, out: Output, now: Milliseconds, *, is_verified: bool) -> None:
         """End a step: tell the others of what it found. Proofs are durable before anything is sent."""
+        self._examine(out, now)
         if out.evidence and not is_verified:
             self._verify_own(out)
         found = tuple(out.evidence)
@@ -173,7 +188,8 @@ class Exchange:
             out.ignore(reason, peer, EVIDENCE)
 
     def _why_ignore(self, now: Milliseconds, peer: ReplicaId, message: SharedEvidence) -> IgnoreReason | None:
-        if digest_of(message.data) in self._known:
+        digest = digest_of(message.data)
+        if digest in self._known:
             return IgnoreReason.DUPLICATE
         tokens = self._peers[peer].tokens
         if not tokens.are_left(now):
@@ -186,12 +202,43 @@ class Exchange:
                 return IgnoreReason.NOT_WANTED
             if self._has_enough(evidence.code, ReplicaId(evidence.culprit)):
                 return IgnoreReason.PROVEN_ALREADY
-            verify_evidence(self._opener, evidence)
         except InvalidEvidence:
             tokens.left -= (INVALID_COSTS - 1) * cost
             return IgnoreReason.PROVES_NOTHING
-        self._take_up(evidence)
-        self._told.append(evidence)
+        self._cases.append(_Case(peer, evidence, digest, cost, Portions(self._opener.verifier)))
+        return None
+
+    def _examine(self, out: Output, now: Milliseconds) -> None:
+        """Verify what others brought, as much of it as one step may take."""
+        left = SIGNATURES_PER_STEP
+        while self._cases:
+            case = self._cases[0]
+            case.portions.left = left
+            try:
+                reason = self._why_no_news(case)
+            except PortionUsedUp:
+                out.set_timer(Timer.EVIDENCE, Milliseconds(now + EXAMINE_PAUSE_MS))
+                return
+            left = case.portions.left
+            self._cases.popleft()
+            if reason is not None:
+                out.ignore(reason, case.peer, EVIDENCE)
+                continue
+            self._take_up(case.evidence)
+            self._told.append(case.evidence)
+
+    def _why_no_news(self, case: _Case) -> IgnoreReason | None:
+        """Raises PortionUsedUp if it cannot be said yet."""
+        if case.digest in self._known:
+            return IgnoreReason.DUPLICATE
+        if self._has_enough(case.evidence.code, ReplicaId(int(case.evidence.culprit))):
+            return IgnoreReason.PROVEN_ALREADY
+        try:
+            # What other messages have in them is remembered elsewhere; a proof is looked at by itself.
+            verify_evidence(Opener(self._group, case.portions), case.evidence)
+        except InvalidEvidence:
+            self._peers[case.peer].tokens.left -= (INVALID_COSTS - 1) * case.cost
+            return IgnoreReason.PROVES_NOTHING
         return None
 
 

@@ -1,4 +1,4 @@
-"""Ordering in one view: propose, the three phases, and handing out committed batches. PBFT section 4.2."""
+"""Ordering in one view: propose, and the three phases. PBFT section 4.2."""
 
 from __future__ import annotations
 
@@ -7,34 +7,14 @@ from typing import TypeVar
 
 from crypto.digest import Digest
 from pbft.core import bodies
-from pbft.core.checkpoints import Checkpoints
-from pbft.core.effects import Execute, IgnoreReason, Record, RecordKind
-from pbft.core.errors import invariant
-from pbft.core.frames import (
-    BODY,
-    COMMIT_CERTIFICATE,
-    NULL_BATCH,
-    PROPOSAL,
-    make_batch,
-    make_commit_certificate,
-    make_prepared_certificate,
-)
+from pbft.core.effects import IgnoreReason, Record, RecordKind
+from pbft.core.execution import Execution
+from pbft.core.frames import NULL_BATCH, PROPOSAL, make_batch, make_commit_certificate, make_prepared_certificate
 from pbft.core.group import Group
 from pbft.core.log import Log
-from pbft.core.messages import (
-    Batch,
-    Body,
-    Commit,
-    CommitCertificate,
-    PeerMessage,
-    Prepare,
-    PrePrepare,
-    Proposal,
-    Signed,
-)
+from pbft.core.messages import Batch, Commit, CommitCertificate, PeerMessage, Prepare, PrePrepare, Proposal, Signed
 from pbft.core.output import Output
 from pbft.core.rejoin import Rejoin
-from pbft.core.repair import Repair
 from pbft.core.request_pool import RequestPool
 from pbft.core.slot import Slot, matching
 from pbft.core.types import Milliseconds, Now, ReplicaId, SequenceNumber
@@ -44,8 +24,6 @@ from pbft.core.witness import Witness
 BUSY_BATCH_DIVISOR = 4
 """While slots are in flight, a further one is proposed only when a quarter of a full batch waits."""
 
-FORKS_MAX = 8
-"""Sequence numbers at which it is told that two batches are certified."""
 PROPOSALS_AHEAD_MAX = 64
 """Batches that a primary may have under way at a backup, in memory; what was refused comes back as certificates."""
 
@@ -63,8 +41,7 @@ class Ordering:
         rules: VotingRules,
         log: Log,
         pool: RequestPool,
-        checkpoints: Checkpoints,
-        repair: Repair,
+        execution: Execution,
         rejoin: Rejoin,
         witness: Witness,
     ) -> None:
@@ -73,28 +50,18 @@ class Ordering:
         self._rules = rules
         self._log = log
         self._pool = pool
-        self._checkpoints = checkpoints
-        self._repair = repair
+        self._execution = execution
         self._rejoin = rejoin
         self._witness = witness
         self._others = group.others(me)
         self._next_sequence = SequenceNumber(1)
-        self._forks: set[SequenceNumber] = set()
-        self._last_issued = SequenceNumber(0)
-        """Highest batch handed out for execution; equals last_executed unless one is under way."""
         self._highest_accepted = SequenceNumber(0)
-        self.is_halted = False
-        """Nothing is handed out for execution: the state is about to be replaced."""
-
-    @property
-    def is_executing(self) -> bool:
-        return self._last_issued > self._log.last_executed
 
     def stand_at(self, out: Output, sequence: SequenceNumber) -> None:
         """Another state is in place, which has executed up to `sequence`: go on from there."""
-        self._last_issued = sequence
+        self._execution.stand_at(sequence)
         self._propose_above(self._highest_accepted)
-        self.execute_ready(out)
+        self._execution.execute_ready(out)
 
     @property
     def has_open_proposal(self) -> bool:
@@ -107,15 +74,13 @@ class Ordering:
 
     def resume(self, out: Output) -> None:
         """Go on after a restart: the log holds what the ledger had."""
-        for sequence in range(self._log.low_watermark + 1, self._log.last_executed + 1):
-            self._release(sequence)
-        self._last_issued = self._log.last_executed
+        self._execution.resume()
         for slot in list(self._log.slots()):
             if slot.pre_prepare is not None:
                 self._note_accepted(slot.sequence)
             self.check_prepared(out, slot)
         self._propose_above(self._highest_accepted)
-        self.execute_ready(out)
+        self._execution.execute_ready(out)
 
     def begin_view(self, out: Output, now: Now, pre_prepares: Sequence[Signed[PrePrepare]]) -> None:
         """Accept what the NEW-VIEW proposes again, on its digests: bodies that lack are fetched. PBFT section 4.4."""
@@ -138,7 +103,7 @@ class Ordering:
             if batch is not None:
                 self._pool.mark_proposed(batch.requests)
             self._accept(out, slot, pre_prepare)
-        self.execute_ready(out)
+        self._execution.execute_ready(out)
 
     def propose_again_what_was_passed(self) -> None:
         """A state was installed over slots that were never executed here: requests proposed there wait again.
@@ -264,7 +229,7 @@ class Ordering:
         slot.bodies[vote.batch_digest] = proposal.batch
         out.persist.append(Record(RecordKind.PROPOSAL, vote.sequence, proposal.wire))
         self._accept(out, slot, proposal.pre_prepare)
-        self.execute_ready(out)
+        self._execution.execute_ready(out)
 
     def _second_vote(self, out: Output, vote: Signed[V], known: Signed[V] | None) -> IgnoreReason | None:
         """One vote of each kind per replica and slot; a second, different one is evidence."""
@@ -292,13 +257,8 @@ class Ordering:
                 if pre_prepare.signer != self._group.primary(vote.view) or held == vote.batch_digest:
                     return True
                 return outside is not None and not self._witness.is_news(pre_prepare)
-            case CommitCertificate(commit=commit):
-                slot = self._log.get(commit.sequence)
-                held_already = slot is not None and slot.certificate is not None
-                is_late = held_already or self._log.why_not_to_execute(commit.sequence) is not None
-                return (
-                    is_late and not self._contradicts(message) and not self._witness.is_news_of_certificate(message)
-                )
+            case CommitCertificate():
+                return self._execution.is_useless(message)
             case Signed(message=Prepare() | Commit()) as signed:
                 return self._is_late(signed) and not self._witness.is_news(signed)
             case _:
@@ -366,68 +326,8 @@ class Ordering:
         if endorsements is None:
             return
         commit = Commit(view=self._log.view, sequence=slot.sequence, batch_digest=digest)
-        self._adopt_certificate(out, slot, make_commit_certificate(self._group, commit, endorsements))
-
-    def on_commit_certificate(self, out: Output, now: Now, peer: ReplicaId, certificate: CommitCertificate) -> None:
-        """Execute on it, whatever its view; never vote on it."""
-        sequence = certificate.commit.sequence
-        reason = self._log.why_not_to_execute(sequence)
-        slot = self._log.get(sequence)
-        if reason is None and slot is not None and slot.certificate is not None:
-            reason = IgnoreReason.DUPLICATE
-        if reason is not None and self._contradicts(certificate):
-            self._forks.add(sequence)
-            out.alarm(f"agreement is broken: two batches are certified at sequence number {sequence}")
-        self._witness.hear_commit_certificate(out, certificate)
-        if reason is not None:
-            out.ignore(reason, peer, COMMIT_CERTIFICATE)
-            return
-        self._adopt_certificate(out, self._log.slot(sequence, now.steady), certificate)
-
-    def _contradicts(self, certificate: CommitCertificate) -> bool:
-        """Whether it certifies another batch than is certified here, which is told once, of a few numbers."""
-        sequence = certificate.commit.sequence
-        slot = self._log.get(sequence)
-        held = slot.certificate if slot is not None else None
-        is_other = held is not None and held.commit.batch_digest != certificate.commit.batch_digest
-        return is_other and sequence not in self._forks and len(self._forks) < FORKS_MAX
-
-    def _adopt_certificate(self, out: Output, slot: Slot, certificate: CommitCertificate) -> None:
-        slot.certificate = certificate
-        self._rejoin.on_committed(certificate.commit)
-        out.archive.append(Record(RecordKind.COMMITTED, slot.sequence, certificate.wire))
-        self.execute_ready(out)
-
-    def on_body(self, out: Output, peer: ReplicaId, body: Body) -> None:
-        slot = self._log.get(body.sequence)
-        if slot is None or body.sequence <= self._log.last_executed or not self._repair.on_body(slot, body):
-            out.ignore(IgnoreReason.NOT_WANTED, peer, BODY)
-            return
-        out.archive.append(Record(RecordKind.BODY, body.sequence, body.batch.wire))
-        self.execute_ready(out)
-
-    # -- execution
-
-    def execute_ready(self, out: Output) -> None:
-        """Hand out committed batches in order, without gaps; none beyond a checkpoint whose vote is not stored."""
-        while self._checkpoints.diverged_at is None and not self.is_halted:
-            if self._group.is_checkpoint(self._last_issued) and self._log.last_executed < self._last_issued:
-                return
-            slot = self._log.get(self._last_issued + 1)
-            batch = slot.committed_batch if slot is not None else None
-            if batch is None:
-                return
-            self._last_issued = SequenceNumber(self._last_issued + 1)
-            out.execute.append(Execute(sequence=self._last_issued, batch=batch))
-
-    def _release(self, sequence: int) -> None:
-        slot = self._log.get(sequence)
-        if slot is not None:
-            slot.release_bodies()
+        self._execution.adopt(out, slot, make_commit_certificate(self._group, commit, endorsements))
 
     def on_executed(self, sequence: SequenceNumber) -> None:
-        invariant(sequence == self._log.last_executed + 1, "batches executed out of order")
-        invariant(sequence <= self._last_issued, "a batch was executed that was not handed out")
-        self._release(sequence)
-        self._log.executed(sequence)
+        self._execution.on_executed(sequence)
         self._next_sequence = max(self._next_sequence, SequenceNumber(sequence + 1))

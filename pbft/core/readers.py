@@ -29,6 +29,8 @@ QUERY_AHEAD_MAX = 10_000
 """Sequence numbers that a query may wait for: one for a state that never comes must not keep a place."""
 SUBSCRIPTIONS_MAX = 8192
 SUBSCRIPTIONS_PER_DEVICE_MAX = 64
+READS_PER_DEVICE_MAX = 2 * SUBSCRIPTIONS_PER_DEVICE_MAX
+"""Of events, under way for subscriptions of one device, also for those that are gone."""
 EVENTS_PER_FRAME_MAX = min(256, EVENTS_MAX)
 EVENTS_BYTES_MAX = 512 * 1024
 """Of bodies in one frame, unless the first alone is larger."""
@@ -55,7 +57,9 @@ class _Subscription:
 class Readers:
     """Bounded in queries and subscriptions, in all and per device; few reads are under way at once, in turn.
 
-    So a device that asks a thousand things waits for its own turns, and ordering waits for at most a few reads.
+    So a device that asks a thousand things waits for its own turns, and ordering waits for at most a few reads. When
+    all places are taken, the device that holds most at the host that holds most loses one (`Places`): of queries one
+    that waits, of subscriptions the oldest.
     """
 
     def __init__(self, rules: VotingRules, *, knows: Callable[[PublicKey], bool] = lambda _: True) -> None:
@@ -68,7 +72,7 @@ class Readers:
         self._strangers_turns: deque[PublicKey] = deque()
         self._beat = 0
         self._open = Places(QUERIES_MAX, knows)
-        """Queries of a device that have no answer yet: early, ready or under way."""
+        """Queries of a device that wait: early or ready."""
         self._under_way = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscribed = Places(SUBSCRIPTIONS_MAX, knows)
@@ -78,6 +82,8 @@ class Readers:
         self._reached = SequenceNumber(0)
         self._reads: Counter[tuple[PublicKey, int]] = Counter()
         """Reads under way by device and number, also those of subscriptions that are gone: answered in order."""
+        self._reading: Counter[PublicKey] = Counter()
+        """The same by device."""
 
     def on_input(self, out: Output, given: QueryDone | EventsDone | ClientGone) -> None:
         match given:
@@ -94,26 +100,42 @@ class Readers:
 
     # -- queries
 
-    def on_query(self, out: Output, device: PublicKey, query: Query, last_executed: SequenceNumber) -> None:
-        """Answer in turn, once the state has reached what the client has already seen."""
+    def on_query(
+        self, out: Output, device: PublicKey, query: Query, last_executed: SequenceNumber, host: str = ""
+    ) -> None:
+        """Answer in turn, once the state has reached what the client has already seen. `host`: from where it came."""
         if query.minimum_sequence > last_executed + QUERY_AHEAD_MAX:
             out.ignore(IgnoreReason.TOO_FAR_AHEAD, device, QUERY)
             return
-        if self._open.of(device) >= QUERIES_PER_DEVICE_MAX or not self._open.has_room(device):
-            out.ignore(IgnoreReason.TOO_MANY_READS, device, QUERY)
-            return
-        self._open.take(device)
+        fullest = device if self._open.of(device) >= QUERIES_PER_DEVICE_MAX else None
+        fullest = fullest or self._open.who_makes_room(device, host)
+        if fullest is not None:
+            out.ignore(IgnoreReason.TOO_MANY_READS, fullest, QUERY)
+            if fullest == device:
+                return
+            self._drop_query(fullest)
+        self._open.take(device, host)
         if query.minimum_sequence > last_executed:
             self._early.setdefault(device, []).append(query)
         else:
             self._line_up(device, query)
             self._start(out)
 
+    def _drop_query(self, device: PublicKey) -> None:
+        """The last one that waits, of those that cannot be answered yet if there are any."""
+        waiting = self._early if device in self._early else self._ready
+        waiting[device].pop()
+        if not waiting[device]:
+            del waiting[device]
+            if waiting is self._ready:
+                self._leave_turns(device)
+        self._open.give_back(device)
+
     def on_query_done(self, out: Output, done: QueryDone) -> None:
         self._under_way -= 1
-        self._open.give_back(done.device)
-        answer = Answer(device=done.device, query_id=done.query_id, sequence=done.sequence, result=done.result)
-        out.reply_to(done.device, self._rules.sign_answer(answer))
+        if done.result is not None:
+            answer = Answer(device=done.device, query_id=done.query_id, sequence=done.sequence, result=done.result)
+            out.reply_to(done.device, self._rules.sign_answer(answer))
         self._start(out)
 
     def _line_up(self, device: PublicKey, query: Query) -> None:
@@ -143,31 +165,47 @@ class Readers:
                 self._take_turn(device)
             else:
                 del self._ready[device]
+            self._open.give_back(device)
             self._under_way += 1
             out.read.append(RunQuery(device=device, query_id=query.query_id, query=query.query))
 
     # -- subscriptions
 
-    def on_subscribe(self, out: Output, device: PublicKey, subscribe: Subscribe) -> None:
+    def on_subscribe(self, out: Output, device: PublicKey, subscribe: Subscribe, host: str = "") -> None:
         """Start, or restart at another place, the subscription with this number."""
-        if self._reads[device, subscribe.subscription] >= RESTARTS_MAX:
+        number = subscribe.subscription
+        if self._reads[device, number] >= RESTARTS_MAX or self._reading[device] >= READS_PER_DEVICE_MAX:
             out.ignore(IgnoreReason.TOO_MANY_READS, device, SUBSCRIBE)
             return
-        mine = self._subscriptions.setdefault(device, {})
-        if subscribe.subscription not in mine:
-            if len(mine) >= SUBSCRIPTIONS_PER_DEVICE_MAX:
-                # Its client may have left without a word, over one of several connections: the oldest makes room.
-                del mine[next(iter(mine))]
-                self._subscribed.give_back(device)
-            if not self._subscribed.has_room(device):
-                out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
-                return
-            self._subscribed.take(device)
+        if number not in self._subscriptions.get(device, {}) and not self._make_place(out, device, host):
+            out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
+            return
         subscription = _Subscription(
             topic=subscribe.topic, next=subscribe.start, taken=subscribe.start, bodies=subscribe.bodies
         )
-        mine[subscribe.subscription] = subscription
-        self._read(out, device, subscribe.subscription, subscription)
+        self._subscriptions.setdefault(device, {})[number] = subscription
+        self._read(out, device, number, subscription)
+
+    def _make_place(self, out: Output, device: PublicKey, host: str) -> bool:
+        """For one more subscription. Clients may have left without a word, over one of several connections: so it is
+        the oldest that makes room."""
+        if self._subscribed.of(device) >= SUBSCRIPTIONS_PER_DEVICE_MAX:
+            self._drop_oldest(device)
+        fullest = self._subscribed.who_makes_room(device, host)
+        if fullest == device:
+            return False
+        if fullest is not None:
+            out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, fullest, SUBSCRIBE)
+            self._drop_oldest(fullest)
+        self._subscribed.take(device, host)
+        return True
+
+    def _drop_oldest(self, device: PublicKey) -> None:
+        mine = self._subscriptions[device]
+        del mine[next(iter(mine))]
+        if not mine:
+            del self._subscriptions[device]
+        self._subscribed.give_back(device)
 
     def on_credit(self, out: Output, device: PublicKey, credit: Credit) -> None:
         subscription = self._subscriptions.get(device, {}).get(credit.subscription)
@@ -191,6 +229,9 @@ class Readers:
     def on_events_done(self, out: Output, done: EventsDone) -> None:
         key = (done.device, done.subscription)
         self._reads[key] -= 1
+        self._reading[done.device] -= 1
+        if self._reading[done.device] <= 0:
+            del self._reading[done.device]
         if self._reads[key] > 0:
             return  # read for an earlier subscription of this number
         del self._reads[key]
@@ -259,6 +300,7 @@ class Readers:
         self._strangers_turns.clear()
         self._open.clear()
         self._reads.clear()
+        self._reading.clear()
         self._under_way = 0
         for mine in self._subscriptions.values():
             for subscription in mine.values():
@@ -276,10 +318,13 @@ class Readers:
 
     def on_client_gone(self, device: PublicKey) -> None:
         self._open.give_back(device, len(self._early.pop(device, ())) + len(self._ready.pop(device, ())))
+        self._leave_turns(device)
+        self._subscribed.give_back(device, len(self._subscriptions.pop(device, {})))
+
+    def _leave_turns(self, device: PublicKey) -> None:
         for ring in (self._turns, self._strangers_turns):
             if device in ring:
                 ring.remove(device)
-        self._subscribed.give_back(device, len(self._subscriptions.pop(device, {})))
 
     def _read(self, out: Output, device: PublicKey, number: int, subscription: _Subscription) -> None:
         limit = min(subscription.room, EVENTS_PER_FRAME_MAX)
@@ -288,6 +333,7 @@ class Readers:
             return
         subscription.reading = limit
         self._reads[device, number] += 1
+        self._reading[device] += 1
         out.read.append(
             ReadEvents(
                 device=device, subscription=number, topic=subscription.topic, start=subscription.next, limit=limit

@@ -6,12 +6,10 @@ operations it looks up through `ExecutedOperations`. Messages come in verified (
 
 from __future__ import annotations
 
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from crypto.signing import PublicKey
 from pbft.core import bodies
-from pbft.core.admission import Admission, ExecutedOperations
-from pbft.core.checkpoints import Checkpoints
 from pbft.core.codec import Opener
 from pbft.core.description import describe
 from pbft.core.effects import (
@@ -33,10 +31,8 @@ from pbft.core.effects import (
     Timer,
     TimerExpired,
 )
-from pbft.core.exchange import Exchange
 from pbft.core.frames import CHECKPOINT_CERTIFICATE
 from pbft.core.group import Group
-from pbft.core.log import Log
 from pbft.core.messages import (
     Body,
     Checkpoint,
@@ -58,117 +54,25 @@ from pbft.core.messages import (
     Unsubscribe,
     ViewChange,
 )
-from pbft.core.ordering import Ordering
 from pbft.core.output import Output
-from pbft.core.readers import Readers
+from pbft.core.parts import ExecutedState, Parts
 from pbft.core.recovery import hear_again, restore
-from pbft.core.rejoin import Rejoin, RejoinHelp
-from pbft.core.repair import Repair
 from pbft.core.replies import replies_to_executed
-from pbft.core.request_pool import RequestPool
 from pbft.core.state_messages import FetchState, StateAnswer
-from pbft.core.state_repair import StateRepair
-from pbft.core.state_serving import StateServing
-from pbft.core.state_walk import LocalState
-from pbft.core.supervision import Supervision
 from pbft.core.types import Milliseconds, Now, ReplicaId
-from pbft.core.view_changes import ViewChanges
-from pbft.core.view_votes import ViewVotes
 from pbft.core.voting_rules import VotingRules
-from pbft.core.witness import Witness
 
 STATUS_INTERVAL_MS = 1000
 STATUS_INTERVAL_INCOMPLETE_MS = 250
 
 
-class ExecutedState(ExecutedOperations, LocalState, Protocol):
-    """What the core looks up in the executed state."""
-
-
-class Replica:
+class Replica(Parts):
     """One replica of a group. Owned by one task; every input goes through `step`."""
 
     def __init__(
         self, *, group: Group, me: ReplicaId, rules: VotingRules, opener: Opener, executed: ExecutedState
     ) -> None:
-        self.group = group
-        self.me = me
-        self.rules = rules
-        self.opener = opener
-        self.executed = executed
-        self.log = Log(group)
-        self.pool = RequestPool(group.parameters, group.size - 1)
-        self.witness = Witness(group, self.log)
-        self.exchange = Exchange(group, me, opener)
-        self.admission = Admission(
-            group=group,
-            me=me,
-            rules=rules,
-            log=self.log,
-            pool=self.pool,
-            executed=executed,
-            witness=self.witness,
-        )
-        self.rejoin = Rejoin(group, me, rules, self.log)
-        self.rejoin_help = RejoinHelp(group, me, self.log)
-        self.votes = ViewVotes(group, me, self.log)
-        self.checkpoints = Checkpoints(
-            group=group, me=me, rules=rules, log=self.log, rejoin=self.rejoin, witness=self.witness
-        )
-        self.repair = Repair(
-            group=group,
-            me=me,
-            log=self.log,
-            checkpoints=self.checkpoints,
-            votes=self.votes,
-            rejoin=self.rejoin,
-        )
-        self.ordering = Ordering(
-            group=group,
-            me=me,
-            rules=rules,
-            log=self.log,
-            pool=self.pool,
-            checkpoints=self.checkpoints,
-            repair=self.repair,
-            rejoin=self.rejoin,
-            witness=self.witness,
-        )
-        self.views = ViewChanges(
-            group=group,
-            me=me,
-            rules=rules,
-            log=self.log,
-            pool=self.pool,
-            checkpoints=self.checkpoints,
-            ordering=self.ordering,
-            admission=self.admission,
-            rejoin=self.rejoin,
-            votes=self.votes,
-            witness=self.witness,
-        )
-        self.supervision = Supervision(
-            group=group,
-            rules=rules,
-            log=self.log,
-            pool=self.pool,
-            checkpoints=self.checkpoints,
-            repair=self.repair,
-            ordering=self.ordering,
-            views=self.views,
-            rejoin_help=self.rejoin_help,
-        )
-        self.state_repair = StateRepair(
-            group=group,
-            me=me,
-            log=self.log,
-            checkpoints=self.checkpoints,
-            ordering=self.ordering,
-            rejoin=self.rejoin,
-            local=executed,
-        )
-        self.state_serving = StateServing(group, me)
-        self.readers = Readers(rules, knows=executed.knows)
+        super().__init__(group=group, me=me, rules=rules, opener=opener, executed=executed)
         self._status_at = Milliseconds(0)
 
     def step(self, given: Input) -> Effects:
@@ -210,10 +114,9 @@ class Replica:
             case _:
                 return self.ordering.is_useless(message)
 
-    @property
-    def own_operations(self) -> int:
-        """Operations of clients that are connected here and wait to be executed."""
-        return self.pool.own_operations
+    def own_load(self) -> tuple[int, int]:
+        """What clients brought here that waits to be executed: operations, and bytes of their requests."""
+        return self.pool.own_operations, self.pool.own_bytes
 
     def _on_message(self, out: Output, now: Now, item: FromPeer | FromClient) -> None:
         match item:
@@ -234,7 +137,7 @@ class Replica:
             case Proposal() as proposal:
                 self.ordering.on_proposal(out, now, proposal)
             case CommitCertificate() as certificate:
-                self.ordering.on_commit_certificate(out, now, item.peer, certificate)
+                self.execution.on_commit_certificate(out, now, item.peer, certificate)
             case CheckpointCertificate() as certificate:
                 reason = self.checkpoints.why_ignore_certificate(certificate)
                 if reason is not None:
@@ -248,7 +151,7 @@ class Replica:
             case Fetch() as fetch:
                 self.repair.on_fetch(out, now.steady, item.peer, fetch)
             case Body() as body:
-                self.ordering.on_body(out, item.peer, body)
+                self.execution.on_body(out, item.peer, body)
             case SignedRequest() as request:
                 self._on_request(out, now.steady, item.peer, request)
             case FetchState() | StateAnswer() | SharedEvidence() as message:
@@ -309,9 +212,9 @@ class Replica:
                 else:
                     self.admission.on_request(out, now.steady, item.device, item.message)
             case Query():
-                self.readers.on_query(out, item.device, item.message, self.log.last_executed)
+                self.readers.on_query(out, item.device, item.message, self.log.last_executed, item.host)
             case Subscribe():
-                self.readers.on_subscribe(out, item.device, item.message)
+                self.readers.on_subscribe(out, item.device, item.message, item.host)
             case Credit():
                 self.readers.on_credit(out, item.device, item.message)
             case Unsubscribe():
@@ -330,7 +233,7 @@ class Replica:
         replies_to_executed(out, self.rules, self.log.view, done)
         if done.state_root is not None:
             self.checkpoints.on_own_root(out, done.sequence, done.state_root)
-            self.ordering.execute_ready(out)
+            self.execution.execute_ready(out)
         self.readers.on_executed(out, done.topics, self.log.last_executed)
         self._go_on(out, done.now)
 
@@ -381,6 +284,8 @@ class Replica:
                 self.state_serving.on_timer(out, expired.now.steady)
             case Timer.TRANSFER:
                 self.state_repair.on_timer(out, expired.now.steady)
+            case Timer.EVIDENCE:
+                pass  # each step goes on with it when it ends
             case _:
                 assert_never(expired.timer)
         self._go_on(out, expired.now)

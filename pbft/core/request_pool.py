@@ -109,6 +109,11 @@ class RequestPool:
         return self._loads[None].operations
 
     @property
+    def own_bytes(self) -> int:
+        """Of the requests with these operations."""
+        return self._loads[None].bytes
+
+    @property
     def dilution(self) -> int:
         """How many operations a primary may order for each that waits at one backup."""
         return self._rings.dilution

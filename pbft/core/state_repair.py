@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pbft.core.checkpoints import Checkpoints
 from pbft.core.effects import IgnoreReason, StateInstalled
 from pbft.core.errors import InvariantViolation
+from pbft.core.execution import Execution
 from pbft.core.group import Group
 from pbft.core.log import Log
 from pbft.core.messages import CheckpointCertificate
@@ -34,6 +35,7 @@ class StateRepair:
         log: Log,
         checkpoints: Checkpoints,
         ordering: Ordering,
+        execution: Execution,
         rejoin: Rejoin,
         local: LocalState,
     ) -> None:
@@ -42,6 +44,7 @@ class StateRepair:
         self._log = log
         self._checkpoints = checkpoints
         self._ordering = ordering
+        self._execution = execution
         self._rejoin = rejoin
         self._local = local
         self._transfer: Transfer | None = None
@@ -76,7 +79,7 @@ class StateRepair:
 
     def on_recovered(self, now: Milliseconds, *, is_whole: bool) -> None:
         self._is_torn = not is_whole
-        self._ordering.is_halted = self._is_torn
+        self._execution.is_halted = self._is_torn
         self._seen, self._seen_at = self._log.last_executed, now
 
     def consider(self, out: Output, now: Milliseconds) -> None:
@@ -90,12 +93,12 @@ class StateRepair:
         if self._log.last_executed != self._seen:
             self._seen, self._seen_at = self._log.last_executed, now
         if not self._needs_transfer(now):
-            if self._ordering.is_halted:  # the batch that was under way made the transfer needless
-                self._ordering.is_halted = False
-                self._ordering.execute_ready(out)
+            if self._execution.is_halted:  # the batch that was under way made the transfer needless
+                self._execution.is_halted = False
+                self._execution.execute_ready(out)
             return
-        self._ordering.is_halted = True
-        if self._ordering.is_executing:
+        self._execution.is_halted = True
+        if self._execution.is_executing:
             return
         self._fetched, self._fetched_at = 0, now
         self._transfer = Transfer(self._group, self._me, self._local, self._target())
@@ -158,6 +161,6 @@ class StateRepair:
         self._checkpoints.on_installed(out, sequence)
         if sequence > 0:
             self._checkpoints.on_own_root(out, sequence, installed.state_root)
-        self._ordering.is_halted = False
+        self._execution.is_halted = False
         self._ordering.stand_at(out, sequence)
         return True

@@ -29,7 +29,7 @@ from pbft.core.messages import ClientMessage, PeerMessage, SignedRequest
 from pbft.node.config import NodeConfig
 from pbft.node.connection import Connection
 from pbft.node.intake import Inbox, Intake
-from pbft.node.listening import Newcomers, Place, address_of
+from pbft.node.listening import Place
 from pbft.node.streams import (
     FAREWELL_SECONDS,
     HANDSHAKE_SECONDS_MAX,
@@ -59,6 +59,16 @@ CLIENT_FRAME_BYTES_MAX = 2 * 1024 * 1024
 INSPECTIONS_BEFORE_HELLO_MAX = 16
 FRAMES_AT_ONCE = 64
 """Of a connection, between two looks at how much room there is for requests."""
+
+NO_FAULT = frozenset(
+    {
+        IgnoreReason.STATE_NOT_WHOLE,
+        IgnoreReason.POOL_FULL,
+        IgnoreReason.TOO_MANY_READS,
+        IgnoreReason.TOO_MANY_SUBSCRIPTIONS,
+    }
+)
+"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong."""
 
 log = structlog.get_logger()
 
@@ -97,7 +107,6 @@ class Clients:
         self._devices: dict[PublicKey, list[Connection]] = {}
         self._held_bytes = 0
         self.closed_for_memory = 0
-        self._newcomers = Newcomers(config.limits.newcomers_max)
         self._useless = Allowances(config.limits.address_useless_per_s)
         self.slowed = 0
         """How often a connection was not read for a while, for what comes from its address is of no use."""
@@ -127,11 +136,6 @@ class Clients:
         return max(crowd, key=lambda each: each.held_bytes)
 
     @property
-    def displaced(self) -> int:
-        """Newcomers' connections that were closed for others."""
-        return self._newcomers.displaced
-
-    @property
     def connected(self) -> int:
         return sum(len(connections) for connections in self._devices.values())
 
@@ -148,32 +152,35 @@ class Clients:
                 connection.scope.cancel()
 
     def on_ignored(self, ignored: Ignored) -> None:
-        """Something that a device said changed nothing."""
+        """Something that a device said changed nothing: each address that it is connected from pays, once."""
+        if ignored.reason in NO_FAULT:
+            return
         is_cheap = ignored.message_type != REQUEST or ignored.reason is IgnoreReason.DUPLICATE
-        for connection in self._devices.get(PublicKey(bytes(ignored.source)), ()):
-            units = USELESS_UNITS if is_cheap else IGNORED_UNITS
-            self._useless.of(connection.host).spend(trio.current_time(), units)
+        units = USELESS_UNITS if is_cheap else IGNORED_UNITS
+        connections = self._devices.get(PublicKey(bytes(ignored.source)), ())
+        for host in {connection.host for connection in connections}:
+            self._useless.of(host).spend(trio.current_time(), units)
 
-    async def handle(self, socket: trio.SocketStream) -> None:
+    async def handle(self, socket: trio.SocketStream, place: Place) -> None:
         """One connection, from handshake to end. Raises LINK_FAILURES."""
         tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
-        host, _ = address_of(socket)
         frame_bytes_max = min(CLIENT_FRAME_BYTES_MAX, self._opener.frame_bytes_max)
         stream = FrameStream(tls, frame_bytes_max=frame_bytes_max, on_change=self._on_bytes)
-        with self._newcomers.enter(host) as place:
-            try:
-                device = await self._handshake(tls, stream, host)
-                if device is not None:
-                    await self._serve(stream, device, host, place)
-            finally:
-                self._on_bytes(-stream.unfinished_bytes)
-                await trio.aclose_forcefully(tls)
+        try:
+            device = await self._handshake(tls, stream, place.host)
+            if device is not None:
+                await self._serve(stream, device, place)
+        finally:
+            self._on_bytes(-stream.unfinished_bytes)
+            await trio.aclose_forcefully(tls)
 
-    async def _serve(self, stream: FrameStream, device: PublicKey, host: str, place: Place) -> None:
+    async def _serve(self, stream: FrameStream, device: PublicKey, place: Place) -> None:
         queue = SendQueue(CLIENT_QUEUE_BYTES_MAX, self._on_bytes)
-        connection = Connection(device, host, room=self._room, strangers=self._strangers, stream=stream, queue=queue)
+        connection = Connection(
+            device, place.host, room=self._room, strangers=self._strangers, stream=stream, queue=queue
+        )
         if self._knows(device):
-            place.give_up()
+            place.become_member()
         connections = self._devices.setdefault(device, [])
         if len(connections) >= CONNECTIONS_PER_DEVICE_MAX:
             # The oldest may be dead without our knowing, after its machine slept.
@@ -233,16 +240,19 @@ class Clients:
 
     async def _read(self, stream: FrameStream, connection: Connection, place: Place) -> None:
         while frames := await stream.receive():
+            came_at = trio.current_time()
             is_known = self._knows(connection.device)
             connection.become(known=is_known)
             if is_known:
-                place.give_up()
+                place.become_member()
             asked = [frame for frame in frames if is_inspect(self._config.group, frame)]
             if asked:
                 await self._take_turn(connection.party, REPORT_UNITS)
                 connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
             for start in range(0, len(frames), FRAMES_AT_ONCE):
+                if trio.current_time() - came_at > HOLD_SECONDS and stream.was_left():
+                    return  # held up for long: the rest is for nobody, and must not keep the place
                 violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
                 if violation is not None:
                     log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))
@@ -256,7 +266,7 @@ class Clients:
 
     async def _hand_in(self, frames: Sequence[bytes], connection: Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""
-        make = partial(FromClient, device=connection.device)
+        make = partial(FromClient, device=connection.device, host=connection.host)
         try:
             messages, violation = await self._intake.open(
                 frames,

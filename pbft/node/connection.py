@@ -8,7 +8,7 @@ from crypto.signing import PublicKey
 from pbft.core.claims import Unverified
 from pbft.core.messages import ClientMessage, SignedRequest
 from pbft.node.streams import FrameStream, SendQueue
-from pbft.node.turns import Door, Party, Ration, Room, Share, Turn
+from pbft.node.turns import Door, Party, Ration, Room, Share, Turn, places_of
 
 
 class Connection:
@@ -43,11 +43,13 @@ class Connection:
 
     async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
         """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
-        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, len(messages), turn):
+        requests = [message.value for message in messages if isinstance(message.value, SignedRequest)]
+        operations = sum(len(request.message.operations) for request in requests)
+        asked = len(messages) - len(requests) + operations
+        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, asked, turn):
             return []
-        values = [message.value for message in messages]
-        operations = sum(len(value.message.operations) for value in values if isinstance(value, SignedRequest))
-        if operations and not await self._enter(self._room, operations, turn):
+        places = places_of(operations, sum(len(request.wire) for request in requests))
+        if requests and not await self._enter(self._room, places, turn):
             return [message for message in messages if not isinstance(message.value, SignedRequest)]
         return messages
 

@@ -10,18 +10,20 @@ class Limits:
     """Of one node; nobody else need have the same. All are above 0."""
 
     connections_max: int = 4096
-    """Of clients. The files that the process may open are a bound, too."""
+    """At each listener. The files that the process may open are a bound, too."""
     connections_per_address_max: int = 1024
+    """Of newcomers, and of others."""
     newcomers_max: int = 512
-    """Connections of those whom the application does not know, or whose handshake is under way: at the bound, the
-    address that has most of them loses its oldest, and people always find the door open."""
+    """Connections, at each listener, of those whom the application does not know, or whose handshake is under way: at
+    the bound, the address that has most of them loses its oldest, and members always find the door open."""
     connection_bytes_max: int = 512 * 1024 * 1024
     """What waits to be sent to clients, and their unfinished frames, all together; at the bound the connection that
     holds most is closed."""
     room_operations: int = 1024
-    """Operations of own clients between the signature check and the execution; the rest waits in the connections."""
+    """Operations of own clients between the signature check and the execution, large ones counting as more; the rest
+    waits in the connections."""
     strangers_operations_per_s: int = 100
-    """Requests and questions of devices that the application does not know."""
+    """Operations and questions of devices that the application does not know."""
     peer_useless_per_s: int = 4000
     """Messages of one replica that change nothing, each by what it costs: beyond, its link is read slowly."""
     peer_requests_per_s: int = 4000

@@ -1,17 +1,28 @@
-"""Listening sockets, and how many connections one of them may take."""
+"""Listening sockets, and who may be connected to one of them: newcomers and members, each address fairly."""
 
 from __future__ import annotations
 
+import ipaddress
 import resource
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
+import structlog
 import trio
 
 from pbft.node.config import Endpoint
+from pbft.node.failures import FATAL, LINK_FAILURES, reason_of
+from pbft.node.limits import Limits
+from pbft.transport import keep_alive
 
 RESERVED_FILES = 128
 """For the stores, the links to the peers and the rest of the process."""
+IPV6_NETWORK_BITS: Final = 64
+"""Of an address, what its owner was given: all addresses below are his."""
+
+log = structlog.get_logger()
 
 
 async def listen(endpoint: Endpoint, kind: str, stack: ExitStack) -> list[trio.SocketListener]:
@@ -35,58 +46,137 @@ def connections_max(most: int) -> int:
 
 
 class Place:
-    """Of a connection among the newcomers."""
+    """Of one connection at a listener: among the newcomers, until it is known to be a member's."""
 
-    def __init__(self, newcomers: Newcomers, host: str) -> None:
+    def __init__(self, doorway: Doorway, host: str) -> None:
         self.scope = trio.CancelScope()
-        self._newcomers = newcomers
-        self._host = host
+        self.host = host
+        """What is counted as one address (`network_of`)."""
+        self._doorway = doorway
 
-    def give_up(self) -> None:
-        """It is no newcomer any more, or has ended."""
-        self._newcomers.remove(self, self._host)
+    def become_member(self) -> None:
+        """It has shown whose it is. Once; nothing changes for one that had to make room before."""
+        doorway = self._doorway
+        if doorway.newcomers.remove(self):
+            doorway.members.add(self)
 
 
-class Newcomers:
-    """Connections of nobody in particular yet. One more than `most`, and the address with most of them loses its
-    oldest: so the door stays open to those who come from elsewhere."""
+class Crowd:
+    """Connections by address. One more than `most`, and the address with most of them loses its oldest: so the door
+    stays open to those who come from elsewhere. An address over its own bound loses its own oldest."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, per_address_max: int) -> None:
         self._most = most
+        self._per_address_max = per_address_max
         self._places: dict[str, dict[Place, None]] = {}
         self._count = 0
         self.displaced = 0
 
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, place: Place) -> None:
+        here = self._places.setdefault(place.host, {})
+        here[place] = None
+        self._count += 1
+        if len(here) > self._per_address_max:
+            self._displace(here)
+        elif self._count > self._most:
+            self._displace(max(self._places.values(), key=len))
+
+    def _displace(self, crowd: dict[Place, None]) -> None:
+        oldest = next(iter(crowd))
+        oldest.scope.cancel()
+        self.remove(oldest)
+        self.displaced += 1
+
+    def remove(self, place: Place) -> bool:
+        """Says whether it was here."""
+        here = self._places.get(place.host, {})
+        if place not in here:
+            return False
+        del here[place]
+        self._count -= 1
+        if not here:
+            del self._places[place.host]
+        return True
+
+
+class Doorway:
+    """Who is connected to one listener. Newcomers, who may be anybody, have `newcomers_max` of the places and never
+    more than half; the rest is for those who have shown that they are members, and no newcomer takes any of it."""
+
+    def __init__(self, limits: Limits) -> None:
+        most = max(2, connections_max(limits.connections_max))
+        newcomers = min(limits.newcomers_max, most // 2)
+        self.newcomers = Crowd(newcomers, limits.connections_per_address_max)
+        self.members = Crowd(most - newcomers, limits.connections_per_address_max)
+
     @contextmanager
     def enter(self, host: str) -> Iterator[Place]:
         place = Place(self, host)
-        self._places.setdefault(host, {})[place] = None
-        self._count += 1
-        if self._count > self._most:
-            crowd = max(self._places, key=lambda each: len(self._places[each]))
-            oldest = next(iter(self._places[crowd]))
-            oldest.scope.cancel()
-            self.remove(oldest, crowd)
-            self.displaced += 1
+        self.newcomers.add(place)
         try:
             with place.scope:
                 yield place
         finally:
-            place.give_up()
+            self.newcomers.remove(place)
+            self.members.remove(place)
 
-    def remove(self, place: Place, host: str) -> None:
-        here = self._places.get(host, {})
-        if place in here:
-            del here[place]
-            self._count -= 1
-            if not here:
-                del self._places[host]
+
+Handler = Callable[[trio.SocketStream, Place], Awaitable[None]]
+
+
+class Acceptor:
+    """Accepts what comes to one listener; whatever goes wrong on a connection ends it, and nothing else."""
+
+    def __init__(
+        self, kind: str, limits: Limits, handler: Handler, *, refused: Counter[str], stop: Callable[[Exception], None]
+    ) -> None:
+        """`refused` counts the connections that failed, by reason; `stop` takes FATAL exceptions."""
+        self.doorway = Doorway(limits)
+        self._kind = kind
+        self._handler = handler
+        self._refused = refused
+        self._stop = stop
+
+    async def run(self, listeners: list[trio.SocketListener]) -> None:
+        await trio.serve_listeners(self._handle, listeners)
+
+    async def _handle(self, socket: trio.SocketStream) -> None:
+        host, address = address_of(socket)
+        try:
+            keep_alive(socket)
+            with self.doorway.enter(host) as place:
+                await self._handler(socket, place)
+        except LINK_FAILURES as error:
+            self._refused[type(error).__name__] += 1
+            log.info("connection closed", listener=self._kind, address=address, reason=reason_of(error))
+        except FATAL as error:
+            self._stop(error)
+        except Exception:
+            # Protocol, pitfall 24: whatever a peer's bytes set off ends that connection, never the node.
+            self._refused["exception"] += 1
+            log.exception("connection failed", listener=self._kind, address=address)
+
+
+def network_of(host: str) -> str:
+    """What is counted as one address: of IPv6 the network of which its owner has all addresses."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), IPV6_NETWORK_BITS), strict=False))
 
 
 def address_of(socket: trio.SocketStream) -> tuple[str, str]:
-    """The peer's host, and its host and port."""
+    """What the peer's host is counted as, and its host and port."""
     try:
         host, port, *_ = socket.socket.getpeername()
     except OSError:
         return "gone", "gone"
-    return host, str(Endpoint(host, port))
+    return network_of(host), str(Endpoint(host, port))

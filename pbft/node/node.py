@@ -24,7 +24,6 @@ from pbft.core.effects import (
     BatchExecuted,
     ClientGone,
     Effects,
-    EventsDone,
     Evidence,
     Execute,
     FrameRefused,
@@ -32,19 +31,15 @@ from pbft.core.effects import (
     InstallPages,
     InstallState,
     LinkUp,
-    QueryDone,
-    ReadEvents,
     Received,
     Record,
     Recovered,
-    RunQuery,
     StateDamaged,
     StateInstalled,
     Timer,
     TimerExpired,
     merge_effects,
 )
-from pbft.core.errors import InvariantViolation
 from pbft.core.frames import wire_of
 from pbft.core.handshake import framed
 from pbft.core.messages import Checkpoint, PeerMessage
@@ -54,26 +49,20 @@ from pbft.node.clients import Clients
 from pbft.node.clock import Clock
 from pbft.node.config import NodeConfig
 from pbft.node.evidence import EvidenceStore
+from pbft.node.failures import FATAL
 from pbft.node.intake import Inbox, Intake
-from pbft.node.ledger import Ledger, LedgerDamaged
-from pbft.node.listening import address_of, connections_max, listen
-from pbft.node.peers import LINK_FAILURES, OutgoingLink, PeerListener, reason_of
-from pbft.node.turns import Ration, Room, Turns
-from pbft.state.errors import StateError
+from pbft.node.ledger import Ledger
+from pbft.node.listening import Acceptor, listen
+from pbft.node.peers import OutgoingLink, PeerListener
+from pbft.node.reads import Reads
+from pbft.node.turns import Ration, Room, Turns, places_of
 from pbft.state.executor import Executor
-from pbft.transport import keep_alive
 
 TICK_S = 0.05
-READS_PER_STEP = 4
-READ_SECONDS_PER_STEP = 0.002
-"""A read may take milliseconds: ordering does not wait for another one after that."""
 ARCHIVE_FLUSH_MS = 500
 ALARMS_SHOWN_MAX = 8
 SCRUB_PAGES_PER_TICK = 1
 """Of the state: a tenth of a millisecond. A million messages are gone through in a quarter of an hour."""
-
-FATAL = (InvariantViolation, StateError, LedgerDamaged)
-"""What stops the node: our own bug, or a store that cannot be trusted."""
 
 log = structlog.get_logger()
 
@@ -85,6 +74,10 @@ class Machine(Protocol):
 
     def is_useless(self, message: PeerMessage) -> bool:
         """Whether a message may be dropped before its signature is checked."""
+        ...
+
+    def own_load(self) -> tuple[int, int]:
+        """What clients brought here that waits to be executed: operations, and bytes of their requests."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -107,8 +100,7 @@ class Node:
         self._evidence = EvidenceStore(config.directory, opener)
         self._inbox = Inbox()
         self._turns = Turns()
-        # What an adversary puts in the replica's place need not know how much waits in it.
-        self._room = Room(config.limits.room_operations, lambda: getattr(machine, "own_operations", 0))
+        self._room = Room(config.limits.room_operations, lambda: places_of(*machine.own_load()))
         self._strangers = Ration(config.limits.strangers_operations_per_s)
         self._intake = Intake(opener, threads=config.verify_threads, turns=self._turns)
         self._links = {peer: OutgoingLink(config, peer, self._on_link_up) for peer in config.group.others(config.me)}
@@ -138,10 +130,17 @@ class Node:
         )
         self._timers: dict[Timer, Milliseconds] = {}
         self._archive: list[Record] = []
-        self._reads: deque[RunQuery | ReadEvents] = deque()
+        self._reads = Reads(executor, self._clock, self._clients.has_room)
         self._stored_at = Milliseconds(0)
         self._ignored: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self._peer_doors = Acceptor(
+            "replica", config.limits, self._peers.handle, refused=self._refused, stop=self._stop
+        )
+        self._client_doors = Acceptor(
+            "client", config.limits, self._clients.handle, refused=self._refused, stop=self._stop
+        )
+        self._doors = (self._peer_doors, self._client_doors)
         self._alarms: deque[str] = deque(maxlen=ALARMS_SHOWN_MAX)
         self._fatal: list[Exception] = []
         self._scope = trio.CancelScope()
@@ -163,8 +162,8 @@ class Node:
                         nursery.start_soon(self._turns.run)
                         for link in self._links.values():
                             nursery.start_soon(link.run)
-                        nursery.start_soon(self._serve, "replica", peers, self._peers.handle)
-                        nursery.start_soon(self._serve, "client", clients, self._clients.handle)
+                        nursery.start_soon(self._peer_doors.run, peers)
+                        nursery.start_soon(self._client_doors.run, clients)
                         log.info(
                             "node up",
                             replicas=str(self._config.replica_listener),
@@ -188,42 +187,6 @@ class Node:
         self._scope.cancel()
 
     # -- connections
-
-    async def _serve(
-        self,
-        kind: str,
-        listeners: list[trio.SocketListener],
-        handler: Callable[[trio.SocketStream], Any],
-    ) -> None:
-        open_now: Counter[str] = Counter()
-        limits = self._config.limits
-        most = connections_max(limits.connections_max)
-
-        async def handle(socket: trio.SocketStream) -> None:
-            host, address = address_of(socket)
-            if open_now.total() >= most or open_now[host] >= limits.connections_per_address_max:
-                self._refused["too many connections"] += 1
-                await trio.aclose_forcefully(socket)
-                return
-            open_now[host] += 1
-            try:
-                keep_alive(socket)
-                await handler(socket)
-            except LINK_FAILURES as error:
-                self._refused[type(error).__name__] += 1
-                log.info("connection closed", listener=kind, address=address, reason=reason_of(error))
-            except FATAL as error:
-                self._stop(error)
-            except Exception:
-                # Protocol, pitfall 24: whatever a peer's bytes set off ends that connection, never the node.
-                self._refused["exception"] += 1
-                log.exception("connection failed", listener=kind, address=address)
-            finally:
-                open_now[host] -= 1
-                if not open_now[host]:
-                    del open_now[host]
-
-        await trio.serve_listeners(handle, listeners)
 
     def _on_linked(self, peer: ReplicaId) -> None:
         if peer in self._links:  # not a member that dials itself
@@ -249,7 +212,7 @@ class Node:
                 inputs: list[Input] = [
                     Received(now=now, messages=each) if isinstance(each, tuple) else each for each in entries
                 ]
-                inputs.extend(self._read_slice())
+                inputs.extend(self._reads.next_slice())
                 self._perform(inputs)
                 self._turns.renew()
                 self._room.settle()
@@ -257,27 +220,13 @@ class Node:
             self._store(())
 
     async def _wait_for_work(self) -> None:
-        if any(self._clients.has_room(read.device) for read in self._reads):
+        if self._reads.can_go_on:
             await trio.lowlevel.checkpoint()  # others have their turn between two slices of reads
         elif self._reads:
             with trio.move_on_after(TICK_S):
                 await self._inbox.wait()
         else:
             await self._inbox.wait()
-
-    def _read_slice(self) -> list[Input]:
-        """The next few reads, of clients that take what they asked for before; the others wait."""
-        done: list[Input] = []
-        until = time.perf_counter() + READ_SECONDS_PER_STEP
-        for _ in range(len(self._reads)):
-            if len(done) == READS_PER_STEP or (done and time.perf_counter() > until):
-                break
-            read = self._reads.popleft()
-            if self._clients.has_room(read.device):
-                done.append(self._read(read))
-            else:
-                self._reads.append(read)
-        return done
 
     async def _run_timers(self) -> None:
         """A coarse tick: cheaper than a deadline around every wait of the machine's task."""
@@ -337,7 +286,7 @@ class Node:
             self._clients.send_nowait(reply.device, framed(reply.message.wire))
         results: list[Input] = [*self._install(effects.install)]
         results += [self._execute(execute) for execute in effects.execute]
-        self._reads.extend(effects.read)
+        self._reads.add(effects.read)
         self._serve_peers(effects)
         for timer in effects.timers:
             self._timers[timer.timer] = timer.at
@@ -382,21 +331,6 @@ class Node:
             self._store(())
         return self._executor.execute(execute, self._clock.now())
 
-    def _read(self, read: RunQuery | ReadEvents) -> QueryDone | EventsDone:
-        now = self._clock.now()
-        if isinstance(read, RunQuery):
-            sequence, result = self._executor.query(read.device, read.query)
-            return QueryDone(now=now, device=read.device, query_id=read.query_id, sequence=sequence, result=result)
-        sequence, events = self._executor.events(read.device, read.topic, read.start, read.limit)
-        return EventsDone(
-            now=now,
-            device=read.device,
-            subscription=read.subscription,
-            sequence=sequence,
-            start=read.start,
-            events=events,
-        )
-
     # -- for operators
 
     def _report(self) -> bytes:
@@ -426,7 +360,8 @@ class Node:
                 "no room for requests": self._room.shed,
                 "too much of strangers": self._strangers.shed,
                 "connections that hold most memory": self._clients.closed_for_memory,
-                "newcomers that made room": self._clients.displaced,
+                "newcomers that made room": sum(doors.doorway.newcomers.displaced for doors in self._doors),
+                "connections that made room": sum(doors.doorway.members.displaced for doors in self._doors),
                 "too many requests of a replica": self._peers.dropped_requests,
             },
             "slowed_links": self._peers.slowed + self._clients.slowed,

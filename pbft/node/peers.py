@@ -5,7 +5,6 @@ links that others dialled. So a link has one direction, and no tie to break when
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Callable
 from functools import partial
 
@@ -29,8 +28,9 @@ from pbft.core.messages import Fetch, PeerMessage, Status
 from pbft.core.state_messages import FetchState
 from pbft.core.types import ReplicaId
 from pbft.node.config import NodeConfig
+from pbft.node.failures import LINK_FAILURES, reason_of
 from pbft.node.intake import Inbox, Intake
-from pbft.node.listening import address_of
+from pbft.node.listening import Place
 from pbft.node.streams import HANDSHAKE_SECONDS_MAX, FrameStream, SendQueue, TlsStream, until_one_ends
 from pbft.node.turns import (
     HANDSHAKE_UNITS,
@@ -58,25 +58,7 @@ REQUEST_PREFIX = encode([REQUEST, 0, b"", b"", b""])[: 2 + len(REQUEST)]
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 
-# What may go wrong on a connection without anybody but its two ends being concerned.
-LINK_FAILURES = (
-    ProtocolViolation,
-    CertificateError,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-    trio.TooSlowError,
-    ssl.SSLError,
-    OSError,
-)
-
 log = structlog.get_logger()
-
-
-def reason_of(error: BaseException) -> str:
-    """What to tell an operator: trio's own exceptions often say nothing, but what caused them does."""
-    if isinstance(error, trio.TooSlowError):
-        return "too slow"
-    return str(error) or str(error.__cause__ or "") or type(error).__name__
 
 
 class OutgoingLink:
@@ -206,12 +188,13 @@ class PeerListener:
         """How often a link was not read for a while, for what came over it was of no use."""
         self.dropped_requests = 0
 
-    async def handle(self, socket: trio.SocketStream) -> None:
+    async def handle(self, socket: trio.SocketStream, place: Place) -> None:
         """One link, from handshake to end. Raises LINK_FAILURES."""
         tls = trio.SSLStream(socket, self._context, server_side=True, https_compatible=True)
         try:
             stream = FrameStream(tls, frame_bytes_max=self._opener.frame_bytes_max)
-            peer = await self._handshake(tls, stream)
+            peer = await self._handshake(tls, stream, place.host)
+            place.become_member()
             with trio.CancelScope() as scope:
                 older = self._current.get(peer)
                 if older is not None:
@@ -226,8 +209,7 @@ class PeerListener:
         finally:
             await trio.aclose_forcefully(tls)
 
-    async def _handshake(self, tls: TlsStream, stream: FrameStream) -> ReplicaId:
-        host, _ = address_of(tls.transport_stream)
+    async def _handshake(self, tls: TlsStream, stream: FrameStream, host: str) -> ReplicaId:
         turn = Turn(self._turns, (Share.NEWCOMERS, host, None))
         with trio.fail_after(HANDSHAKE_SECONDS_MAX):
             await turn.begin()
@@ -283,12 +265,15 @@ class PeerListener:
                 raise violation
 
     async def _judge(self, peer: ReplicaId, party: Party, frame: bytes) -> None:
-        """See whether the frame proves something. Who brings many has to wait for it, also over another link."""
+        """See whether the frame proves something. Who brings many has to wait for it, also over another link; what
+        would have to wait for long is not looked at: the link ends in any case."""
         allowance = self._judged[peer]
         pause = allowance.seconds_overdrawn(trio.current_time())
         if pause:
             self.slowed += 1
-            await trio.sleep(pause)
+            await trio.sleep(min(pause, HOLD_SECONDS))
+            if pause > HOLD_SECONDS:
+                return
         evidence = await self._intake.proof_in(
             frame,
             party=party,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +21,9 @@ FAREWELL_SECONDS = 1.0
 """How long a refused peer has to read why."""
 RECEIVE_BYTES = 256 * 1024
 SEND_BYTES = 256 * 1024
+
+LEFT = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+"""Where the system does not tell of a peer that closed in good order, only resets are seen."""
 
 TlsStream = trio.SSLStream[trio.SocketStream]
 
@@ -105,6 +109,12 @@ class FrameStream:
             self._unfinished_bytes += change
             self._on_change(change)
         return frames
+
+    def was_left(self) -> bool:
+        """Whether the peer has closed, though not all that it sent was read."""
+        poll = select.poll()
+        poll.register(self._stream.transport_stream.socket.fileno(), LEFT)
+        return bool(poll.poll(0))
 
     async def send(self, data: bytes) -> None:
         """Send what is framed already. The caller sets the deadline."""

@@ -38,6 +38,8 @@ IGNORED_UNITS: Final = 6
 """And one that was checked, and changed nothing."""
 IDLE_PARTIES_MAX: Final = 1024
 """At each level, those who wait for nothing are remembered while they had more than others, and up to so many."""
+BYTES_PER_PLACE: Final = 4 * 1024
+"""Of the room for requests: an operation takes a place, and what is larger takes more."""
 HOLD_SECONDS: Final = 2.0
 """So long a request may wait for room, or a stranger for his turn; then it is dropped. Its client will repeat it."""
 
@@ -232,6 +234,11 @@ class Turn:
         await self.begin()
 
 
+def places_of(operations: int, size: int) -> int:
+    """What requests of so many bytes take of the room."""
+    return operations + size // BYTES_PER_PLACE
+
+
 class Door:
     """Lets in what there is room for, in turn, and sends the rest away after a while."""
 
@@ -270,9 +277,9 @@ class Door:
 
 
 class Room(Door):
-    """Bounds what own clients have between their connections and the execution.
+    """Bounds what own clients have between their connections and the execution, in operations and in bytes together.
 
-    `occupied`: operations in the pool."""
+    `occupied`: places that the pool takes (`places_of`)."""
 
     def __init__(self, most: int, occupied: Callable[[], int]) -> None:
         super().__init__()
@@ -289,14 +296,14 @@ class Room(Door):
     def take(self, amount: int) -> None:
         self._reserved += amount
 
-    def leave(self, operations: int) -> None:
+    def leave(self, places: int) -> None:
         """They were refused, or given up, before they came to the replica."""
-        self._reserved -= operations
+        self._reserved -= places
         self.admit()
 
-    def hand_over(self, operations: int) -> None:
-        """They are in the inbox."""
-        self._handed += operations
+    def hand_over(self, places: int) -> None:
+        """What takes them is in the inbox."""
+        self._handed += places
 
     def settle(self) -> None:
         """The replica has taken all that was handed over."""

@@ -1,4 +1,4 @@
-"""What live attacks are made of, without their processes: journals, clocks that are wrong, bombs, and the verdict."""
+"""What live attacks are made of, without their processes: clocks that are wrong, bombs, seats and the bench."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+import trio
 
-from adversary.attacks.model import Attack, Expect
-from adversary.attacks.outcome import Outcome, Proof
+from adversary.live import bench, commands
 from adversary.live.attackers import ATTACKERS
 from adversary.live.attackers import main as attack
-from adversary.live.bench import ATTACKS, Kept
+from adversary.live.bench import ATTACKS, STOP_MS_MAX, Kept, Round, Run, stop_bound_ms
 from adversary.live.bombs import BOMBS, DEADLY
-from adversary.live.group import LiveGroup
-from adversary.live.judging import judge, note_floor
+from adversary.live.group import LiveError, LiveGroup
 from adversary.live.load import Measured
 from adversary.live.node import LIES_TOLD, ClockedMachine, Forgetting
-from adversary.live.people import Journal, Said, what_is_wrong
-from adversary.live.stage import Stage
-from adversary.simulator.scenario import Damage, Liar
-from chatsvc.application.answers import Message
 from chatsvc.application.operations import decode_operation
 from chatsvc.groupfile import read_group_file
 from crypto.errors import MalformedEncoding
@@ -37,38 +32,6 @@ from pbft.core.errors import ProtocolViolation
 from pbft.core.types import Milliseconds, Now, ReplicaId
 from tests.chatsvc_process.processes import make_group
 from tests.harness.keys import make_group as make_members
-
-# -- what people know ---------------------------------------------------------------------------------------------
-
-
-def said(nonce: bytes, asked_at: float, accepted_at: float | None, *, what: str = "post") -> Said:
-    return Said(who="ann", what=what, nonce=nonce, asked_at=asked_at, accepted_at=accepted_at)
-
-
-def message(index: int, nonce: bytes) -> Message:
-    return cast("Message", SimpleNamespace(index=index, nonce=nonce))
-
-
-def test_a_gap_is_a_time_in_which_somebody_waits_and_nothing_is_accepted() -> None:
-    journal = Journal()
-    for each in (said(b"1", 0.0, 1.0), said(b"2", 5.0, 5.5), said(b"3", 5.25, 8.0)):
-        journal.add(each)
-    assert journal.longest_gap_s() == 2.5, "from 1 to 5 nobody waited"
-    assert journal.longest_wait_s() == 2.75
-    assert Journal().longest_gap_s() == Journal().longest_wait_s() == 0
-
-
-def test_what_was_accepted_must_be_in_the_room_once() -> None:
-    journal = Journal()
-    for each in (said(b"1", 0, 1), said(b"2", 0, 1), said(b"3", 0, None), said(b"", 0, 1, what="join")):
-        journal.add(each)
-    room = [message(0, b"1"), message(1, b"2")]
-    assert what_is_wrong(journal, room) is None
-    assert what_is_wrong(journal, [*room, message(2, b"3")]) is None, "nobody knows of it, and it was said"
-    assert (what_is_wrong(journal, room[:1]) or ("",))[0] == "replies"
-    assert (what_is_wrong(journal, [*room, message(2, b"1")]) or ("",))[0] == "exactly once"
-    assert (what_is_wrong(journal, [message(0, b"1"), message(2, b"2")]) or ("",))[0] == "order"
-
 
 # -- clocks and memories --------------------------------------------------------------------------------------------
 
@@ -83,6 +46,9 @@ class Machine:
 
     def is_useless(self, _message: object) -> bool:
         return False
+
+    def own_load(self) -> tuple[int, int]:
+        return 0, 0
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -141,78 +107,13 @@ def test_attackers_end_with_their_input_and_say_what_they_did(tmp_path: Path) ->
     path = make_group(tmp_path / "group").path.parent
     command = [sys.executable, "-m", "adversary.live.attackers", str(path), *ATTACKERS]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=True)
-    assert isinstance(json.loads(done.stdout), dict)
+    assert isinstance(json.loads(done.stdout.removeprefix(b"begun\n")), dict)
 
 
 def test_attackers_of_a_group_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         attack([str(tmp_path), "charm"])
     assert "invalid choice: 'charm'" in capsys.readouterr().err
-
-
-# -- the verdict ----------------------------------------------------------------------------------------------------
-
-
-def stage_of(attack: Attack, tmp_path: Path) -> Stage:
-    file = make_group(tmp_path / "group")
-    return Stage(attack=attack, group=LiveGroup(file, None, seed=1), seed=1)
-
-
-def verdict(stage: Stage, *proofs: Proof, is_live: bool = True, why_dead: str = "") -> Outcome:
-    return judge(stage, proofs, is_live=is_live, why_dead=why_dead, replay="")
-
-
-def proof(culprit: int | str, code: str = "E1") -> Proof:
-    return Proof(code=code, culprit=culprit, held_by=("replica 1",))
-
-
-LIED = Attack(name="lied", cast=(Liar(0, "split_primary"),), expect=Expect(evidence=("E1", "E3"), culprits=1))
-
-
-def test_a_liar_that_is_proven_to_be_one_is_as_expected(tmp_path: Path) -> None:
-    outcome = verdict(stage_of(LIED, tmp_path), proof(0, "E3"))
-    assert (outcome.as_expected, outcome.safe, outcome.culprits, outcome.faulty) == (True, True, (0,), (0,))
-
-
-def test_a_liar_of_whom_nothing_is_proven_is_not(tmp_path: Path) -> None:
-    assert "evidence E1 or E3 was expected, and none found" in verdict(stage_of(LIED, tmp_path)).why_not
-    assert "and E4 found" in verdict(stage_of(LIED, tmp_path / "again"), proof(0, "E4")).why_not
-
-
-def test_an_honest_replica_or_person_that_is_accused_breaks_an_invariant(tmp_path: Path) -> None:
-    outcome = verdict(stage_of(LIED, tmp_path), proof(0), proof(2))
-    assert (outcome.safe, outcome.breaks) == (False, "honest evidence")
-    assert "accuses replica 2" in outcome.why_not
-    stage = stage_of(LIED, tmp_path / "again")
-    stage.devices["ab"] = "ann"
-    assert "ann, who is honest" in verdict(stage, proof(0), proof("ab", "CLIENT-EQUIVOCATION")).why_not
-
-
-def test_a_replica_that_knows_that_it_forgot_may_not_be_accused_and_one_that_cannot_know_may(tmp_path: Path) -> None:
-    lost = Damage(id=1, at_ms=0, for_ms=0, replica=3, what="lost_ledger")
-    stage = stage_of(Attack(name="lost", happens=(lost,)), tmp_path)
-    stage.damaged.add(3)
-    assert verdict(stage, proof(3, "E2")).breaks == "honest evidence"
-    stage = stage_of(Attack(name="stale", happens=(lost,)), tmp_path / "again")
-    stage.damaged.add(3)
-    stage.forgetful.add(3)
-    assert verdict(stage, proof(3, "E2")).as_expected
-
-
-def test_what_is_not_accepted_in_the_end_is_told(tmp_path: Path) -> None:
-    outcome = verdict(stage_of(LIED, tmp_path), proof(0), is_live=False, why_dead="ann waits")
-    assert (outcome.as_expected, outcome.live, outcome.safe) == (False, False, True)
-    assert (outcome.breaks, outcome.why_not) == ("progress", "ann waits")
-
-
-def test_who_waits_for_longer_than_a_real_machine_excuses_is_late(tmp_path: Path) -> None:
-    stage = stage_of(Attack(name="slow", expect=Expect(wait_ms=100)), tmp_path)
-    stage.journal.add(said(b"1", 0, 0.25))
-    note_floor(stage)
-    assert verdict(stage).as_expected
-    stage.journal.add(said(b"2", 0, 0.35))
-    note_floor(stage)
-    assert "floor: somebody waited 350 ms" in verdict(stage).why_not
 
 
 # -- seats ----------------------------------------------------------------------------------------------------------
@@ -249,28 +150,102 @@ def test_how_often_liars_lied_is_read_from_their_logs(tmp_path: Path) -> None:
 # -- the bench ------------------------------------------------------------------------------------------------------
 
 
-def measured(accepted: int) -> Measured:
-    return Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=accepted, p50_ms=1.0, p99_ms=2.0)
+DID = {"flood_operations": 9, "stranger_operations": 9, "forged_requests": 9, "babble_rounds": 1}
 
 
-def kept_with(*attacked: int) -> Kept:
+def run(accepted: int, *, gap_ms: float = 100.0, cpu_us: float | None = None, did: Mapping[str, int] = DID) -> Run:
+    measured = Measured(accepted=accepted, failed=0, seconds=2.0, longest_gap_ms=gap_ms, p50_ms=1.0, p99_ms=2.0)
+    return Run(measured=measured, cpu_us=cpu_us, did=did)
+
+
+def kept_with(*attacked: Run) -> Kept:
     kept = Kept("flood", ATTACKS["flood"])
-    kept.honest += [measured(1000), measured(2000), measured(1000)]
-    kept.attacked += [measured(each) for each in attacked]
+    for quiet, under_attack in zip((run(1000, cpu_us=200), run(2000), run(1000, cpu_us=100)), attacked, strict=True):
+        kept.rounds.append(Round(quiet=quiet, attacked=under_attack))
     return kept
 
 
 def test_what_is_kept_is_the_median_of_the_rounds() -> None:
-    kept = kept_with(600, 800, 900)
+    kept = kept_with(run(600), run(800), run(900))
     assert kept.share == 0.6
-    assert kept.is_enough
-    assert kept.record()["longest_gap_ms"] == {"fault_free": 2000, "attacked": 900}
-    assert not kept_with(450, 800, 900).is_enough
+    assert (kept.why_not_enough, kept.why_no_attack) == ("", "")
+    assert kept.record()["kept_shares"] == [0.6, 0.4, 0.9]
+    too_little = kept_with(run(450), run(800), run(900))
+    assert too_little.why_not_enough == "45% of the throughput was left, and 50% must be"
 
 
-def test_where_others_have_the_machine_the_cpu_of_the_replicas_counts() -> None:
-    kept = kept_with(100, 100, 100)
-    kept.cpu_us["fault_free"] += [200, 300, 250]
-    kept.cpu_us["attacked"] += [400, 500, 500]
-    assert kept.share_by_cpu == 0.5
-    assert kept.is_enough
+def test_cpu_excuses_nobody_and_is_told_where_it_is_known() -> None:
+    kept = kept_with(run(100, cpu_us=200), run(0), run(100, cpu_us=100))
+    assert kept.share_by_cpu == 1.0
+    assert kept.why_not_enough == "nothing was accepted under attack"
+    assert kept_with(run(450, cpu_us=1), run(800), run(900)).why_not_enough
+    assert kept_with(run(600), run(800), run(900)).share_by_cpu is None
+    json.dumps(kept.record())
+
+
+def test_an_attack_may_not_stop_everything_for_longer_than_the_bound() -> None:
+    assert STOP_MS_MAX == stop_bound_ms(1, 1000) == 2000
+    assert stop_bound_ms(2, 1000) == 5000
+    assert not kept_with(run(900), run(1900, gap_ms=2000.0), run(900)).why_not_enough
+    kept = kept_with(run(900), run(1900, gap_ms=2001.0), run(900))
+    assert kept.why_not_enough == "nothing was accepted for 2001 ms, and 2000 is the bound"
+
+
+def test_attackers_that_did_nothing_in_one_round_measured_nothing() -> None:
+    idle = {name: count for name, count in DID.items() if name != "forged_requests"} | {"forgers_rounds": 8}
+    kept = kept_with(run(900), run(1900, did=idle), run(900))
+    assert kept.why_no_attack == "in round 2 the attackers did nothing that counts as forged_requests"
+    assert kept.did["forged_requests"] == 18
+
+
+def bench_of(monkeypatch: pytest.MonkeyPatch, *all_kept: Kept, failing: str = "") -> int:
+    """The command's exit code, if this is what is measured."""
+
+    def measured(*_: Any, **__: Any) -> Iterator[Kept]:
+        yield from all_kept
+        if failing:
+            raise LiveError(failing)
+
+    monkeypatch.setattr(commands, "measure", measured)
+    return commands.bench("flood")
+
+
+def test_the_bench_says_what_is_wrong_and_shows_what_was_measured_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = kept_with(run(600), run(800), run(900))
+    bad = kept_with(run(100), run(100), run(100))
+    idle = kept_with(run(600, did={}), run(800), run(900))
+    assert bench_of(monkeypatch, good) == 0
+    assert "40% to 90%" in capsys.readouterr().out
+    assert bench_of(monkeypatch, good, bad) == 1
+    assert "flood: 10% of the throughput was left" in capsys.readouterr().err
+    assert bench_of(monkeypatch, bad, idle) == 3
+    assert "the attackers did nothing" in capsys.readouterr().err
+    assert bench_of(monkeypatch, good, failing="flood, round 2 of 3, attacked: no answer") == 3
+    said = capsys.readouterr()
+    assert "40% to 90%" in said.out
+    assert said.err.endswith("quorate: flood, round 2 of 3, attacked: no answer\n")
+
+
+def test_what_fails_in_the_middle_of_a_round_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: Any, attacked: bool, **__: Any) -> Run:
+        async with trio.open_nursery():
+            if attacked:
+                raise LiveError("the load is gone")
+            return run(1000)
+
+    monkeypatch.setattr(bench, "_run", fails)
+    assert commands.bench("flood", keep=tmp_path) == 3
+    assert capsys.readouterr().err.endswith("quorate: flood, round 1 of 3, attacked: the load is gone\n")
+
+
+def test_nothing_is_a_share_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def idle(*_: Any, **__: Any) -> Run:
+        return run(0)
+
+    monkeypatch.setattr(bench, "_run", idle)
+    with pytest.raises(LiveError, match="nothing was accepted though nobody attacked"):
+        list(bench.bench(tmp_path, ["flood"], rounds=1))

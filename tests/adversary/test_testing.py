@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from adversary.behaviours.catalogue import UnknownBehaviour
 from adversary.behaviours.playing import BehaviourFailed
+from adversary.simulator.run import Simulation
 from adversary.testing import (
     Accomplice,
     Behaviour,
@@ -32,9 +34,11 @@ from adversary.testing import (
     SilentReplica,
     Twins,
 )
+from adversary.testing import group as group_module
 from adversary.testing import (
     simulated_group as open_group,
 )
+from adversary.testing.opening import Openings
 from chatsvc.application.results import ErrorCode
 from pbft.core.effects import Effects, Input
 from pbft.core.messages import Commit, Signed
@@ -247,6 +251,78 @@ def test_what_cannot_be_is_said_at_once() -> None:
         open_group(behaviours={4: "silent"}).open()
     with pytest.raises(ValueError, match="3 replicas: a simulated group has 4 to 13"):
         open_group(replicas=3).open()
+
+
+def test_what_no_group_can_be_is_said_at_once() -> None:
+    for wanted, why in (
+        ({"f": 0}, "f=0: a simulated group bears at least one"),
+        ({"parameters": {"x": 1}}, "parameters: no 'x'; there are checkpoint_interval"),
+        ({"parameters": {"client_window": "x"}}, "parameters.client_window: a number, not 'x'"),
+        ({"parameters": {"client_window": 0}}, "parameters.client_window: from 1 to"),
+        ({"parameters": {"pipeline_depth": 8}}, "parameters: pipeline_depth"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            open_group(**wanted).open()
+
+
+def test_only_damages_that_there_are_are_done() -> None:
+    with open_group() as group:
+        for what in ("coffee", "stale"):
+            with pytest.raises(ValueError, match=f"damage: no '{what}'; there are lost_ledger"):
+                group.damage(0, what)
+        assert set(group.executed()) == {0, 1, 2, 3}
+
+
+def test_a_closed_group_says_that_it_is_closed() -> None:
+    with open_group() as group:
+        alice = group.client("alice")
+        alice.register()
+    for use in (
+        lambda: group.client("alice"),
+        lambda: group.crash(0),
+        lambda: group.partition({0}, {1}),
+        lambda: group.advance(1),
+        group.heal,
+        group.roots,
+        lambda: alice.post("main", "too late"),
+        lambda: alice.post_nowait("main", "too late"),
+    ):
+        with pytest.raises(RuntimeError, match="this group is closed"):
+            use()
+    assert group.evidence == ()
+
+
+def test_a_group_that_nobody_awaited_says_so() -> None:
+    forgotten: Any = open_group()
+    with pytest.raises(AttributeError, match="no 'client' yet, this group is not open: `await` it"):
+        forgotten.client("alice")
+
+
+def test_every_group_of_a_test_is_closed_and_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(run: Simulation) -> None:
+        raise OSError(f"seed {run.scenario.seed}")
+
+    monkeypatch.setattr(group_module, "final_checks", fail)
+    openings = Openings()
+    groups = [openings.make(seed=seed).open() for seed in (1, 2)]
+    openings.make()
+    with pytest.raises(ExceptionGroup) as wrong:
+        openings.close()
+    assert [str(each) for each in wrong.value.exceptions] == [
+        "seed 1",
+        "seed 2",
+        "a group was asked for and never opened: `await simulated_group(...)`",
+    ]
+    for group in groups:
+        with pytest.raises(RuntimeError, match="is closed"):
+            group.roots()
+
+
+def test_a_group_that_could_not_be_was_not_forgotten() -> None:
+    openings = Openings()
+    with pytest.raises(ValueError, match="f=0"):
+        openings.make(f=0).open()
+    openings.close()
 
 
 def story(seed: int) -> tuple[tuple[str, ...], dict[int, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatsvc.evidence_words import REASONS, TITLES, explain
-from tests.core.test_evidence import PROVEN, opener
+from tests.core.proofs import PROVEN, opener
 
 
 @pytest.mark.parametrize("name", sorted(set(PROVEN) - {"E7, no body at all"}))

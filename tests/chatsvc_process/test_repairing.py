@@ -34,6 +34,7 @@ class Scripted:
         self._replica = replica
         self._failure = failure
         self.is_useless = replica.is_useless
+        self.own_load = replica.own_load
 
     def step(self, given: Input) -> Effects:
         if isinstance(given, Recovered):

@@ -17,7 +17,7 @@ from chatsvc.expiry import expiry_warnings
 from chatsvc.groupfile import GroupFileError, read_group_file
 from chatsvc.process import _lock, holder_of
 from chatsvc.renewing import renew_certificate
-from chatsvc.restarting import RestartError, _alone, restart_one
+from chatsvc.restarting import RestartError, _alone, _hang_up, restart_one
 from crypto.tls import days_left, make_tls_identity, read_tls_certificate, write_tls_identity
 from pbft.client.inspection import inspect_replica
 from pbft.core.types import ReplicaId
@@ -158,3 +158,35 @@ def test_only_where_the_replica_lives_its_certificate_is_renewed(directory: Path
         renew_certificate(read_group_file(directory), ReplicaId(2))
     assert run("renew", directory, "--replica", 2).code == 1
     assert run("renew", directory, "--replica", 4).code == 2
+
+
+def test_renewing_leaves_no_private_key_behind(directory: Path) -> None:
+    home = read_group_file(directory).replica_directory(ReplicaId(2))
+    old = (home / "tls.pem").read_bytes()
+    abandoned = home / ".tls.pem.0123456789abcdef.tmp"
+    abandoned.write_bytes(old)
+    renew_certificate(read_group_file(directory), ReplicaId(2))
+    with_keys = {path.name: path.read_bytes() for path in home.iterdir() if b"PRIVATE KEY" in path.read_bytes()}
+    assert with_keys.keys() == {"tls.pem"}
+    assert with_keys["tls.pem"] != old
+
+
+def test_only_the_process_that_holds_the_lock_is_told_to_begin_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = read_group_file(directory)
+    told: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: told.append(number))
+    try:
+        absent = RestartError("absent", 1)
+        for _ in range(2):
+            with pytest.raises(RestartError, match="absent"):
+                _hang_up(os.getpid(), file, 0, absent)
+            assert told == []
+            with _lock(directory / "replica-0"):
+                _hang_up(os.getpid(), file, 0, absent)
+            assert told == [signal.SIGHUP]
+            told.clear()
+            monkeypatch.delattr(os, "pidfd_open", raising=False)  # not every system has it
+    finally:
+        signal.signal(signal.SIGHUP, before)

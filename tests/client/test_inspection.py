@@ -40,6 +40,7 @@ GOOD: dict[str, Any] = {
     "uptime_s": 1.0,
     "cpu_s": 0.5,
     "in_view_change": False,
+    "timeout_doublings": 0,
     "waiting_for": None,
     "transfer": None,
     "dropped_messages": 0,
@@ -94,7 +95,7 @@ def test_a_field_of_the_wrong_kind_is_refused(field: str, value: Any) -> None:
 
 
 def test_a_replica_that_knows_nothing_of_view_changes_and_transfers_is_heard_all_the_same() -> None:
-    later = {"in_view_change", "waiting_for", "transfer", "proven"}
+    later = {"in_view_change", "timeout_doublings", "waiting_for", "transfer", "proven"}
     older = {name: value for name, value in GOOD.items() if name not in later}
     assert checked_report(json.dumps(older).encode(), ReplicaId(0)) == GOOD | {"proven": None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -311,3 +312,45 @@ def test_what_a_replica_believes_to_have_found_is_verified_before_anybody_is_acc
     assert node.evidence == []
     assert [text for text in node.alarms if text.startswith("internal error: what looked like E3 of replica 0")]
     assert cluster.sent["SharedEvidence"] == 0
+
+
+def test_a_large_proof_is_verified_in_steps_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "SIGNATURES_PER_STEP", 10)
+    members = Cluster(byzantine=(LIAR,), checkpoint_interval=32)
+    craft = Craft(members.members)
+    counting = Counting(members.members.verifier)
+    members.replicas[FINDER].opener.verifier = counting
+    shown = [craft.prepared(number, digest("x"), (1, 2)) for number in range(1, 17)]
+    commit, hiding = craft.commit(LIAR, 17, digest("x")), craft.view_change(LIAR, 3, *shown)
+    members.inject(THIRD, FINDER, shared(members, "E5", LIAR, commit.wire, hiding.wire))
+    small = (craft.prepare(LIAR, 1, digest(text)).wire for text in "xy")
+    members.inject(OTHER, FINDER, shared(members, "E2", LIAR, *small))
+    members.deliver_all()
+    checked = [counting.checked]
+    for _ in range(20):
+        members.advance(exchange_module.EXAMINE_PAUSE_MS)
+        checked.append(counting.checked)
+    assert proofs(members, FINDER) == [("E5", LIAR), ("E2", LIAR)], "each in its turn"
+    assert checked[-1] > 2 * len(shown)
+    assert max(later - sooner for sooner, later in itertools.pairwise(checked)) <= 10
+
+
+def test_a_large_proof_of_nothing_is_paid_for_and_one_that_two_bring_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange_module, "SIGNATURES_PER_STEP", 10)
+    members = Cluster(byzantine=(LIAR,), checkpoint_interval=32)
+    craft = Craft(members.members)
+    shown = [craft.prepared(number, digest("x"), (1, 2)) for number in range(1, 17)]
+    commit, hiding = craft.commit(LIAR, 17, digest("x")), craft.view_change(LIAR, 3, *shown)
+    forged = hiding.wire[:-64] + bytes(64)
+    exchange = members.replicas[FINDER].exchange
+    members.inject(OTHER, FINDER, shared(members, "E5", LIAR, commit.wire, forged))
+    for who in (OTHER, THIRD):
+        members.inject(who, FINDER, shared(members, "E5", LIAR, commit.wire, hiding.wire))
+    members.deliver_all()
+    members.advance(20 * exchange_module.EXAMINE_PAUSE_MS)
+    node = members.nodes[FINDER]
+    assert proofs(members, FINDER) == [("E5", LIAR)]
+    assert node.ignored == {IgnoreReason.PROVES_NOTHING: 1, IgnoreReason.DUPLICATE: 1}
+    assert exchange._peers[OTHER].tokens.left < exchange._peers[THIRD].tokens.left

@@ -316,14 +316,15 @@ def test_strangers_have_a_small_part_of_the_places_and_of_the_turns() -> None:
     member = GROUP.device("member").public_key
     readers = Readers(rules, knows=lambda device: device == member)
     out = Output()
-    for number in range(QUERIES_MAX // STRANGERS_DIVISOR):
-        readers.on_query(out, GROUP.device(f"stranger {number}").public_key, query(0, 0), SequenceNumber(0))
-    assert out.ignored == []
-    readers.on_query(out, GROUP.device("one more").public_key, query(0, 0), SequenceNumber(0))
-    assert [ignored.reason for ignored in out.ignored] == [IgnoreReason.TOO_MANY_READS]
+    strangers = [GROUP.device(f"stranger {number}").public_key for number in range(QUERIES_MAX // STRANGERS_DIVISOR)]
+    for stranger in strangers:
+        readers.on_query(out, stranger, query(0, 0), SequenceNumber(0))
+        readers.on_query(out, stranger, query(1, 0), SequenceNumber(0))
+    refused = len(out.ignored)
+    assert refused == QUERIES_MAX // STRANGERS_DIVISOR - QUERIES_AT_ONCE
     for number in range(20):
         readers.on_query(out, member, query(number, 0), SequenceNumber(0))
-    assert len(out.ignored) == 1
+    assert len(out.ignored) == refused
     served: list[bool] = []
     while len(served) < QUERIES_AT_ONCE + 20:
         read = out.read.pop(0)
@@ -332,6 +333,6 @@ def test_strangers_have_a_small_part_of_the_places_and_of_the_turns() -> None:
         done = QueryDone(now=NOW, device=read.device, query_id=read.query_id, sequence=SequenceNumber(0), result=b"")
         readers.on_query_done(out, done)
     assert served[QUERIES_AT_ONCE:].count(True) >= 16
-    readers.on_client_gone(GROUP.device("stranger 100").public_key)
-    readers.on_query(out, GROUP.device("one more").public_key, query(0, 0), SequenceNumber(0))
-    assert len(out.ignored) == 1, "those who were answered, or left, made room"
+    readers.on_client_gone(strangers[100])
+    readers.on_query(out, strangers[101], query(2, 0), SequenceNumber(0))
+    assert len(out.ignored) == refused, "those who were answered, or left, made room"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -79,10 +80,10 @@ def test_every_live_attack_is_as_expected(name: str) -> None:
 @pytest.mark.parametrize("name", ["reply_lie", "cbor_bombs"])
 def test_what_an_attack_leaves_is_measured(name: str) -> None:
     (kept,) = bench(names=[name], seconds=2.0, rounds=1)
-    assert all(measured.accepted for measured in (*kept.honest, *kept.attacked))
-    assert kept.share == kept.record()["accepted_per_s"]["attacked"][0] / pytest.approx(
-        kept.record()["accepted_per_s"]["fault_free"][0], rel=0.01
-    )
+    assert kept.rounds[0].attacked.measured.accepted
+    assert not kept.why_no_attack
+    rates = kept.record()["accepted_per_s"]
+    assert kept.share == pytest.approx(rates["attacked"][0] / rates["fault_free"][0], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,20 @@ def test_what_an_attack_leaves_is_measured(name: str) -> None:
     [
         (["charm"], {}, "NAME charm: one of slow_primary, "),
         ([], {"seconds": 0.0}, "--seconds 0: above 0"),
-        ([], {"rounds": 0}, "--rounds 0: at least 1"),
+        ([], {"rounds": 0}, "--rounds 0: from 1 to 100"),
+        ([], {"keep": Path(__file__)}, "test_attacks.py: File exists; give a directory"),
     ],
 )
 def test_a_bench_that_cannot_be(
-    names: list[str], options: dict[str, float], text: str, capsys: pytest.CaptureFixture[str]
+    names: list[str], options: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench_command(*names, **options) == 2  # type: ignore[arg-type]
+    assert bench_command(*names, **options) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_bench_does_not_touch_what_is_kept_of_an_earlier_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flood-1-attacked").mkdir()
+    assert bench_command("flood", keep=tmp_path) == 2
+    assert "flood-1-attacked exists already" in capsys.readouterr().err

@@ -9,13 +9,13 @@ import trio
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
+from pbft.core.messages import Credit
 from pbft.core.replica import Replica
-from pbft.core.types import ReplicaId
+from pbft.core.types import EventIndex, ReplicaId
 from pbft.node.limits import Limits
-from pbft.node.listening import Newcomers
 from pbft.node.peers import QUESTION_UNITS
 from pbft.node.turns import BURST_SECONDS
-from tests.node.attacks import QUERY, STATUS
+from tests.node.attacks import STATUS
 from tests.node.logs import Logs
 from tests.node.network import PATIENCE_S, Customer, client, link, running, say, welcomed
 
@@ -24,24 +24,13 @@ HONEST = range(3)
 
 
 async def test_the_address_with_most_newcomers_makes_room_for_another(group_file: GroupFile) -> None:
-    async with running(group_file, [0], limits=Limits(newcomers_max=6)) as nodes:
+    async with running(group_file, [0], limits=Limits(newcomers_max=6)):
         crowd = [(await welcomed(group_file, 0, source="127.0.0.2"))[0] for _ in range(6)]
         async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3") as other:
             assert await crowd[0].rest() == [], "the oldest of the crowd is gone"
             assert (await other.inspect())["shed"]["newcomers that made room"] == 1
-            assert nodes[0]._clients.displaced == 1
         for caller in crowd:
             await trio.aclose_forcefully(caller.stream)
-
-
-async def test_a_place_among_the_newcomers_is_given_up_once() -> None:
-    newcomers = Newcomers(1)
-    with newcomers.enter("a") as known:
-        known.give_up()
-        known.give_up()
-        with newcomers.enter("b") as oldest, newcomers.enter("b") as other:
-            assert [place.scope.cancel_called for place in (known, oldest, other)] == [False, True, False]
-    assert newcomers.displaced == 1
 
 
 async def test_all_connections_together_hold_no_more_than_they_may(group_file: GroupFile, logs: Logs) -> None:
@@ -164,8 +153,8 @@ async def test_what_clients_say_in_vain_makes_their_address_slow_and_no_other(gr
         await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.2") as flood,
     ):
         await customer.say("before")
-        # Not asked for: credit of a subscription that does not exist; queries beyond what a device may have open.
-        await flood.send(*[wire_of(group_file.group.epoch, QUERY)] * 300)
+        vain = Credit(subscription=1, taken=EventIndex(0))  # of a subscription that does not exist
+        await flood.send(*[wire_of(group_file.group.epoch, vain)] * 300)
         with trio.fail_after(PATIENCE_S):
             while not nodes[0]._clients.slowed:
                 await trio.lowlevel.checkpoint()

@@ -23,7 +23,6 @@ from pbft.core.handshake import (
 from pbft.core.types import ReplicaId
 from pbft.node import clients, listening, peers, streams
 from pbft.node.clients import CONNECTIONS_PER_DEVICE_MAX, INSPECTIONS_BEFORE_HELLO_MAX
-from pbft.node.limits import Limits
 from tests.node.attacks import QUERY, STATUS
 from tests.node.logs import Logs, closed, expect
 from tests.node.network import Customer, client, dial_as_replica, link, running, welcomed
@@ -61,30 +60,6 @@ async def test_connections_that_send_nothing_are_closed(hasty: None, group_file:
             assert await caller.rest() == []
         await expect(logs, "client", "too slow")
         await customer.say("after: the customer's own idle connection has no deadline")
-
-
-async def test_many_connections_of_one_address_leave_room_for_the_others(group_file: GroupFile) -> None:
-    async with running(group_file, HONEST, limits=Limits(connections_per_address_max=6)):
-        held = [(await welcomed(group_file, 0))[0] for _ in range(6)]
-        for _ in range(3):
-            with pytest.raises((trio.BrokenResourceError, OSError)):
-                await welcomed(group_file, 0)
-        other, _ = await welcomed(group_file, 0, source="127.0.0.2")
-        async with other:
-            report = await other.inspect()
-            assert report["closed_connections"] == {"too many connections": 3}
-        for caller in held:
-            await trio.aclose_forcefully(caller.stream)
-        async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.3") as witness:
-            with trio.fail_after(5):
-                while True:  # room comes back when the node has noticed
-                    try:
-                        caller, _ = await welcomed(group_file, 0)
-                    except (trio.BrokenResourceError, OSError):
-                        continue
-                    break
-            await trio.aclose_forcefully(caller.stream)
-            await witness.inspect()
 
 
 async def test_the_files_of_the_process_are_shared_between_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,7 @@ class Wrapped:
     ) -> None:
         self.step = step or replica.step
         self.is_useless = is_useless or replica.is_useless
+        self.own_load = replica.own_load
         self.describe = cast("Callable[[], dict[str, Any]]", describe or replica.describe)
 
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from chatsvc.groupfile import GroupFile
 from pbft.core.types import ReplicaId
-from pbft.node import node, peers
+from pbft.node import listening, peers
 from pbft.node.node import Node
 from pbft.node.peers import OutgoingLink
 from tests.harness.waiting import until
@@ -116,7 +116,7 @@ async def test_a_connection_that_is_lost_as_soon_as_it_is_made_is_closed_and_dia
 async def test_a_connection_that_is_lost_as_soon_as_it_is_accepted_concerns_nobody_else(
     group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node, "keep_alive", losing(1))
+    monkeypatch.setattr(listening, "keep_alive", losing(1))
     async with running(group_file, [0]):
         with pytest.raises((trio.BrokenResourceError, OSError)):
             await welcomed(group_file, 0)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,96 +18,15 @@ from adversary.simulator.scenario import Pause
 from adversary.simulator.storage import Opening
 from chatsvc.application.operations import Post, Read, Register, encode_operation
 from crypto.canonical import encode
-from pbft.client.quorums import Accepted
-from pbft.core.effects import (
-    BatchExecuted,
-    Effects,
-    Evidence,
-    ExecutedRequest,
-    FrameRefused,
-    FromPeer,
-    InstallState,
-    Received,
-    Record,
-    RecordKind,
-    Recovered,
-    RunQuery,
-    Send,
-    SetTimer,
-    StateInstalled,
-    Timer,
-)
+from pbft.core.effects import Effects, Evidence, InstallState, Recovered, RunQuery, SetTimer, StateInstalled, Timer
 from pbft.core.errors import InvariantViolation, MalformedMessage
-from pbft.core.messages import OperationResult, SignedRequest
 from pbft.core.output import Output
-from pbft.core.types import ClientSequence, Milliseconds, Now, ReplicaId, SequenceNumber
+from pbft.core.types import Milliseconds, ReplicaId, SequenceNumber
 from pbft.node.ledger import LedgerDamaged
 from pbft.state.errors import StorageFailure
+from tests.simulator import saying
+from tests.simulator.bench import NOW, Bench
 from tests.simulator.scenarios import story
-
-NOW = Now(steady=Milliseconds(1000), wall=Milliseconds(1_700_000_000_000))
-
-
-@dataclass
-class Bench:
-    """A checker, two correct hosts (0 and 1), a faulty one (3), and hands to make history with."""
-
-    run: Simulation
-    craft: Craft
-    checker: Checker
-    accounts: int = field(default=0)
-
-    def __post_init__(self) -> None:
-        for host in self.run.hosts:
-            host.start()
-        self.zero, self.one, _, self.liar = self.run.hosts
-
-    def register(self, name: str, first: int = 0) -> SignedRequest:
-        return self.craft.request(name, first, encode_operation(Register(name)))
-
-    def executed(
-        self, sequence: int, *requests: SignedRequest, results: tuple[bytes, ...] = (), root: str = ""
-    ) -> BatchExecuted:
-        """What the executor says of a batch of one-operation requests. Results: those of Register, unless given."""
-        names = [self.craft.members.device_name(request.device) for request in requests]
-        given = results or tuple(encode(["ok", "registered", name]) for name in names)
-        return BatchExecuted(
-            now=NOW,
-            sequence=SequenceNumber(sequence),
-            batch=self.craft.batch(*requests),
-            results=tuple(
-                ExecutedRequest(
-                    device=request.device,
-                    session=request.message.session,
-                    results=(
-                        OperationResult(
-                            client_sequence=request.message.first_client_sequence,
-                            index=index,
-                            refused=False,
-                            result=result,
-                        ),
-                    ),
-                )
-                for index, (request, result) in enumerate(zip(requests, given, strict=True))
-            ),
-            topics=(),
-            state_root=digest(root) if root else None,
-        )
-
-    def accepted(self, sequence: int, result: bytes) -> Accepted:
-        return Accepted(
-            client_sequence=ClientSequence(0),
-            sequence=SequenceNumber(sequence),
-            index=0,
-            result=result,
-            vouchers=(ReplicaId(0), ReplicaId(1)),
-        )
-
-    def proposals(self) -> Iterator[tuple[Received, Any]]:
-        """Two conflicting proposals of replica 0 reach host 1, one after the other."""
-        for name in ("alice", "bob"):
-            proposal = self.craft.proposal(0, 1, self.craft.batch(self.register(name)))
-            yield Received(now=NOW, messages=(FromPeer(peer=ReplicaId(0), message=proposal),)), proposal
 
 
 @pytest.fixture
@@ -130,7 +48,7 @@ def two_batches_at_one_place(b: Bench) -> None:
 def another_batch_than_a_client_saw_accepted(b: Bench) -> None:
     request = b.register("alice")
     b.checker.on_executed(b.zero, b.executed(1, request))
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     b.checker.on_accepted((request.device, 1, 0), b.accepted(1, result), (0, 0), repeatable=False)
     b.checker.on_executed(b.one, b.executed(1, b.register("bob")))
 
@@ -152,7 +70,8 @@ def two_batches_prepared_in_one_slot(b: Bench) -> None:
 def a_certificate_for_a_state_that_never_was(b: Bench) -> None:
     for sequence in range(1, 5):
         b.checker.on_executed(b.zero, b.executed(sequence, root="root" if sequence == 4 else ""))
-    b.checker.beyond.on_stable(1, b.craft.checkpoint_certificate(4, digest("another"), (1, 2, 3)), b.checker.roots)
+    another = b.craft.checkpoint_certificate(4, digest("another"), (1, 2, 3))
+    b.checker.beyond.on_stable(1, another, b.checker.history.roots)
 
 
 def a_gap(b: Bench) -> None:
@@ -202,89 +121,31 @@ def another_state_installed(b: Bench) -> None:
 
 def a_wrong_result(b: Bench) -> None:
     post = b.craft.request("alice", 0, encode_operation(Post(room="main", body="hello")))
-    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["ok", "posted", "main", 0]),)))
-
-
-def an_unstored_vote(b: Bench) -> None:
-    b.checker.on_send(b.one, b.craft.prepare(1, 1, digest("batch")))
-
-
-def an_undurable_checkpoint(b: Bench) -> None:
-    vote = b.craft.checkpoint(1, 4, digest("root"))
-    b.checker.on_stored(b.one, [Record(RecordKind.CHECKPOINT, SequenceNumber(4), vote.wire)])
-    b.checker.on_send(b.one, vote)
-
-
-def a_commit_without_its_certificate(b: Bench) -> None:
-    vote = b.craft.commit(1, 1, digest("batch"))
-    b.checker.on_stored(b.one, [Record(RecordKind.COMMIT, SequenceNumber(1), vote.wire)])
-    b.checker.on_send(b.one, vote)
-
-
-def two_votes(b: Bench) -> None:
-    for text in ("batch", "another"):
-        vote = b.craft.prepare(1, 1, digest(text))
-        b.checker.on_stored(b.one, [Record(RecordKind.PREPARE, SequenceNumber(1), vote.wire)])
-        b.checker.on_send(b.one, vote)
-
-
-def store(b: Bench, kind: RecordKind, wire: bytes) -> None:
-    b.checker.on_stored(b.one, [Record(kind, SequenceNumber(1), wire)])
-
-
-def a_vote_in_a_view_that_was_left(b: Bench) -> None:
-    change, vote = b.craft.view_change(1, 2), b.craft.prepare(1, 1, digest("batch"), view=1)
-    store(b, RecordKind.PREPARE, vote.wire)
-    store(b, RecordKind.VIEW_CHANGE, change.wire)
-    b.checker.on_send(b.one, change)
-    b.checker.on_send(b.one, vote)
-
-
-def a_vote_in_a_view_that_was_left_before_a_restart(b: Bench) -> None:
-    """Its VIEW-CHANGE was stored, and the crash came before it was sent."""
-    change, vote = b.craft.view_change(1, 2), b.craft.prepare(1, 1, digest("batch"), view=1)
-    b.checker.on_step(b.one, [], Effects(send=(Send(to=(ReplicaId(0),), message=change),)))
-    store(b, RecordKind.VIEW_CHANGE, change.wire)
-    b.checker.on_start(b.one, Recovered(now=NOW, records=(), last_executed=SequenceNumber(0), checkpoint=None))
-    store(b, RecordKind.PREPARE, vote.wire)
-    b.checker.on_send(b.one, vote)
-
-
-def two_view_changes_to_one_view(b: Bench) -> None:
-    for prepared in ((), (b.craft.prepared(1, digest("batch"), (1, 2)),)):
-        change = b.craft.view_change(1, 1, *prepared)
-        store(b, RecordKind.VIEW_CHANGE, change.wire)
-        b.checker.on_send(b.one, change)
-
-
-def two_new_views(b: Bench) -> None:
-    for voters in ((0, 1, 2), (1, 2, 3)):
-        new_view = b.craft.new_view(1, [b.craft.view_change(voter, 1) for voter in voters])
-        store(b, RecordKind.NEW_VIEW, new_view.wire)
-        b.checker.on_send(b.one, new_view)
-
-
-def another_proposal_than_in_the_new_view(b: Bench) -> None:
-    changes = [b.craft.view_change(2, 1, b.craft.prepared(1, digest("batch"), (2, 3)))]
-    changes += [b.craft.view_change(voter, 1) for voter in (1, 3)]
-    new_view, other = b.craft.new_view(1, changes), b.craft.proposal(1, 1, b.craft.batch(), view=1)
-    store(b, RecordKind.NEW_VIEW, new_view.wire)
-    b.checker.on_send(b.one, new_view)
-    store(b, RecordKind.PROPOSAL, other.wire)
-    b.checker.on_send(b.one, other)
-
-
-def a_view_change_that_hides_a_commit(b: Bench) -> None:
-    commit, change = b.craft.commit(1, 1, digest("batch")), b.craft.view_change(1, 1)
-    store(b, RecordKind.PREPARED, b"a certificate")
-    store(b, RecordKind.COMMIT, commit.wire)
-    store(b, RecordKind.VIEW_CHANGE, change.wire)
-    b.checker.on_send(b.one, commit)
-    b.checker.on_send(b.one, change)
+    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["posted", "main", 0]),)))
 
 
 def garbage_of_an_honest_replica(b: Bench) -> None:
     b.checker.on_malformed(ReplicaId(2), MalformedMessage("trailing bytes"))
+
+
+def a_frame_in_other_bytes(b: Bench) -> None:
+    wire = b.craft.commit(3, 1, digest("batch")).wire
+    b.checker.on_opened_frame(b.one, ReplicaId(3), wire)
+    b.checker.on_opened_frame(b.one, ReplicaId(3), wire + b"\x00")
+
+
+def a_request_in_other_bytes_in_a_batch(b: Bench) -> None:
+    """Its digest is another, so it would run twice."""
+    request = b.register("alice")
+    batch = b.craft.batch(request)
+    b.checker.on_opened_frame(b.one, ReplicaId(3), b.craft.proposal(3, 1, batch, view=3).wire)
+    wire = b"\x9f" + request.wire[1:] + b"\xff"
+    batch = b.craft.batch(replace(request, wire=wire))
+    b.checker.on_opened_frame(b.one, ReplicaId(3), b.craft.proposal(3, 1, batch, view=3).wire)
+
+
+def a_body_in_other_bytes(b: Bench) -> None:
+    b.checker.on_opened_frame(b.one, ReplicaId(3), encode(["COMMIT", 0, 3, b"\x98\x01\x00", bytes(64)]))
 
 
 def a_log_without_end(b: Bench) -> None:
@@ -309,7 +170,7 @@ def nothing_that_wakes_it_when_the_primary_is_late(b: Bench) -> None:
 def an_order_against_time(b: Bench) -> None:
     b.checker.on_executed(b.zero, b.executed(1, b.register("alice")))
     name = (b.register("alice").device, 1, 0)
-    accepted = b.accepted(1, encode(["ok", "registered", "alice"]))
+    accepted = b.accepted(1, encode(["registered", "alice"]))
     b.checker.on_accepted(name, accepted, (1, 5), repeatable=False)
 
 
@@ -354,59 +215,6 @@ def a_client_that_accuses_the_honest(b: Bench) -> None:
     b.checker.on_contradiction(ReplicaId(1))
 
 
-def a_proof_not_kept(b: Bench) -> None:
-    checker = Checker(b.run.group, frozenset({0}), Marks())
-    checker.on_start(b.one, Recovered(now=NOW, records=(), last_executed=SequenceNumber(0), checkpoint=None))
-    for given, _ in b.proposals():
-        effects = b.one.replica.step(given)
-        checker.on_step(b.one, [given], replace(effects, evidence=()))
-
-
-def told_and_not_proven(b: Bench, *messages: Any) -> None:
-    """Replica 3 tells host 1 these, and what host 1 proves is lost."""
-    for message in messages:
-        given = Received(now=NOW, messages=(FromPeer(peer=ReplicaId(3), message=message),))
-        b.checker.on_step(b.one, [given], replace(b.one.replica.step(given), evidence=()))
-
-
-def a_second_prepare_in_a_certificate_not_proven(b: Bench) -> None:
-    shown = b.craft.prepared(1, digest("y"), (2, 3))
-    told_and_not_proven(b, b.craft.prepare(3, 1, digest("x")), b.craft.view_change(2, 1, shown))
-
-
-def a_second_commit_in_a_view_that_was_left_not_proven(b: Bench) -> None:
-    changes = (b.craft.view_change(signer, 1) for signer in (0, 2))
-    commits = (b.craft.commit(3, 1, digest(text)) for text in "xy")
-    told_and_not_proven(b, next(commits), *changes, next(commits))
-
-
-def a_second_checkpoint_not_proven(b: Bench) -> None:
-    told_and_not_proven(b, *(b.craft.checkpoint(3, 4, digest(text)) for text in "xy"))
-
-
-def a_hidden_commit_not_proven(b: Bench) -> None:
-    told_and_not_proven(b, b.craft.commit(3, 1, digest("x")), b.craft.view_change(3, 1))
-
-
-def a_hidden_commit_that_came_late_not_proven(b: Bench) -> None:
-    told_and_not_proven(b, b.craft.view_change(3, 1), b.craft.commit(3, 1, digest("x")))
-
-
-def a_second_view_change_not_proven(b: Bench) -> None:
-    shown = b.craft.prepared(1, digest("x"), (2, 3))
-    told_and_not_proven(b, b.craft.view_change(3, 1), b.craft.view_change(3, 1, shown))
-
-
-def a_second_new_view_not_proven(b: Bench) -> None:
-    voters = ((0, 1, 2), (0, 2, 3))
-    told_and_not_proven(b, *(b.craft.new_view(3, [b.craft.view_change(v, 3) for v in each]) for each in voters))
-
-
-def a_frame_that_proves_it_not_proven(b: Bench) -> None:
-    refused = Evidence(code="E7", culprit=ReplicaId(3), statements=(b.craft.view_change(3, 1).wire,))
-    b.checker.on_step(b.one, [FrameRefused(now=NOW, evidence=refused)], Effects())
-
-
 def a_bug(b: Bench) -> None:
     b.checker.on_stop(b.one, InvariantViolation("a slot outside the window"))
 
@@ -446,17 +254,22 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "stable state": (a_certificate_for_a_state_that_never_was,),
     "equal roots": (two_roots, two_results, an_alarm, another_state_installed),
     "model": (a_wrong_result,),
-    "stored first": (an_unstored_vote, an_undurable_checkpoint, a_commit_without_its_certificate),
+    "stored first": (
+        saying.an_unstored_vote,
+        saying.an_undurable_checkpoint,
+        saying.a_commit_without_its_certificate,
+    ),
     "one vote": (
-        two_votes,
-        a_vote_in_a_view_that_was_left,
-        a_vote_in_a_view_that_was_left_before_a_restart,
-        two_view_changes_to_one_view,
-        two_new_views,
-        another_proposal_than_in_the_new_view,
-        a_view_change_that_hides_a_commit,
+        saying.two_votes,
+        saying.a_vote_in_a_view_that_was_left,
+        saying.a_vote_in_a_view_that_was_left_before_a_restart,
+        saying.two_view_changes_to_one_view,
+        saying.two_new_views,
+        saying.another_proposal_than_in_the_new_view,
+        saying.a_view_change_that_hides_a_commit,
     ),
     "well-formed": (garbage_of_an_honest_replica,),
+    "one spelling": (a_frame_in_other_bytes, a_request_in_other_bytes_in_a_batch, a_body_in_other_bytes),
     "bounded memory": (a_log_without_end,),
     "timer": (no_timer, nothing_that_wakes_it_when_the_primary_is_late),
     "real time": (an_order_against_time, an_answer_out_of_the_past),
@@ -469,15 +282,15 @@ HISTORIES: dict[str, tuple[Callable[[Bench], None], ...]] = {
         a_client_that_accuses_the_honest,
     ),
     "evidence found": (
-        a_proof_not_kept,
-        a_second_prepare_in_a_certificate_not_proven,
-        a_second_commit_in_a_view_that_was_left_not_proven,
-        a_second_checkpoint_not_proven,
-        a_hidden_commit_not_proven,
-        a_hidden_commit_that_came_late_not_proven,
-        a_second_view_change_not_proven,
-        a_second_new_view_not_proven,
-        a_frame_that_proves_it_not_proven,
+        saying.a_proof_not_kept,
+        saying.a_second_prepare_in_a_certificate_not_proven,
+        saying.a_second_commit_in_a_view_that_was_left_not_proven,
+        saying.a_second_checkpoint_not_proven,
+        saying.a_hidden_commit_not_proven,
+        saying.a_hidden_commit_that_came_late_not_proven,
+        saying.a_second_view_change_not_proven,
+        saying.a_second_new_view_not_proven,
+        saying.a_frame_that_proves_it_not_proven,
     ),
     "internal": (a_bug, a_crash_of_the_code),
     "storage": (
@@ -527,7 +340,7 @@ def test_whoever_waits_longer_than_allowed_breaks_the_floor(memory: Path) -> Non
 def test_above_f_a_client_is_deceived_when_nobody_ever_executes_what_it_accepted(bench: Bench) -> None:
     checker = Checker(bench.run.group, frozenset({2, 3}), Marks())
     request = bench.register("alice")
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     checker.on_accepted((request.device, 1, 0), bench.accepted(1, result), (0, 0), repeatable=False)
     broken = checker.beyond.in_the_end()
     assert broken is not None

@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from adversary.attacks.model import Attack, AttackError, attack_from_json, read_attack
+from adversary.attacks.model import Attack, AttackError
+from adversary.attacks.reading import attack_from_json, read_attack
 
 SUFFIX = ".json"
 
@@ -32,7 +33,7 @@ def attack_named(name: str) -> Attack:
     for attack in all_attacks():
         if name in {attack.name, str(attack.number)}:
             return attack
-    if name.endswith(SUFFIX):
+    if name.endswith(SUFFIX) or "/" in name or Path(name).is_file():
         return read_attack(Path(name))
     near = [attack.name for attack in all_attacks() if name and name in attack.name]
     hint = f"; did you mean {', '.join(near)}?" if near else "; `quorate attack list` names all there are"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adversary.attacks.model import AboveF, Expect
 from adversary.attacks.outcome import Moment, Outcome, Proof
 from adversary.reports import write_index, write_report
 from adversary.reports.page import page
@@ -60,6 +61,81 @@ def test_the_verdict_in_words(made: Outcome, said_of_it: str) -> None:
     assert ("nobody lied" in text) == (made.why_not != "")
     assert ("nothing is promised" in text) == made.above_f
     assert ("Now they are two." in text) == made.above_f
+
+
+def tiles(made: Outcome) -> dict[str, tuple[str, str]]:
+    """Of each tile what came, and what was expected."""
+    value = r'tile-name">(.*?)</p><p class="tile-value">(.*?)</p>'
+    found = re.findall(value + r'.*?tile-expected">Expected: (.*?)</p>', page(made))
+    return {name: (came, wanted) for name, came, wanted in found}
+
+
+FLOOR = AboveF(expect=Expect(breaks=("floor",), wait_ms=2_000))
+FORKED = AboveF(expect=Expect(breaks=("agreement", "accepted kept"), culprits=2))
+
+
+def test_a_broken_floor_is_no_good_life() -> None:
+    late = {"above_f": True, "faulty": (0, 3), "breaks": "floor", "breaks_text": "somebody waited 7877 ms"}
+    made = outcome(attack=attack(above_f=FLOOR), figures={"longest_wait_ms": 7_877}, **late)
+    told = tiles(made)
+    assert told["Live"] == ("yes", "yes")
+    assert told["Longest wait"] == ("7.88 s", "more than 2 s")
+    text = words(page(made))
+    assert "accepted in the end. Somebody waited too long for it" in text
+    assert "within the time" not in text
+    assert "The checker noticed: somebody waited 7877 ms" in text
+
+
+def test_whoever_must_be_named_is_asked_for() -> None:
+    proofs = (
+        Proof(code="E1", culprit=0, held_by=("replica 2",)),
+        Proof(code="E3", culprit=3, held_by=("forensics",)),
+    )
+    broken_up = {"above_f": True, "faulty": (0, 3), "safe": False, "live": False, "breaks": "agreement"}
+    made = outcome(attack=attack(above_f=FORKED), proofs=proofs, culprits=(0, 3), **broken_up)
+    told = tiles(made)
+    assert told["Named"] == ("0 and 3", "2 or more of the faulty")
+    assert told["Evidence"] == ("E1, E3", "whatever names them")
+    assert told["Live"] == ("not asked", "not asked")
+    text = words(page(made))
+    assert "Found by comparing the ledgers of the correct replicas" in text
+    assert "forensics" not in text
+
+
+def test_what_must_be_come_by_and_how_long_one_may_wait_are_told() -> None:
+    expect = Expect(marks=("view change",), wait_ms=900)
+    given = attack(expect=expect)
+    told = tiles(outcome(attack=given, figures={"longest_wait_ms": 412}))
+    assert told["Took place"] == ("yes", "view change")
+    assert told["Longest wait"] == ("0.412 s", "at most 0.9 s")
+    missed = outcome(attack=given, missed=("view change",), as_expected=False)
+    assert tiles(missed)["Took place"] == ("no", "view change")
+    assert "It did not come to: view change." in words(page(missed))
+    assert "Took place" not in tiles(outcome(attack=given, world="live"))
+
+
+def test_who_only_fails_at_f_is_told_from_who_lies() -> None:
+    text = words(page(outcome(faulty=(0, 3))))
+    assert "2 of 4 are faulty. The adversary plays 1 of them, and 1 only fails for a while" in text
+    assert "1 of 4 is faulty. A group of 4 bears 1." in words(page(outcome()))
+
+
+def test_several_are_spoken_of_as_several() -> None:
+    moments = [
+        *happens(1, "slow", 0, 1),
+        *happens(2, "alarm", 2, text="view 5 is given up: it was too slow"),
+        Moment(at_ms=3, source="", what="cascade"),
+        Moment(at_ms=4, source="", what="breaks", text="floor: too long"),
+    ]
+    text = words(page(outcome(*moments)))
+    for said_of_it in (
+        "Replicas 0 and 1 get slow",
+        "Replica 2 raises an alarm",
+        "replica 2 raises an alarm: view 5 is given up: it was too slow",
+        "somebody takes down whoever leads",
+        "the checker notices: floor: too long",
+    ):
+        assert said_of_it in text
 
 
 def test_a_page_tells_who_did_what_and_how_to_do_it_again() -> None:
