@@ -72,7 +72,7 @@ async def join(session: Session, rest: str) -> None:
 async def part(session: Session, rest: str) -> None:
     name = rest or open_room(session).name
     done = await session.chat.leave(name)
-    session.model.drop_room(done.value.room)
+    session.forget(done.value.room)
     session.model.say(f"left #{done.value.room}")
     following = session.model.next_room(1)
     if session.model.open is None and following is not None:
@@ -232,7 +232,7 @@ async def retry(session: Session, rest: str) -> None:  # noqa: ARG001 - the tabl
 
 async def discard(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     log = open_room(session).log
-    for line in [line for line in log.pending if line.fate is Fate.FAILED]:
+    for line in [line for line in log.pending if line.fate in (Fate.FAILED, Fate.UNKNOWN)]:
         log.drop(line)
 
 
@@ -303,7 +303,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("versions", "[N]", "Show what a message said before.", sides.versions),
     Command("replicas", "", "Show how each replica is doing.", sides.replicas),
     Command("retry", "", "Send refused lines again.", retry),
-    Command("discard", "", "Forget refused lines.", discard),
+    Command(
+        "discard", "", "Forget refused lines and those of unknown outcome; what happened shows all the same.", discard
+    ),
     Command("nick", "[NAME]", "Say how you wish to be called beside your name.", nick),
     Command("help", "", "List the commands.", help_),
     Command("quit", "", "Leave.", quit_),

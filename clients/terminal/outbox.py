@@ -10,6 +10,8 @@ from chatsvc.application.results import Posted
 from clients.sdk import Chat, ChatError, ClientFailure, OutcomeUnknown, RequestRejected
 from clients.terminal.lines import Fate, Pending
 from clients.terminal.roomlog import PENDING_MAX, RoomLog
+from pbft.client.errors import TooBusy
+from pbft.client.quorums.operations import UnknownTicket
 
 AGAIN_S = 1.0
 WAITING_MAX = 8 * PENDING_MAX
@@ -38,7 +40,7 @@ class Outbox:
                 await self._post(log, room, line)
             except ChatError as error:
                 log.mark(line, Fate.FAILED, self._explain(error))
-            except RequestRejected as error:
+            except (RequestRejected, TooBusy) as error:
                 log.mark(line, Fate.FAILED, str(error))
             except ClientFailure as error:
                 log.mark(line, Fate.UNKNOWN, f"not known whether it was carried out: {error}")
@@ -66,6 +68,9 @@ class Outbox:
                 unknown = error
                 await trio.sleep(AGAIN_S)
                 continue
+            except UnknownTicket:
+                log.mark(line, Fate.UNKNOWN, "its outcome was forgotten: the room shows whether it was posted")
+                return
             if isinstance(again.value, Posted):
                 log.accepted(line, again.value.index, again.receipt)
             return

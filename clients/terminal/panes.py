@@ -71,7 +71,8 @@ class MessagePane(urwid.Widget):
         self._size = (80, 20)
         self._rows: list[int | None] = []
         """The message that each row of the screen belongs to."""
-        self._canvases: OrderedDict[tuple[object, ...], urwid.Canvas] = OrderedDict()
+        self._canvases: OrderedDict[tuple[object, ...], tuple[urwid.Canvas, Shown, Shown | None]] = OrderedDict()
+        """With the lines themselves: while they are kept, no others have their identities."""
 
     @property
     def follows(self) -> bool:
@@ -143,11 +144,13 @@ class MessagePane(urwid.Widget):
             selected,
             cols,
         )
-        canvas = self._canvases.get(key)
-        if canvas is None:
+        kept = self._canvases.get(key)
+        if kept is not None:
+            canvas = kept[0]
+        else:
             block = markup.block_of(room, line, before, self._model.me, self._zone)
             canvas = _block_canvas(block, cols, selected=selected)
-            self._canvases[key] = canvas
+            self._canvases[key] = canvas, line, before
             if len(self._canvases) > KEPT_CANVASES:
                 self._canvases.popitem(last=False)
         return canvas, index

@@ -43,6 +43,12 @@ class RoomLog:
         self.next_event = 0
         """The first that has not been taken; 0 when none has."""
 
+    def renewed(self) -> RoomLog:
+        """Return an empty log for the same room, with the same own lines waiting."""
+        log = RoomLog(self.me)
+        log.pending = self.pending  # the very list: whoever sends them knows the old log
+        return log
+
     # -- reading
 
     @property

@@ -41,6 +41,7 @@ class Screen(urwid.WidgetWrap):  # type: ignore[type-arg]
         on_quit: Callable[[], None] = lambda: None,
         on_redraw: Callable[[], None] = lambda: None,
     ) -> None:
+        urwid.set_encoding("utf-8")  # what is drawn is the same whatever the locale says
         self.model = model
         self.session: Session | None = None
         self.dialog: Dialog | None = None

@@ -18,7 +18,6 @@ from clients.terminal.lines import Fate, Pending
 from clients.terminal.marks import ReadMarks
 from clients.terminal.model import Model, RoomState, health_of
 from clients.terminal.outbox import Outbox
-from clients.terminal.roomlog import RoomLog
 from clients.terminal.texts import one_line
 from pbft.core.types import ReplicaId
 
@@ -212,6 +211,13 @@ class Session:
         for name in new:
             self._follow_soon(name)
 
+    def forget(self, name: str) -> None:
+        """This user has left the room: nothing that happened there before counts any more."""
+        self.model.drop_room(name)
+        scope = self._followed.pop(name, None)
+        if scope is not None:
+            scope.cancel()
+
     def _follow_soon(self, name: str) -> None:
         """Follow a room unless it is followed, or so many are that this one must wait until it is opened."""
         if name in self._followed or self._nursery is None:
@@ -267,7 +273,7 @@ class Session:
             if details.role is None and self.model.rooms.get(room.name) is room:
                 self.model.drop_room(room.name)
                 self.model.complain(one_line(f"{room.title}: {error}"))
-            room.log = RoomLog(self.model.me)
+            room.log = room.log.renewed()
             room.is_loaded = False
             if room.name == self.model.open:
                 self.start(self.enter, room.name)
@@ -308,6 +314,9 @@ class Session:
         while True:
             await trio.sleep(REFRESH_S)
             await self._guarded(self.load_rooms)
+            room = self.model.room
+            if room is not None and not room.is_loaded:
+                await self._guarded(self.enter, room.name)
 
     async def _watch_replicas(self) -> None:
         while True:

@@ -119,7 +119,7 @@ def test_selecting_goes_up_from_the_last_message_and_ends_below_it() -> None:
     model.enter("garden")
     for body in ("one", "two"):
         model.apply("garden", garden.says(body))
-    found = []
+    found: list[int | None] = []
     for step in (-1, -1, -1, 1, 1):
         model.select(step)
         found.append(model.selected)

@@ -380,6 +380,11 @@ async def test_the_screen_sends_what_is_typed_and_says_what_went_wrong(world: Wo
         screen.keypress(size, "up")
         assert screen.input.edit.edit_text == "hello 👋!"
         screen.keypress(size, "esc")
-        screen._set_input("")
+        await desk.alice.create("attic")
+        await desk.session.load_rooms()
+        screen.render((120, 24), True)
+        screen.mouse_event((120, 24), "mouse press", 1, 3, 1, True)
+        await until(lambda: desk.model.open == "attic")
+        screen.render(size, True)
         type_("/quit")
         await until(desk.session.leaving.is_set)

@@ -12,6 +12,8 @@ import pexpect
 import pyte
 import pytest
 
+from clients.sdk import ExitCode
+from clients.terminal.command import chat
 from tests.harness.waiting import PATIENCE_S
 
 ROWS, COLS = 24, 80
@@ -97,3 +99,8 @@ def test_from_the_first_steps_to_the_way_out(person: Person, tmp_path: Path) -> 
     person.child.expect(pexpect.EOF)
     person.child.wait()
     assert person.child.exitstatus == 0
+
+
+def test_without_a_terminal_there_is_another_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chat("garden") == ExitCode.USAGE
+    assert "quorate tail -f" in capsys.readouterr().err
