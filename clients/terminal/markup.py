@@ -175,7 +175,7 @@ def status(model: Model) -> Markup:
     if model.connected:
         found.append(("status good", "connected "))
     else:
-        found.append(("status bad", "reconnecting... "))
+        found.append(("status bad", "reconnecting... " if model.me else "not connected "))
     found += _replicas(model.health)
     if model.view is not None:
         found.append(("status", f" view {model.view}"))

@@ -86,6 +86,14 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a replica said of itself, and the place in the order that f+1 had signed of when it was asked."""
+
+    values: Mapping[str, object]
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaHealth:
     """How it stands with one replica, as far as it can be seen from here."""
 
@@ -108,16 +116,13 @@ class ReplicaHealth:
 
 
 def health_of(
-    links: Sequence[LinkState],
-    lies: Mapping[ReplicaId, int],
-    reports: Mapping[ReplicaId, Mapping[str, object]],
-    seen: int,
+    links: Sequence[LinkState], lies: Mapping[ReplicaId, int], reports: Mapping[ReplicaId, Report]
 ) -> tuple[ReplicaHealth, ...]:
-    """Put together what is known of the replicas. `seen`: the place in the order that f+1 have signed of."""
+    """Put together what is known of the replicas."""
     found = []
     for link in links:
-        report = reports.get(link.replica, {})
-        view, executed = report.get("view"), report.get("last_executed")
+        report = reports.get(link.replica, Report({}, 0))
+        view, executed = report.values.get("view"), report.values.get("last_executed")
         found.append(
             ReplicaHealth(
                 replica=link.replica,
@@ -125,7 +130,7 @@ def health_of(
                 lies=lies.get(link.replica, 0),
                 view=view if type(view) is int else None,
                 executed=executed if type(executed) is int else None,
-                behind=max(0, seen - executed) if type(executed) is int else 0,
+                behind=max(0, report.seen - executed) if type(executed) is int else 0,
             )
         )
     return tuple(found)

@@ -16,7 +16,7 @@ from clients.sdk import Chat, ChatError, ClientFailure, RoomEvent
 from clients.terminal.arguments import BadCommand
 from clients.terminal.lines import Fate, Pending
 from clients.terminal.marks import ReadMarks
-from clients.terminal.model import Model, RoomState, health_of
+from clients.terminal.model import Model, Report, RoomState, health_of
 from clients.terminal.outbox import Outbox
 from clients.terminal.texts import one_line
 from pbft.core.types import ReplicaId
@@ -65,7 +65,7 @@ class Session:
         self._marked = trio.Event()
         self._rooms_lock = trio.Lock()
         self._outbox = Outbox(chat, self.explain)
-        self._reports: dict[ReplicaId, dict[str, object]] = {}
+        self._reports: dict[ReplicaId, Report] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow everything until `leave`; started when the rooms are known. ChatError: the key has no account."""
@@ -320,18 +320,19 @@ class Session:
 
     async def _watch_replicas(self) -> None:
         while True:
-            self.model.health = health_of(self.chat.links(), self.chat.lies(), self._reports, self.chat.client.seen)
+            self.model.health = health_of(self.chat.links(), self.chat.lies(), self._reports)
             self.model.connected = sum(one.answers for one in self.model.health) >= self.model.needed
             await trio.sleep(LOOK_S)
 
     async def _inspect_replicas(self) -> None:
         while True:
             for replica in self.chat.client.group.replicas:
+                seen = self.chat.client.seen
                 report = await self.chat.client.inspect(replica, within_s=LOOK_S)
                 if report is None:
                     self._reports.pop(replica, None)
                 else:
-                    self._reports[replica] = report
+                    self._reports[replica] = Report(report, seen)
             await trio.sleep(INSPECT_S)
 
     async def _tell_marks(self) -> None:

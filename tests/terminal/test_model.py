@@ -9,7 +9,7 @@ from chatsvc.application.events import EventKind, NoticeHead, NoticeKind
 from chatsvc.application.names import DisplayName, RoomName
 from chatsvc.application.schema import MessageIndex
 from clients.terminal.marks import ReadMarks
-from clients.terminal.model import Model, Side, health_of
+from clients.terminal.model import Model, Report, Side, health_of
 from pbft.client.errors import LinkState
 from pbft.core.types import EventIndex, Milliseconds, ReplicaId
 from tests.terminal.saying import Garden
@@ -148,14 +148,14 @@ def test_a_thread_beside_the_room_goes_on() -> None:
 def test_how_a_replica_does(connected: bool, lies: int, report: dict[str, object], mark: str) -> None:
     replica = ReplicaId(0)
     link = LinkState(replica=replica, connected=connected, refused=None, last_error=None)
-    (health,) = health_of([link], {replica: lies} if lies else {}, {replica: report}, 100)
+    (health,) = health_of([link], {replica: lies} if lies else {}, {replica: Report(report, 100)})
     assert health.mark == mark
 
 
 def test_the_view_is_that_of_most() -> None:
     links = [LinkState(replica=ReplicaId(i), connected=True, refused=None, last_error=None) for i in range(4)]
-    reports: dict[ReplicaId, dict[str, object]] = {ReplicaId(i): {"view": view} for i, view in enumerate((4, 99, 4))}
-    model = Model(health=health_of(links, {}, reports, 0))
+    reports = {ReplicaId(i): Report({"view": view}, 0) for i, view in enumerate((4, 99, 4))}
+    model = Model(health=health_of(links, {}, reports))
     assert model.view == 4
     assert Model().view is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chatsvc.application.answers import Unread
@@ -98,6 +100,14 @@ def test_the_tables_say_everything_once() -> None:
     bound = [name for key in keys.KEYS for name in key.names]
     assert len(set(bound)) == len(bound)
     assert all(len(name) > 1 for name in bound), "a letter is typed, it does nothing else"
+
+
+def test_every_key_and_command_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text().replace("\\|", "|")
+    for key in keys.KEYS:
+        assert f"| {key.shown} | {key.help} |" in page
+    for command in commands.COMMANDS:
+        assert f"| `{f'/{command.name} {command.usage}'.strip()}` | {command.help} |" in page
 
 
 # -- completion
