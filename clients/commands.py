@@ -37,6 +37,7 @@ COMMANDS = (
     (ROOMS, "invite", "member_commands:invite", "Let somebody join a room."),
     (ROOMS, "uninvite", "member_commands:uninvite", "Take an invitation back, or decline one's own."),
     (ROOMS, "invitations", "member_commands:invitations", "List the rooms that you were invited to."),
+    (TALKING, "chat", "terminal.command:chat", "Chat on the whole screen."),
     (TALKING, "send", "chat_commands:send", "Say something in a room."),
     (TALKING, "edit", "chat_commands:edit", "Replace what your message says."),
     (TALKING, "delete", "chat_commands:delete", "Take away what a message says."),
