@@ -11,6 +11,7 @@ import trio
 from clients.addressing import room_of
 from clients.codes import new_nonce
 from clients.console import COMMON, Common, Flag, Index, Output, Words, title, with_chat
+from clients.outbox_command import queue_messages
 from clients.sdk import Chat, ClientFailure, ExitCode
 
 
@@ -21,6 +22,7 @@ def send(
     reply_to: Index | None = None,
     thread: Words | None = None,
     action: Flag = False,
+    queue: Flag = False,
     common: Common = COMMON,
 ) -> int:
     """Say something in a room that you have joined. Says what made it true.
@@ -44,7 +46,11 @@ def send(
         Title of the thread within the room that this belongs to. A reply belongs where the other message does.
     action
         Say it as an action (/me).
+    queue
+        Put it into the outbox, without any network, for quorate outbox send to deliver.
     """
+    if queue:
+        return queue_messages(room, _lines(text), action=action, reply_to=reply_to, thread=thread, common=common)
 
     async def body(chat: Chat, output: Output) -> None:
         name = await room_of(chat, room)

@@ -15,6 +15,7 @@ ROOMS = Group("Rooms", sort_key=3)
 TALKING = Group("Talking", sort_key=4)
 READING = Group("Reading", sort_key=5)
 MODERATING = Group("Moderating a room", sort_key=6)
+PROVING = Group("Proving it to others", sort_key=7)
 OPERATING = "Running a group"
 
 COMMANDS = (
@@ -36,6 +37,7 @@ COMMANDS = (
     (ROOMS, "invite", "member_commands:invite", "Let somebody join a room."),
     (ROOMS, "uninvite", "member_commands:uninvite", "Take an invitation back, or decline one's own."),
     (ROOMS, "invitations", "member_commands:invitations", "List the rooms that you were invited to."),
+    (TALKING, "chat", "terminal.command:chat", "Chat on the whole screen."),
     (TALKING, "send", "chat_commands:send", "Say something in a room."),
     (TALKING, "edit", "chat_commands:edit", "Replace what your message says."),
     (TALKING, "delete", "chat_commands:delete", "Take away what a message says."),
@@ -46,6 +48,8 @@ COMMANDS = (
     (TALKING, "vote", "poll_commands:vote", "Choose an option of a poll."),
     (TALKING, "poll-close", "poll_commands:poll_close", "End a poll."),
     (TALKING, "import-irc", "import_command:import_irc", "Import an IRC log, one user per nick."),
+    (TALKING, "import-slack", "slack_command:import_slack", "Import a Slack export, one user per person."),
+    (TALKING, "outbox", "outbox_command:outbox", "Show or deliver what was queued with send --queue."),
     (READING, "unread", "following_commands:unread", "List where there is something new."),
     (READING, "read", "following_commands:read", "Mark messages as read, on all your devices."),
     (READING, "mentions", "following_commands:mentions", "Show who mentioned you or replied to you (-f)."),
@@ -68,6 +72,9 @@ COMMANDS = (
     (MODERATING, "mute", "member_commands:mute", "Let somebody only read for a while."),
     (MODERATING, "unmute", "member_commands:unmute", "Let somebody speak again."),
     (MODERATING, "role", "member_commands:role", "Make somebody owner, moderator or member."),
+    (PROVING, "receipt", "transcripts.commands:receipt", "Make a receipt of a message, for anybody to verify."),
+    (PROVING, "export", "transcripts.commands:export", "Write a room to a file, with what proves it."),
+    (PROVING, "verify", "transcripts.commands:verify", "Verify a receipt or an exported room, offline."),
     (OPERATING, "status", "status_command:status", "Show how each replica is doing."),
     (OPERATING, "bench", "bench_command:bench", "Measure a running group under load."),
 )
