@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, assert_never
 
 from chatsvc.application.operations import Create, Join, Leave, Post, Register, decode_operation
 from crypto.canonical import decode
@@ -11,6 +12,28 @@ from crypto.errors import MalformedEncoding
 from crypto.signing import PublicKey
 
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
+
+
+class Model(Protocol):
+    """What is told of every batch, once and in order, and says what must have come of it."""
+
+    @property
+    def messages(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Author and text of those that everybody may read, by room."""
+        ...
+
+    def begin(self, sequence: int, timestamp_ms: int) -> None:
+        """A batch begins. `timestamp_ms`: of the batch; agreed time is the highest of all so far."""
+        ...
+
+    def apply(self, device: PublicKey, operation: bytes, index: int) -> list[Any] | None:
+        """Return what the operation, the batch's number `index`, must give, without the details of errors; None: not
+        for this model to say."""
+        ...
+
+    def checkpoint(self) -> None:
+        """The batch that ends was one at whose end there is a checkpoint."""
+        ...
 
 
 class ChatModel:
@@ -24,8 +47,14 @@ class ChatModel:
         self.messages: dict[str, list[tuple[str, str]]] = {}
         """Author and text, by room."""
 
-    def apply(self, device: PublicKey, operation: bytes) -> list[Any] | None:
-        """What the operation must give, without the details of errors; None: not for this model to say."""
+    def begin(self, sequence: int, timestamp_ms: int) -> None:
+        """Neither order nor time matters to it."""
+
+    def checkpoint(self) -> None:
+        """Nothing is forgotten."""
+
+    def apply(self, device: PublicKey, operation: bytes, index: int) -> list[Any] | None:  # noqa: ARG002 - see begin
+        """See Model."""
         try:
             decoded = decode_operation(operation)
         except MalformedEncoding:

@@ -117,7 +117,7 @@ def _moment(question: Question, query: FindMoment) -> bytes:
     while low < high:
         middle = (low + high) // 2
         row = question.reader.get(MESSAGES, (room.name, middle))
-        if row is not None and MessageRow.from_row(row).shown_ms < query.time:
+        if row is not None and MessageRow.from_row(row).time < query.time:
             low = middle + 1
         else:
             high = middle
@@ -143,7 +143,8 @@ def _versions(question: Question, query: ListVersions) -> bytes:
 def _reactions(question: Question, query: ListReactions) -> bytes:
     """The cursor is `reaction/account`: a reaction holds no slash, and an account's key may."""
     room = question.room(query.room)
-    find_message(question.reader, room, query.index)
+    if find_message(question.reader, room, query.index).deleted_by is not None:
+        return encode_wire(ReactionList((), None))  # rows of theirs may stand until the next checkpoint
     start = None
     if query.after is not None:
         reaction, _, account = query.after.partition("/")
