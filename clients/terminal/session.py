@@ -62,7 +62,7 @@ class Session:
         self._followed: dict[str, trio.CancelScope] = {}
         self._loading: set[str] = set()
         self._marked = trio.Event()
-        self._rooms_lock = trio.Lock()
+        self._rooms_lock, self._marks_lock = trio.Lock(), trio.Lock()
         self._outbox = Outbox(chat, self.explain)
         self._reports: dict[ReplicaId, Report] = {}
 
@@ -346,5 +346,6 @@ class Session:
             await self._send_marks(leaving=False)
 
     async def _send_marks(self, *, leaving: bool) -> None:
-        for room, index in self.marks.take_due(trio.current_time(), leaving=leaving):
-            await self._guarded(self.chat.mark_read, room, index)
+        async with self._marks_lock:  # whoever leaves waits for those on their way
+            for room, index in self.marks.take_due(trio.current_time(), leaving=leaving):
+                await self._guarded(self.chat.mark_read, room, index)

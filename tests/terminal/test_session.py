@@ -33,6 +33,11 @@ class Desk:
         self.world, self.session, self.alice, self.bob = world, session, alice, bob
         self.model = session.model
         self.rings = 0
+        self.over = trio.Event()
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        await self.session.run(task_status=task_status)
+        self.over.set()
 
     @property
     def room(self) -> RoomState:
@@ -75,7 +80,7 @@ async def desk_in(world: World) -> AsyncIterator[Desk]:
             desk.rings += 1
 
         session._ring = ring
-        await nursery.start(session.run)
+        await nursery.start(desk.run)
         await session.enter("garden")
         yield desk
         session.leave()
@@ -225,7 +230,7 @@ async def test_what_was_read_is_told_before_leaving(world: World) -> None:
             await desk.bob.post("garden", f"line {number}")
         await until(lambda: len(desk.bodies()) == 4)
         desk.session.leave()
-        await until(lambda: desk.session.marks.wait_s(0) is None)
+        await desk.over.wait()
         (unread,) = [room async for room in desk.alice.unread()]
         assert (unread.read, unread.message_count) == (4, 4)
 
