@@ -95,7 +95,7 @@ class App:
             self.model.say("")
             if not await self._registered(chat):
                 return
-            session = Session(chat, self.model, ring=self._ring)
+            session = Session(chat, self.model, ring=self._ring, zone=self._options.zone)
             async with trio.open_nursery() as nursery:
                 await nursery.start(session.run)
                 self.screen.session = session

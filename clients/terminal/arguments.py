@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 _INDEX = re.compile(r"#(\d{1,18})(?:\s+|$)")
 _BARE_INDEX = re.compile(r"#?(\d{1,18})\s*$")
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class BadCommand(Exception):  # noqa: N818 - what a person typed
@@ -62,14 +60,6 @@ def take_word(rest: str, what: str) -> tuple[str, str]:
 
 def person(word: str) -> str:
     return word.removeprefix("@").removesuffix(":")
-
-
-def seconds_of(text: str) -> int:
-    """Return how long `90s`, `10m`, `2h` or `1d` is. Raises BadCommand."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise BadCommand(f"{text[:20]!r} is no duration: say 90s, 10m, 2h or 1d")
-    return int(found.group(1)) * _SECONDS[found.group(2)]
 
 
 def poll_parts(rest: str) -> tuple[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC
 from functools import partial
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def chat(
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return fail("the chat needs a terminal: see `quorate tail -f` and `quorate send` for pipes", ExitCode.USAGE)
-    return run(partial(_chat, room, theme, bell=bell, common=common))
+    return run(partial(_chat, room, theme, bell=bell, common=common), utc=common.utc)
 
 
 async def _chat(room: str | None, theme: Theme, *, bell: bool, common: Common) -> int:
@@ -48,7 +49,8 @@ async def _chat(room: str | None, theme: Theme, *, bell: bool, common: Common) -
     file = load_group(common)
     path = common.identity or default_identity_path()
     signer = load_identity(common) if path.exists() else None
-    options = Options(identity=path, theme=theme, bell=bell, room=room, timeout_s=common.timeout)
+    zone = UTC if common.utc else None
+    options = Options(identity=path, theme=theme, bell=bell, room=room, timeout_s=common.timeout, zone=zone)
     terminal = Terminal(bracketed_paste_mode=True)
 
     def ring() -> None:

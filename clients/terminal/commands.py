@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from chatsvc.application.bearer import SECRET_BYTES, Purpose, code_of
+from chatsvc.application.bearer import Purpose
 from chatsvc.application.results import ErrorCode
 from chatsvc.application.schema import Role
+from clients.codes import new_code, new_nonce
 from clients.sdk import ChatError
 from clients.terminal import sides
-from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, seconds_of, take_index, take_word
+from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, take_index, take_word
 from clients.terminal.emoji import with_emoji
 from clients.terminal.lines import Entry, Fate
 from clients.terminal.model import RoomState
-from clients.terminal.session import NONCE_BYTES, Session
+from clients.terminal.session import Session
+from clients.times import DAY_MS, span_ms
 
-LINK_S = 7 * 86_400
+LINK_MS = 7 * DAY_MS
 Run: TypeAlias = Callable[[Session, str], Awaitable[None]]
 
 
@@ -115,9 +116,9 @@ async def link(session: Session, rest: str) -> None:
     room = open_room(session)
     words = rest.split()
     uses = int(words[0]) if words and words[0].isdecimal() else 1
-    seconds = seconds_of(words[-1]) if words and not words[-1].isdecimal() else LINK_S
-    code = code_of(os.urandom(SECRET_BYTES[Purpose.LINK]), Purpose.LINK)
-    await session.chat.make_link(room.name, code, session.now_ms() + 1000 * seconds, uses=uses)
+    valid_ms = span_ms(words[-1]) if words and not words[-1].isdecimal() else LINK_MS
+    code = new_code(Purpose.LINK)
+    await session.chat.make_link(room.name, code, session.now_ms() + valid_ms, uses=uses)
     session.model.say(f"whoever types /join {code} comes into {room.title}")
 
 
@@ -138,8 +139,8 @@ async def unban(session: Session, rest: str) -> None:
 
 async def mute(session: Session, rest: str) -> None:
     word, how_long = take_word(rest, "whom: /mute NAME [10m]")
-    until_ms = 0 if how_long == "off" else session.now_ms() + 1000 * seconds_of(how_long or "10m")
-    await session.chat.mute(open_room(session).name, person(word), until_ms)
+    for_ms = span_ms(how_long or "10m")
+    await session.chat.mute(open_room(session).name, person(word), session.now_ms() + for_ms if for_ms else 0)
 
 
 async def role(session: Session, rest: str) -> None:
@@ -171,7 +172,7 @@ async def edit(session: Session, rest: str) -> None:
     room, index = open_room(session), target(session, index, mine=True)
     if not text:
         raise BadCommand("say what it is to be: /edit [#N] TEXT")
-    await session.chat.edit(room.name, index, with_emoji(text), nonce=os.urandom(NONCE_BYTES))
+    await session.chat.edit(room.name, index, with_emoji(text), nonce=new_nonce())
 
 
 async def delete(session: Session, rest: str) -> None:
@@ -194,7 +195,7 @@ async def pin(session: Session, rest: str) -> None:
 async def poll(session: Session, rest: str) -> None:
     question, options = poll_parts(rest)
     room = open_room(session)
-    await session.chat.open_poll(room.name, question, options, thread=room.thread, nonce=os.urandom(NONCE_BYTES))
+    await session.chat.open_poll(room.name, question, options, thread=room.thread, nonce=new_nonce())
 
 
 def _poll(session: Session, index: int | None) -> Entry:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import tzinfo
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
+from rich.style import Style
+
 from chatsvc.application.schema import MessageKind
+from clients.markdown import marked_up
 from clients.terminal.lines import Entry, Fate, Happening, Pending, Shown
 from clients.terminal.model import Model, ReplicaHealth, RoomState
 from clients.terminal.texts import clock, colour_of, counted, day, is_mentioned, one_line, shown
@@ -92,13 +97,34 @@ def _entry(room: RoomState, entry: Entry, me: str) -> Markup:
         found += _poll(entry)
     else:
         mentioned = message.author != me and (me in message.mentions or is_mentioned(me, message.body))
-        found += [("mention" if mentioned else "body", shown(message.body))]
+        found += marked("mention" if mentioned else "body", message.body)
     if message.edits:
         found += [("dim", " (edited)")]
     if message.reactions:
         counts = "  ".join(f"{one_line(one.reaction)} {one.count}" for one in message.reactions)
         found += [("reaction", f"\n{counts}")]
     return found
+
+
+def marked(attribute: str, body: str) -> Markup:
+    """Return a body as it is meant: with bold, italic, code, links and quotes in attributes of their own."""
+    text = marked_up(shown(body))
+    attributes = [attribute] * len(text.plain)
+    for span in text.spans:
+        name = _attribute_of(span.style)
+        if name is not None:
+            attributes[span.start : span.end] = [name] * len(attributes[span.start : span.end])
+    found: Markup = []
+    for name, pairs in groupby(zip(attributes, text.plain, strict=True), key=itemgetter(0)):
+        found.append((name, "".join(character for _, character in pairs)))
+    return found
+
+
+def _attribute_of(style: str | Style) -> str | None:
+    if isinstance(style, str):
+        return None
+    names = (("link", style.underline), ("code", style.color), ("bold", style.bold), ("italic", style.italic))
+    return next((name for name, is_set in names if is_set), "quote" if style.dim else None)
 
 
 def quoted(room: RoomState, index: int) -> str:

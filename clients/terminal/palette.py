@@ -21,6 +21,10 @@ _D = ("default", "default")
 _DARK: dict[str, Style] = {
     "body": (*_D, *_D),
     "dim": ("dark gray", "default", "g50", "default"),
+    "bold": ("default,bold", "default", "default,bold", "default"),
+    "italic": ("default,italics", "default", "default,italics", "default"),
+    "code": ("dark cyan", "default", "#6aa", "default"),
+    "link": ("default,underline", "default", "default,underline", "default"),
     "mark": ("dark green", "default", "#6a6", "default"),
     "pending": ("dark gray", "default", "g60", "default"),
     "warning": ("yellow", "default", "#fd6", "default"),
@@ -105,6 +109,9 @@ _LIGHT: dict[str, Style] = _DARK | {
 }
 _MONOCHROME = {
     "mention": "bold",
+    "bold": "bold",
+    "italic": "italics",
+    "link": "underline",
     "error": "bold",
     "me": "bold",
     "selected": "standout",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Awaitable, Callable
+from datetime import tzinfo
 from typing import TypeVarTuple, Unpack
 
 import trio
@@ -12,6 +11,7 @@ import trio
 from chatsvc.application.bodies import BadText, parse_body
 from chatsvc.application.events import NoticeKind
 from chatsvc.application.results import ErrorCode
+from clients.codes import new_nonce
 from clients.sdk import Chat, ChatError, ClientFailure, RoomEvent
 from clients.terminal.arguments import BadCommand
 from clients.terminal.lines import Fate, Pending
@@ -19,6 +19,7 @@ from clients.terminal.marks import ReadMarks
 from clients.terminal.model import Model, Report, RoomState, health_of
 from clients.terminal.outbox import Outbox
 from clients.terminal.texts import one_line
+from clients.times import now_ms
 from pbft.core.types import ReplicaId
 
 Ts = TypeVarTuple("Ts")
@@ -34,12 +35,7 @@ INSPECT_S = 10.0
 REFRESH_S = 30.0
 AGAIN_S = 2.0
 LEAVE_S = 3.0
-NONCE_BYTES = 12
 _CALLING = (NoticeKind.MENTION, NoticeKind.REPLY, NoticeKind.DIRECT)
-
-
-def wall_clock_ms() -> int:
-    return int(time.time() * 1000)
 
 
 class Session:
@@ -51,11 +47,14 @@ class Session:
         model: Model,
         *,
         ring: Callable[[], None] = lambda: None,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = now_ms,
+        zone: tzinfo | None = None,
     ) -> None:
         self.chat = chat
         self.model = model
         self.now_ms = now_ms
+        self.zone = zone
+        """In which times are shown; None for this machine's."""
         self.leaving = trio.Event()
         self.marks = ReadMarks()
         self._ring = ring
@@ -63,7 +62,7 @@ class Session:
         self._followed: dict[str, trio.CancelScope] = {}
         self._loading: set[str] = set()
         self._marked = trio.Event()
-        self._rooms_lock = trio.Lock()
+        self._rooms_lock, self._marks_lock = trio.Lock(), trio.Lock()
         self._outbox = Outbox(chat, self.explain)
         self._reports: dict[ReplicaId, Report] = {}
 
@@ -85,6 +84,7 @@ class Session:
             await self.leaving.wait()
             with trio.move_on_after(LEAVE_S):
                 await self._send_marks(leaving=True)
+            self._nursery = None  # nothing can be started any more
             nursery.cancel_scope.cancel()
 
     def leave(self) -> None:
@@ -180,7 +180,7 @@ class Session:
         except BadText as error:
             self.model.complain(f"not sent: {error}")
             return False
-        nonce = os.urandom(NONCE_BYTES)
+        nonce = new_nonce()
         line = room.log.send(nonce, body, action=action, reply_to=reply_to, thread=thread)
         if line is None:
             self.model.complain("not sent: too many lines wait for their outcome")
@@ -346,5 +346,6 @@ class Session:
             await self._send_marks(leaving=False)
 
     async def _send_marks(self, *, leaving: bool) -> None:
-        for room, index in self.marks.take_due(trio.current_time(), leaving=leaving):
-            await self._guarded(self.chat.mark_read, room, index)
+        async with self._marks_lock:  # whoever leaves waits for those on their way
+            for room, index in self.marks.take_due(trio.current_time(), leaving=leaving):
+                await self._guarded(self.chat.mark_read, room, index)

@@ -45,10 +45,10 @@ def _index(session: Session, rest: str) -> int:
     return index
 
 
-def _rows(messages: Sequence[Message], *, with_room: bool) -> list[SideRow]:
+def _rows(session: Session, messages: Sequence[Message], *, with_room: bool) -> list[SideRow]:
     found: list[SideRow] = []
     for message in messages[:SIDE_ROWS_MAX]:
-        when = f"{day(message.shown_ms, None)} {clock(message.shown_ms, None)}"
+        when = f"{day(message.shown_ms, session.zone)} {clock(message.shown_ms, session.zone)}"
         where = f"#{message.room} {when}" if with_room else when
         body = "(deleted)" if message.deleted_by is not None else message.body
         found.append(SideRow(where, "dim", message.room, message.index))
@@ -81,14 +81,14 @@ async def pins(session: Session, rest: str) -> None:  # noqa: ARG001 - the table
     room = _room(session)
     found = await session.chat.pins(room.name)
     room.log.set_pins([message.index for message in found])
-    session.model.side = Side(f"Pinned in {room.title}", _rows(found, with_room=False))
+    session.model.side = Side(f"Pinned in {room.title}", _rows(session, found, with_room=False))
 
 
 async def threads(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     room = _room(session)
     found = await session.chat.threads(room.name)
     newest = sorted(found, key=lambda one: -one.last_ms)[:LISTED_MAX]
-    rows = [(one.title, f"{counted(one.count, 'message')}, last {day(one.last_ms, None)}") for one in newest]
+    rows = [(one.title, f"{counted(one.count, 'message')}, last {day(one.last_ms, session.zone)}") for one in newest]
     session.model.side = table(f"Threads of {room.title} (/thread TITLE)", rows)
 
 
@@ -113,13 +113,13 @@ async def search(session: Session, rest: str) -> None:
     if not rest:
         raise BadCommand("say what for: /search WORDS, from:NAME, in:ROOM")
     found = await session.chat.search(rest, limit=50)
-    session.model.side = Side(f"Found {len(found)} for {rest}", _rows(found, with_room=True))
+    session.model.side = Side(f"Found {len(found)} for {rest}", _rows(session, found, with_room=True))
 
 
 async def mentions(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     rows = [
         SideRow(
-            f"{clock(notice.time, None)} {notice.by}: {notice.kind.value} in {_title(session, notice.room)}",
+            f"{clock(notice.time, session.zone)} {notice.by}: {notice.kind.value} in {_title(session, notice.room)}",
             "body",
             notice.room,
             notice.index,
@@ -140,7 +140,7 @@ async def around(session: Session, room: str, index: int) -> None:
     found = await session.chat.history(room, before=index + AROUND, limit=2 * AROUND)
     if not any(message.index == index for message in found):
         raise BadCommand(f"there is no message {index} in #{room}")
-    side = Side(f"#{one_line(room)} around {index}", _rows(found, with_room=False), room=room)
+    side = Side(f"#{one_line(room)} around {index}", _rows(session, found, with_room=False), room=room)
     side.selected = next(place for place, row in enumerate(side.rows) if row.index == index)
     session.model.side = side
 
@@ -156,7 +156,7 @@ async def receipt(session: Session, rest: str) -> None:
     message, entry = messages[-1], room.log.entry(index)
     rows = [
         ("Ordered", f"at {message.sequence}, place {message.batch_index} of its batch"),
-        ("Time", f"{day(message.time, None)} {clock(message.time, None)}, agreed by the replicas"),
+        ("Time", f"{day(message.time, session.zone)} {clock(message.time, session.zone)}, agreed by the replicas"),
         ("Read now", f"as of {reading.sequence}, the same from replicas {_names(reading.vouchers)}"),
         ("Needed", f"{reading.needed} equal answers"),
         ("Digest", message.digest.hex()),
@@ -175,7 +175,7 @@ def _names(replicas: Iterable[int]) -> str:
 async def versions(session: Session, rest: str) -> None:
     room, index = _room(session), _index(session, rest)
     found = await session.chat.versions(room.name, index)
-    rows = [(f"{day(one.time, None)} {clock(one.time, None)}", one.body) for one in found]
+    rows = [(f"{day(one.time, session.zone)} {clock(one.time, session.zone)}", one.body) for one in found]
     session.model.side = table(f"Versions of message {index}", rows)
 
 

@@ -16,7 +16,7 @@ from tests.terminal.test_screen import Desk
 
 def test_every_colour_that_lines_use_is_in_both_palettes() -> None:
     desk = Desk()
-    desk.says("hello @Alice", thread="Roses", reply_to=0)
+    desk.says("hello @Alice **b** *i* `c` https://example.org", thread="Roses", reply_to=0)
     desk.says("Tea?\nyes\nno", kind=MessageKind.POLL)
     desk.happens(EventKind.REACTED, "👍", 2, index=0)
     desk.happens(EventKind.PINNED, index=0)

@@ -168,3 +168,17 @@ def test_only_so_many_lines_wait() -> None:
     log = RoomLog("Alice")
     assert all(log.send(bytes([number]), "hello") for number in range(PENDING_MAX))
     assert log.send(b"more", "hello") is None
+
+
+def test_a_log_that_begins_anew_keeps_the_lines_that_wait() -> None:
+    """Also for whoever sends them, and knows the old log only."""
+    garden, old = Garden(), RoomLog("Alice")
+    old.apply(garden.says("hello"))
+    line = old.send(b"nonce", "mine")
+    assert line is not None
+    log = old.renewed()
+    assert log.shown == [line]
+    old.accepted(line, 1, RECEIPT)
+    log.apply(garden.says("mine", actor="Alice", nonce=b"nonce"))
+    assert (bodies(log), old.pending) == (["mine"], [])
+    assert log.entries()[0].receipt == RECEIPT

@@ -14,6 +14,7 @@ from chatsvc.application.names import RoomName
 from chatsvc.application.schema import MessageIndex, MessageKind
 from clients.terminal.keys import KEYS
 from clients.terminal.lines import Fate
+from clients.terminal.markup import marked
 from clients.terminal.model import Model, ReplicaHealth, Side, SideRow
 from clients.terminal.screen import Screen
 from clients.terminal.texts import shown
@@ -109,6 +110,22 @@ def test_what_was_changed_shows_it() -> None:
     assert "        👍 2  :rose: 1" in text
     assert "<Carol> (deleted by Bob)" in text
     assert "three" not in text
+
+
+def test_what_is_marked_up_is_shown_as_it_is_meant() -> None:
+    text = "a **bold** and *slanted* `x = 1` [site](https://example.org) end"
+    assert marked("body", text) == [
+        ("body", "a "),
+        ("bold", "bold"),
+        ("body", " and "),
+        ("italic", "slanted"),
+        ("body", " "),
+        ("code", "x = 1"),
+        ("body", " site <"),
+        ("link", "https://example.org"),
+        ("body", "> end"),
+    ]
+    assert marked("mention", "> quoted\nplain") == [("quote", "▎ quoted"), ("mention", "\nplain")]
 
 
 def test_a_poll_is_a_bar_for_each_option() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -12,7 +11,7 @@ from trio.testing import MockClock
 
 from chatsvc.application.bearer import Purpose, code_of
 from chatsvc.application.results import ErrorCode
-from chatsvc.application.schema import MessageKind
+from chatsvc.application.schema import MessageKind, Role
 from clients.sdk import Chat, ChatError
 from clients.terminal import commands
 from clients.terminal.arguments import BadCommand, split_command
@@ -23,21 +22,8 @@ from clients.terminal.session import PAGE, Session
 from tests.chatsvc.fakes import NOON
 from tests.client.fake_replicas import World
 from tests.harness.waiting import until
-from tests.sdk.test_chat import BOB, ChatBackend, chat_of
-
-
-@pytest.fixture
-def backend() -> Iterator[ChatBackend]:
-    backend = ChatBackend()
-    yield backend
-    backend.service.close()
-
-
-@pytest.fixture
-async def world(tmp_path: Path, nursery: trio.Nursery, backend: ChatBackend) -> World:
-    world = World(tmp_path, backend=backend)
-    world.nursery = nursery
-    return world
+from tests.sdk.test_chat import BOB, chat_of
+from tests.terminal.clocks import in_time
 
 
 class Desk:
@@ -47,6 +33,11 @@ class Desk:
         self.world, self.session, self.alice, self.bob = world, session, alice, bob
         self.model = session.model
         self.rings = 0
+        self.over = trio.Event()
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        await self.session.run(task_status=task_status)
+        self.over.set()
 
     @property
     def room(self) -> RoomState:
@@ -89,17 +80,10 @@ async def desk_in(world: World) -> AsyncIterator[Desk]:
             desk.rings += 1
 
         session._ring = ring
-        await nursery.start(session.run)
+        await nursery.start(desk.run)
         await session.enter("garden")
         yield desk
         session.leave()
-
-
-async def in_time(holds: Callable[[], object]) -> None:
-    """Let the mock clock run until it holds."""
-    with trio.fail_after(300):
-        while not holds():  # noqa: ASYNC110 - there is no event: the clock has to go on
-            await trio.sleep(1)
 
 
 async def test_history_and_what_happens_then_stand_in_one_log(world: World) -> None:
@@ -204,6 +188,24 @@ async def test_whoever_is_removed_sees_the_room_go(world: World) -> None:
             assert desk.model.says_error
 
 
+async def test_a_room_that_is_left_and_entered_again_goes_on(world: World) -> None:
+    async with desk_in(world) as desk:
+        await desk.alice.set_role("garden", "Bob", Role.OWNER)
+        await desk.do("/part")
+        assert "garden" not in desk.model.rooms
+        await desk.bob.post("garden", "meanwhile")
+        await desk.do("/join garden")
+        await desk.bob.post("garden", "then")
+        await until(lambda: desk.bodies() == ["before", "meanwhile", "then"])
+
+
+async def test_after_leaving_nothing_is_started(world: World) -> None:
+    async with desk_in(world) as desk:
+        session = desk.session
+    session.start(session.enter, "attic")
+    assert desk.room.name == "garden"
+
+
 async def test_more_history_comes_when_it_is_asked_for(world: World) -> None:
     async with chat_of(world) as alice:
         await alice.register("Alice")
@@ -228,7 +230,7 @@ async def test_what_was_read_is_told_before_leaving(world: World) -> None:
             await desk.bob.post("garden", f"line {number}")
         await until(lambda: len(desk.bodies()) == 4)
         desk.session.leave()
-        await until(lambda: desk.session.marks.wait_s(0) is None)
+        await desk.over.wait()
         (unread,) = [room async for room in desk.alice.unread()]
         assert (unread.read, unread.message_count) == (4, 4)
 
@@ -304,7 +306,14 @@ async def test_rooms_and_people(world: World) -> None:
         with pytest.raises(ChatError):
             await desk.bob.post("garden", "mmm")
         await desk.do("/mute Bob off")
+        await desk.do("/ban Bob spam")
+        with pytest.raises(ChatError):
+            await desk.bob.join("garden")
+        await desk.do("/unban Bob")
+        await desk.bob.join("garden")
         await desk.do("/role Bob moderator")
+        await until(lambda: "Alice made Bob moderator" in desk.happened())
+        assert "Alice banned Bob: spam" in desk.happened()
         await desk.do("/create -p cellar wine")
         assert desk.model.open == "cellar"
         await desk.do("/invite Bob")

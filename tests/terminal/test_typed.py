@@ -16,7 +16,6 @@ from clients.terminal.arguments import (
     only_index,
     poll_parts,
     said,
-    seconds_of,
     split_command,
     take_index,
     take_word,
@@ -67,7 +66,6 @@ def test_a_message_is_named_by_its_number(rest: str, found: tuple[int | None, st
 def test_arguments() -> None:
     assert [only_index(rest) for rest in ("", "7", "#7")] == [None, 7, 7]
     assert take_word("Bob for spam", "whom") == ("Bob", "for spam")
-    assert [seconds_of(text) for text in ("90s", "10m", "2h", "1d")] == [90, 600, 7200, 86_400]
     assert poll_parts("Tea? | yes | no ") == ("Tea?", ("yes", "no"))
 
 
@@ -76,7 +74,6 @@ def test_arguments() -> None:
     [
         (only_index, "seven", "is no message"),
         (lambda rest: take_word(rest, "whom"), "", "say whom"),
-        (seconds_of, "10", "is no duration"),
         (poll_parts, "Tea? | yes", "/poll question"),
         (poll_parts, " | yes | no", "/poll question"),
         (commands.find, "dance", "there is no command /dance"),
