@@ -49,7 +49,7 @@ class EndingWorld(World):
             sequence=self.sequence,
             results=results,
         )
-        return [], [refusal]
+        return [refusal], []
 
 
 class Crash(BaseException):
