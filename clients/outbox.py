@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from chatsvc.application.bodies import MessageText
 from chatsvc.application.names import RoomName
@@ -135,6 +135,9 @@ class OutboxFailed(ClientFailure):
 class Outbox:
     """Use as `with Outbox.open(path) as outbox`."""
 
+    synchronous: ClassVar = "EXTRA"
+    """SQLite's word for being on the disk, names of files too, when a call returns."""
+
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
@@ -152,7 +155,7 @@ class Outbox:
             raise _failed(path, error) from error
         outbox = cls(path, connection)
         try:
-            outbox._execute("PRAGMA synchronous = EXTRA")
+            outbox._execute(f"PRAGMA synchronous = {cls.synchronous}")
             ((version,),) = outbox._execute("PRAGMA user_version")
             if version not in {0, VERSION}:
                 raise OutboxFailed(f"{path}: it was written by another version of this program: {version}")
