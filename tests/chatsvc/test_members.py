@@ -25,14 +25,12 @@ from chatsvc.application.operations import (
 )
 from chatsvc.application.results import ErrorCode, Joined, Left
 from chatsvc.application.schema import (
-    ACCOUNTS,
     BANS,
     INVITATIONS,
     INVITED,
     MEMBERS,
     MEMBERSHIPS,
     SILENCED,
-    AccountRow,
     MemberRow,
     MessageIndex,
     Role,
@@ -43,6 +41,7 @@ from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON, Service
 from tests.chatsvc.scenes import (
     DAVE,
     NAMES,
+    account_row,
     apply,
     garden,
     happenings,
@@ -83,7 +82,7 @@ def test_anybody_joins_a_public_room() -> None:
     assert member(service, "dave") == ("Dave", T, "member", 0, 0)
     assert table(service, MEMBERSHIPS)["dave", "garden"] == (T, 1), "what was said before is no news"
     assert room_row(service).member_count == 4
-    assert AccountRow.from_row(table(service, ACCOUNTS)["dave",]).room_count == 1
+    assert account_row(service, "dave").room_count == 1
     assert happenings(service) == [(EventKind.JOINED, None, "Dave")]
     assert why(service, DAVE, Join("garden")) is ErrorCode.ALREADY_A_MEMBER
 
@@ -95,7 +94,7 @@ def test_a_member_leaves() -> None:
     assert member(service, "dave") is None
     assert ("dave", "garden") not in table(service, MEMBERSHIPS)
     assert room_row(service).member_count == 3
-    assert AccountRow.from_row(table(service, ACCOUNTS)["dave",]).room_count == 0
+    assert account_row(service, "dave").room_count == 0
     assert happenings(service)[-1] == (EventKind.LEFT, None, "Dave")
     assert why(service, DAVE, Leave("garden")) is ErrorCode.NOT_A_MEMBER
 
@@ -125,18 +124,18 @@ def test_who_comes_back_has_no_role_any_more() -> None:
 # -- roles: who may do what to whom
 
 
-
 @pytest.mark.parametrize("act", ["kick", "ban", "mute"])
 @pytest.mark.parametrize(("own", "others"), list(product([*Role], [*Role])))
 def test_only_lower_ranks_are_moderated(act: str, own: Role, others: Role) -> None:
     """Bob, of each role, does it to Carol, of each role."""
     service = garden()
     put_room(service, "attic", {ALICE: OWNER, BOB: own, CAROL: others})
-    operation: Operation = {
+    operations: dict[str, Operation] = {
         "kick": Kick("attic", "Carol", "why"),
         "ban": Ban("attic", "Carol", "why"),
         "mute": Mute("attic", "Carol", LATER),
-    }[act]
+    }
+    operation = operations[act]
     if own is MEMBER or own.rank <= others.rank:
         assert why(service, BOB, operation, time=T) is ErrorCode.NOT_ALLOWED
         return
@@ -312,7 +311,7 @@ def test_who_is_no_member_is_banned_in_advance_and_loses_the_invitation() -> Non
     apply(service, BOB, Invite("garden", "Dave"))
     apply(service, BOB, Ban("garden", "Dave"))
     assert table(service, INVITATIONS) == table(service, INVITED) == {}
-    assert AccountRow.from_row(table(service, ACCOUNTS)["dave",]).invitation_count == 0
+    assert account_row(service, "dave").invitation_count == 0
     assert room_row(service).member_count == 3
     assert why(service, DAVE, Join("garden")) is ErrorCode.NO_SUCH_ROOM
 
@@ -342,7 +341,7 @@ def test_an_invitation_opens_a_private_room_once() -> None:
     assert service.rows.writes == writes, "it was so before"
     joins(service, DAVE)
     assert table(service, INVITATIONS) == table(service, INVITED) == {}
-    assert AccountRow.from_row(table(service, ACCOUNTS)["dave",]).invitation_count == 0
+    assert account_row(service, "dave").invitation_count == 0
     assert happenings(service) == [(EventKind.INVITED, None, "Bob", "Dave"), (EventKind.JOINED, None, "Dave")]
     leaves(service, DAVE)
     assert why(service, DAVE, Join("garden")) is ErrorCode.NO_SUCH_ROOM

@@ -19,11 +19,11 @@ from chatsvc.application.operations import (
     SetTopic,
 )
 from chatsvc.application.results import Created, ErrorCode, Joined, Left
-from chatsvc.application.schema import ACCOUNTS, MEMBERS, MEMBERSHIPS, RETAINED, AccountRow, Role
+from chatsvc.application.schema import MEMBERS, MEMBERSHIPS, RETAINED, Role
 from crypto.signing import PublicKey
 from pbft.core.types import Milliseconds
 from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON
-from tests.chatsvc.scenes import DAVE, apply, garden, happenings, put_room, refused, room_row, table, why
+from tests.chatsvc.scenes import DAVE, account_row, apply, garden, happenings, put_room, refused, room_row, table, why
 
 T = Milliseconds(NOON + 1_000_000)
 STRANGER = PublicKey(b"S" * 32)
@@ -38,7 +38,7 @@ def test_who_makes_a_room_owns_it() -> None:
     assert (row.member_count, row.owner_count, row.created_ms) == (1, 1, T)
     assert table(service, MEMBERS)["attic", "dave"] == ("Dave", T, "owner", 0, 0)
     assert table(service, MEMBERSHIPS)["dave", "attic"] == (T, 0)
-    account = AccountRow.from_row(table(service, ACCOUNTS)["dave",])
+    account = account_row(service, "dave")
     assert (account.rooms_created, account.room_count) == (1, 1)
     assert happenings(service, "attic") == [(EventKind.JOINED, None, "Dave")]
 
