@@ -17,7 +17,7 @@ from chatsvc.application.operations import (
     SetTopic,
 )
 from chatsvc.application.results import Applied, Created, ErrorCode, Result
-from chatsvc.application.rules.membership import account_of, check_may_enter, enter, refuse_direct, save_account
+from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import RETAINED, ROOMS, Role, RoomRow
 from chatsvc.application.state import Account, Caller, Refusal, Room, State, find_account
@@ -153,7 +153,6 @@ def describe(state: State, operation: Describe) -> Result:
 def set_slow_mode(state: State, operation: SetSlowMode) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "slow mode")
     if operation.seconds > SLOW_S_MAX:
         raise Refusal(ErrorCode.BAD_TIME, f"slow mode is at most {SLOW_S_MAX} seconds")
     if operation.seconds != room.row.slow_s:
