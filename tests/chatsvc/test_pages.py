@@ -174,11 +174,12 @@ def test_a_moment_is_found() -> None:
     assert ask(service, FindMoment("garden", Milliseconds(0))) == MomentFound(MessageIndex(4))
 
 
-def test_what_was_imported_is_found_by_what_it_claims() -> None:
+def test_what_messages_claim_does_not_lead_a_search_for_a_moment_astray() -> None:
     service = garden()
-    for claimed_ms in (100, 200, 300):
-        apply(service, CAROL, Post(room="garden", body="x", claimed_ms=Milliseconds(claimed_ms)))
-    assert ask(service, FindMoment("garden", Milliseconds(200))).index == 1
+    for number, claimed_ms in enumerate((300, 200, 2**40, 100)):
+        operation = Post(room="garden", body="x", claimed_ms=Milliseconds(claimed_ms))
+        apply(service, CAROL, operation, time=Milliseconds(T + number))
+    assert [ask(service, FindMoment("garden", Milliseconds(T + at))).index for at in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_versions() -> None:

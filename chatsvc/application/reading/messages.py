@@ -113,12 +113,13 @@ def _threads(question: Question, query: ListThreads) -> bytes:
 
 
 def _moment(question: Question, query: FindMoment) -> bytes:
+    """Agreed times never go back along a room; those that are claimed may."""
     room = question.room(query.room)
     low, high = room.row.first_message, room.row.message_count
     while low < high:
         middle = (low + high) // 2
         row = question.reader.get(MESSAGES, (room.name, middle))
-        if row is not None and MessageRow.from_row(row).shown_ms < query.time:
+        if row is not None and MessageRow.from_row(row).time < query.time:
             low = middle + 1
         else:
             high = middle
