@@ -20,7 +20,7 @@ from pbft.core.application import RowChange
 from pbft.core.errors import InvariantViolation
 from pbft.state.errors import storage_failure
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change of the tokens or of the tables below."""
 
 # By serial. `shown_ms` is what the dates of a search speak of. What is `private` is for the members of its room.
@@ -59,6 +59,10 @@ ORDER BY text.rowid DESC LIMIT ?
 # Dates mostly go with serials: without these bounds, one long ago would be looked for in every message since.
 _SERIALS = "SELECT min(serial), max(serial) FROM search_messages WHERE shown_ms BETWEEN ? AND ?"
 _INTEGER_MAX = 2**63 - 1
+_PUBLIC = "public"
+"""A trait of messages that everybody may read; no search asks for it by `has:`."""
+_OWN_ROOMS_NAMED_MAX = 64
+"""Each costs a search some 25 us, whatever there is to be found."""
 
 
 class SearchIndex:
@@ -114,7 +118,7 @@ class SearchIndex:
                 if first is None:
                     return []
                 oldest, newest = first, min(newest, last)
-            parameters = (_expression(plan), oldest, newest, *dates, json.dumps(list(own_rooms)), limit)
+            parameters = (_expression(plan, own_rooms), oldest, newest, *dates, json.dumps(list(own_rooms)), limit)
             return self._connection.execute(_FIND, parameters).fetchall()
         except sqlite3.DatabaseError as error:
             raise storage_failure("the search index", error) from error
@@ -123,15 +127,22 @@ class SearchIndex:
 def _text(room: str, row: MessageRow) -> tuple[int, str, str, str, str, str]:
     """Return what FTS5 gets: serial, then the columns."""
     mentions = " ".join(_account(str(name)) for name in row.mentions)
-    traits = " ".join(traits_of(row.body, is_poll=row.kind == MessageKind.POLL.value))
-    return row.serial, _stored(tokens(row.body)), _account(row.author), _name(room), mentions, traits
+    traits = traits_of(row.body, is_poll=row.kind == MessageKind.POLL.value)
+    if not row.private:
+        traits.append(_PUBLIC)
+    return row.serial, _stored(tokens(row.body)), _account(row.author), _name(room), mentions, " ".join(traits)
 
 
-def _expression(plan: SearchPlan) -> str:
-    """Return `plan`, but for its dates, in the language of FTS5. Its strings hold a-z, 0-9, _ and spaces only."""
+def _expression(plan: SearchPlan, own_rooms: Sequence[str]) -> str:
+    """Return `plan`, but for its dates, in the language of FTS5. Its strings hold a-z, 0-9, _ and spaces only.
+
+    Who may read what is for the SQL around it to say; here it only spares looking at what that would leave out.
+    """
     wanted = [f'body : "{_stored(phrase)}"' for phrase in _phrases(plan.terms, plan.phrases)]
     wanted += _any("author", plan.authors) + _any("room", plan.rooms) + _any("mentions", plan.mentions)
     wanted += [f"traits : {trait}" for trait in plan.traits]
+    if len(own_rooms) <= _OWN_ROOMS_NAMED_MAX:
+        wanted.append(f"(traits : {_PUBLIC} OR {_any('room', own_rooms)[0]})" if own_rooms else f"traits : {_PUBLIC}")
     excluded = [f'body : "{_stored(phrase)}"' for phrase in _phrases(plan.excluded_terms, plan.excluded_phrases)]
     excluded += _any("author", plan.excluded_authors) + _any("room", plan.excluded_rooms)
     excluded += _any("mentions", plan.excluded_mentions) + [f"traits : {trait}" for trait in plan.excluded_traits]

@@ -127,10 +127,7 @@ class ListThreads(Wire, frozen=True, kw_only=True, tag="threads"):
 
 
 class FindMoment(Wire, frozen=True, tag="moment"):
-    """The first message of a room that is shown with this time or a later one.
-
-    Exact where times do not go back along the room, as agreed ones never do; those that imports claim may.
-    """
+    """The first message of a room that was ordered at this time or later."""
 
     room: str
     time: Moment
@@ -152,7 +149,7 @@ class ListReactions(Wire, frozen=True, kw_only=True, tag="reactions"):
     limit: Limit = ROWS_MAX
 
 
-class ListPins(Wire, frozen=True, kw_only=True, tag="pins"):
+class ListPins(Wire, frozen=True, tag="pins"):
     """The messages pinned to a room, in ascending order, those after index `after`."""
 
     room: str

@@ -34,10 +34,7 @@ class Role(Enum):
 
     @property
     def rank(self) -> int:
-        return _RANKS[self]
-
-
-_RANKS = {Role.MEMBER: 0, Role.MODERATOR: 1, Role.OWNER: 2}
+        return {"member": 0, "moderator": 1, "owner": 2}[self.value]
 
 
 class AccountRow(NamedTuple):
@@ -120,7 +117,6 @@ class RoomRow(NamedTuple):
     ban_count: int
     thread_count: int
     silenced_count: int = 0
-    """Rows of `silenced`."""
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -362,7 +358,6 @@ LEFTOVERS = "leftovers"
 RETAINED = "retained"
 """Rooms with a retention. Key: room; row ()."""
 COUNTERS = "counters"
-
 NEXT_SERIAL: Key = ("next_serial",)
 """Of `counters`; row (serial,)."""
 RETENTION_CURSOR: Key = ("retention_cursor",)

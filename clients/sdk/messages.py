@@ -133,7 +133,7 @@ class MessageCalls(Port):
                 return tuple(found)
 
     async def index_at(self, room: str, time_ms: int) -> int:
-        """The index of the first message shown with this time or a later one, in milliseconds since 1970."""
+        """The index of the first message ordered at this time or later, in milliseconds since 1970."""
         query = queries.FindMoment(room_name(room), Milliseconds(time_ms))
         return (await self.read(query, answers.MomentFound)).index
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import finalize
 
+from chatsvc.application.answers import ANSWER_BYTES_MAX, Answer, decode_answer
 from chatsvc.application.events import EventKind, NoticeKind
 from chatsvc.application.limits import ChatLimits
 from chatsvc.application.names import DisplayName, parse_account
 from chatsvc.application.operations import Operation, Register, encode_operation
+from chatsvc.application.queries import Query, encode_query
 from chatsvc.application.results import Applied, ErrorCode, Posted, Rejected, decode_result
 from chatsvc.application.schema import (
     ACCOUNTS,
@@ -109,6 +111,15 @@ def refused(
 
 def why(service: Service, device: PublicKey, operation: Operation, *, time: Milliseconds | None = None) -> ErrorCode:
     return refused(service, device, operation, time=time).code
+
+
+def ask(service: Service, query: Query, device: PublicKey = ALICE) -> Any:
+    """Return the answer to a question that has one; it is no longer than it may be."""
+    data = service.application.query(service.rows, device, encode_query(query))
+    assert len(data) <= ANSWER_BYTES_MAX
+    answer: Answer = decode_answer(data)
+    assert not isinstance(answer, Rejected), answer
+    return answer
 
 
 def apply(service: Service, device: PublicKey, operation: Operation, *, time: Milliseconds | None = None) -> None:

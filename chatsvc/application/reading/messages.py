@@ -113,6 +113,7 @@ def _threads(question: Question, query: ListThreads) -> bytes:
 
 
 def _moment(question: Question, query: FindMoment) -> bytes:
+    """Agreed times never go back along a room; those that are claimed may."""
     room = question.room(query.room)
     low, high = room.row.first_message, room.row.message_count
     while low < high:
