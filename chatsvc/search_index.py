@@ -98,11 +98,11 @@ class SearchIndex:
         connection.executemany(_ADD_TEXT, [_text(str(key[0]), row) for key, row in messages])
 
     def find(
-        self, plan: SearchPlan, private_rooms: Sequence[str], before_serial: MessageSerial | None, limit: int
+        self, plan: SearchPlan, own_rooms: Sequence[str], before_serial: MessageSerial | None, limit: int
     ) -> Sequence[tuple[RoomName, MessageIndex]]:
         """Return at most `limit` matches, those of the highest serials below `before_serial`, highest first.
 
-        Only of public rooms and of `private_rooms`. Raises StorageFailure.
+        Of private rooms only of those among `own_rooms`. Raises StorageFailure.
         """
         if self._connection is None:
             raise InvariantViolation("the search index is not bound to a database")
@@ -114,7 +114,7 @@ class SearchIndex:
                 if first is None:
                     return []
                 oldest, newest = first, min(newest, last)
-            parameters = (_expression(plan), oldest, newest, *dates, json.dumps(list(private_rooms)), limit)
+            parameters = (_expression(plan), oldest, newest, *dates, json.dumps(list(own_rooms)), limit)
             return self._connection.execute(_FIND, parameters).fetchall()
         except sqlite3.DatabaseError as error:
             raise storage_failure("the search index", error) from error

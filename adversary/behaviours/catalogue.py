@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any, Final
@@ -98,6 +98,10 @@ SINCERE: Final = frozenset(
 """Who behaves so hears less than it should, or says it late or to few, and signs nothing that its honest core would
 not sign: no evidence can be had against it."""
 
+WITH_KEYS_OF_OTHERS: Final = frozenset({"two_generals"})
+"""Who behaves so signs in the names of all that it colludes with, whatever they do themselves: evidence against them
+is had with their keys."""
+
 TWIN: Final = "twin"
 """No behaviour: a second unmodified replica with the same key, each of them talking to a part of the others."""
 PEEKABOO_TWIN: Final = "peekaboo_twin"
@@ -152,3 +156,12 @@ def _made(name: str, options: Mapping[str, Any], means: Means) -> Behaviour:
     if options.keys() & TIMES:
         return Timed(made, options.get("start_ms", 0), options.get("until_ms"))
     return made
+
+
+def false_speakers(cast: Iterable[tuple[int, str]]) -> frozenset[int]:
+    """Return whom evidence may name: those of the cast, given as replicas and strategies, in whose name something is
+    signed that an honest core would not sign."""
+    played = list(cast)
+    if any(strategy in WITH_KEYS_OF_OTHERS for _, strategy in played):
+        return frozenset(replica for replica, _ in played)
+    return frozenset(replica for replica, strategy in played if strategy not in SINCERE)

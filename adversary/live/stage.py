@@ -15,7 +15,7 @@ import trio
 
 from adversary.attacks.model import Attack
 from adversary.attacks.outcome import Moment
-from adversary.behaviours.catalogue import SINCERE
+from adversary.behaviours.catalogue import false_speakers
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
@@ -153,7 +153,7 @@ class Stage:
     @property
     def untrusted(self) -> set[int]:
         """Whom evidence may name: not those who are only mute, deaf or slow."""
-        return {liar.replica for liar in self.attack.cast if liar.strategy not in SINCERE} | self.forgetful
+        return {*false_speakers((liar.replica, liar.strategy) for liar in self.attack.cast), *self.forgetful}
 
     def honest(self) -> list[Seat]:
         """Seats that must be level in the end: all but those that are played."""

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from adversary.behaviours.base import Means
-from adversary.behaviours.catalogue import SINCERE, UnknownBehaviour, make_behaviour
+from adversary.behaviours.catalogue import UnknownBehaviour, false_speakers, make_behaviour
 from adversary.craft import Craft
 from adversary.keys import make_group
 from pbft.core.group import REPLICAS_MIN, Parameters
@@ -292,8 +292,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     @property
     def untrusted(self) -> frozenset[int]:
         """Those of them that may say anything, and that alone evidence may name. Whoever is only mute, deaf or slow
-        says nothing false, and is never accused."""
-        return frozenset((*self._unknowing, *(liar.replica for liar in self.liars if liar.strategy not in SINCERE)))
+        says nothing false, and is never accused, unless it has lent its key."""
+        return frozenset((*self._unknowing, *false_speakers((liar.replica, liar.strategy) for liar in self.liars)))
 
     @property
     def _unknowing(self) -> frozenset[int]:

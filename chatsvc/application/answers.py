@@ -264,6 +264,7 @@ class ReactionList(Wire, frozen=True, tag="reactions"):
 
 class PinList(Wire, frozen=True, tag="pins"):
     messages: tuple[Message, ...]
+    next: MessageIndex | None
 
 
 class Poll(Wire, frozen=True, tag="poll"):

@@ -11,6 +11,19 @@ from typing import Self
 
 _MAY_BE_ZERO = ("_per_minute", "_per_day", "_minutes")
 _MAX = 2**31 - 1
+# More would not fit into one answer, or make one question cost too much.
+_MOST = {
+    "device_keys_per_account": 1000,
+    "memberships_per_account": 5000,
+    "invitations_per_account": 500,
+    "members_per_direct": 8,
+    "links_per_room": 1000,
+    "pins_per_room": 1000,
+    "edits_per_message": 60,
+    "reactions_per_message": 50,
+    "mentions_per_message": 32,
+    "notices_per_account": 10_000,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +61,9 @@ class ChatLimits:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             least = 0 if name.endswith(_MAY_BE_ZERO) else 1
-            if type(value) is not int or not least <= value <= _MAX:
-                raise ValueError(f"{name} is a whole number from {least} to {_MAX}, not {value!r}")
+            most = _MOST.get(name, _MAX)
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} is a whole number from {least} to {most}, not {value!r}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, int]) -> Self:

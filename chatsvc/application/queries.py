@@ -127,7 +127,10 @@ class ListThreads(Wire, frozen=True, kw_only=True, tag="threads"):
 
 
 class FindMoment(Wire, frozen=True, tag="moment"):
-    """The first message of a room that was ordered at this time or later."""
+    """The first message of a room that is shown with this time or a later one.
+
+    Exact where times do not go back along the room, as agreed ones never do; those that imports claim may.
+    """
 
     room: str
     time: Moment
@@ -149,10 +152,11 @@ class ListReactions(Wire, frozen=True, kw_only=True, tag="reactions"):
     limit: Limit = ROWS_MAX
 
 
-class ListPins(Wire, frozen=True, tag="pins"):
-    """The messages pinned to a room, in ascending order."""
+class ListPins(Wire, frozen=True, kw_only=True, tag="pins"):
+    """The messages pinned to a room, in ascending order, those after index `after`."""
 
     room: str
+    after: Index | None = None
 
 
 class ShowPoll(Wire, frozen=True, tag="show-poll"):

@@ -119,6 +119,8 @@ class RoomRow(NamedTuple):
     link_count: int
     ban_count: int
     thread_count: int
+    silenced_count: int = 0
+    """Rows of `silenced`."""
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -331,6 +333,8 @@ ROOMS = "rooms"
 MEMBERS = "members"
 MEMBERSHIPS = "memberships"
 BANS = "bans"
+SILENCED = "silenced"
+"""Who left while it was muted, for it to be so when it comes back. Key: room, account key; row (until_ms,)."""
 INVITATIONS = "invitations"
 INVITED = "invited"
 LINKS = "links"
@@ -377,6 +381,7 @@ TABLES = (
     TableSpec(name=MEMBERS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=MEMBERSHIPS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=BANS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
+    TableSpec(name=SILENCED, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=INVITATIONS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=INVITED, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=LINKS, key=(_BYTES,), pages=HashedPages(prefix=1)),

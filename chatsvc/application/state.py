@@ -173,6 +173,11 @@ class State:
         role = room.role
         if role is None:
             raise Refusal(ErrorCode.NOT_A_MEMBER, f"join {room.title} first")
+        if room.row.direct and least is not Role.MEMBER:
+            raise Refusal(
+                ErrorCode.DIRECT_ROOM,
+                "a direct conversation has no owner or moderators, nor what is theirs to do: make a private room",
+            )
         if role.rank < least.rank:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"in {room.title} only a {least.value} may do this")
         return room

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from chatsvc.application.bearer import BadCode, Purpose
-
 from chatsvc.application import answers, bearer, operations, queries
+from chatsvc.application.bearer import BadCode, Purpose
 from chatsvc.application.results import Applied, ErrorCode, Registered
 from clients.sdk.port import Port
 from clients.sdk.values import ChatError, Done

@@ -155,7 +155,15 @@ class MessageCalls(Port):
                 return tuple(found)
 
     async def pins(self, room: str) -> tuple[answers.Message, ...]:
-        return (await self.read(queries.ListPins(room_name(room)), answers.PinList)).messages
+        """The messages pinned to a room, in ascending order."""
+        found: list[answers.Message] = []
+        after: MessageIndex | None = None
+        while True:
+            page = await self.read(queries.ListPins(room=room_name(room), after=after), answers.PinList)
+            found += page.messages
+            after = page.next
+            if after is None:
+                return tuple(found)
 
     async def poll(self, room: str, index: int) -> answers.Poll:
         return await self.read(queries.ShowPoll(room_name(room), MessageIndex(index)), answers.Poll)

@@ -10,6 +10,7 @@ from chatsvc.application.results import ErrorCode
 from clients.sdk.values import ChatError, ClientFailure, Done, Reading, Receipt
 from crypto.errors import MalformedEncoding
 from crypto.signing import Signer
+from pbft.client.answers import Answer
 from pbft.client.driver import ReplicaClient
 from pbft.client.errors import ExitCode, OutcomeUnknown, RequestRejected
 from pbft.client.quorums import Accepted, Outcome, Rejected, Unknown
@@ -92,6 +93,12 @@ class Port:
             needed=self.client.group.honest_minimum,
             ordered=answer.ordered,
         )
+
+    async def ask_to_keep(self, query: queries.Query) -> tuple[answers.Answer, Answer]:
+        """Ask, and get beside the answer what replicas signed: for `pbft.client.offline`. Raises as `ask` does."""
+        encoded = queries.encode_query(query)
+        answer = await self.client.query(encoded, within_s=self._timeout, keep_statements=True)
+        return value_of(answer.result), answer
 
     async def read(self, query: queries.Query, kind: type[A]) -> A:
         """Ask for an answer of one kind."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from chatsvc.application.bearer import Purpose
-
 from chatsvc.application import answers, bearer, operations, queries
+from chatsvc.application.bearer import Purpose
 from chatsvc.application.results import Applied, Created, Joined, Left
 from chatsvc.application.schema import Role
 from clients.sdk.accounts import key_of

@@ -50,6 +50,7 @@ from pbft.client.quorums import (
     UnknownTicket,
 )
 from pbft.client.quorums.core import QUERIES_MAX
+from pbft.client.quorums.operations import FIRST_NAME
 from pbft.client.quorums.queries import QUERY_BYTES_MAX
 from pbft.client.sessions import next_session
 from pbft.client.streams import EventStream
@@ -57,7 +58,7 @@ from pbft.core.codec import Opener
 from pbft.core.effects import Evidence
 from pbft.core.messages import Answer as AnswerMessage
 from pbft.core.messages import Events, Reply, ToClient
-from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, SessionNumber
+from pbft.core.types import ClientSequence, EventIndex, ReplicaId, SequenceNumber, SessionNumber
 
 CONNECT_SECONDS = 10.0
 TOPIC_BYTES_MAX = 1024
@@ -76,6 +77,7 @@ class ReplicaClient:
         signer: Signer,
         *,
         session: SessionNumber,
+        resume_at: ClientSequence,
         settings: Settings,
         verifier: Verifier,
         ordered_read: OrderedRead | None,
@@ -88,7 +90,7 @@ class ReplicaClient:
         self.session = session
         self._settings = settings
         self._ordered_read = ordered_read
-        self._core = ClientCore(self.group, signer, session, settings)
+        self._core = ClientCore(self.group, signer, session, settings, resume_at=resume_at)
         opener = Opener(self.group, verifier)
         self._connections = tuple(
             Connection(contact=contact, replica=replica, signer=signer, opener=opener, owner=self, dial=dial)
@@ -370,6 +372,7 @@ def open_client(
     signer: Signer,
     *,
     session: SessionNumber | None = None,
+    resume_at: ClientSequence = FIRST_NAME,
     settings: Settings | None = None,
     verifier: Verifier | None = None,
     ordered_read: OrderedRead | None = None,
@@ -379,13 +382,14 @@ def open_client(
 ) -> ReplicaClient:
     """Make a client of the group in `directory`, for the device whose key `signer` holds.
 
-    `session` must be above those of the device's earlier clients, and of its other ones now (see `next_session`).
-    Raises CertificateError for a pinned certificate that is none.
+    `session`: above those of the device's earlier and other clients (`next_session`), or one to go on with at
+    `resume_at`, the name after the last that had its outcome. Raises CertificateError for a pin that is none.
     """
     return ReplicaClient(
         directory,
         signer,
         session=next_session() if session is None else session,
+        resume_at=resume_at,
         settings=settings or Settings(),
         verifier=verifier or Ed25519Verifier(),
         ordered_read=ordered_read,

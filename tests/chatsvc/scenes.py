@@ -12,12 +12,14 @@ from chatsvc.application.names import DisplayName, parse_account
 from chatsvc.application.operations import Operation, Register, encode_operation
 from chatsvc.application.results import Applied, ErrorCode, Posted, Rejected, decode_result
 from chatsvc.application.schema import (
+    ACCOUNTS,
     EVENTS,
     MEMBERS,
     MEMBERSHIPS,
     MESSAGES,
     NOTICES,
     ROOMS,
+    AccountRow,
     EventRow,
     MemberRow,
     MembershipRow,
@@ -118,6 +120,12 @@ def room_row(service: Service, room: str = "garden") -> RoomRow:
     row = service.rows.get(ROOMS, (room,))
     assert row is not None
     return RoomRow.from_row(row)
+
+
+def account_row(service: Service, key: str) -> AccountRow:
+    row = service.rows.get(ACCOUNTS, (key,))
+    assert row is not None
+    return AccountRow.from_row(row)
 
 
 def message(service: Service, index: int, room: str = "garden") -> MessageRow:

@@ -219,3 +219,22 @@ def test_devices_are_counted() -> None:
     rotate = RotateDevice(OTHER.public_key, prove(OTHER, Purpose.ROTATION, ALICE))
     rejected = refused(service, ALICE, rotate)
     assert (rejected.code, "had 3 device keys" in rejected.detail) == (ErrorCode.TOO_MANY, True)
+
+
+def test_a_thief_that_uses_up_the_keys_does_not_keep_the_account() -> None:
+    service = garden(ChatLimits(device_keys_per_account=3))
+    apply(service, ALICE, SetRecovery(RECOVERY.public_key))
+    device_now = ALICE
+    for number in (10, 11):
+        key = Ed25519Signer(SecretSeed(bytes([number]) * 32))
+        rotate = RotateDevice(key.public_key, prove(key, Purpose.ROTATION, device_now))
+        assert service.do(device_now, rotate) == Applied()
+        device_now = key.public_key
+    last = RotateDevice(OTHER.public_key, prove(OTHER, Purpose.ROTATION, device_now))
+    assert why(service, device_now, last) is ErrorCode.TOO_MANY
+    for number in range(3):
+        mine = PublicKey(bytes([100 + number]) * 32)
+        assert isinstance(service.do(mine, recovering(mine)), Registered)
+    assert (account(service).device_count, account(service).active_count) == (6, 1)
+    rejected = refused(service, TABLET, recovering(TABLET))
+    assert (rejected.code, "had 6 device keys" in rejected.detail) == (ErrorCode.TOO_MANY, True)

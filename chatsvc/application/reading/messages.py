@@ -19,6 +19,7 @@ from chatsvc.application.answers import (
 from chatsvc.application.bodies import MessageText
 from chatsvc.application.names import DisplayName
 from chatsvc.application.queries import (
+    ROWS_MAX,
     DigestMessages,
     FindMoment,
     ListPins,
@@ -91,9 +92,10 @@ def _thread(question: Question, query: ReadThread) -> bytes:
     ]
     newest_first = (message_value(question.reader, room.name, index) for _, index in positions)
     page, _ = fill(newest_first, query.limit, PAGE_BYTES_FULL)
-    lowest = positions[len(page) - 1][0] if page else first
+    lowest = positions[len(page) - 1][0] if page else 0
     page.reverse()
-    return encode(["thread", thread.title, page, lowest if lowest > 0 else None])
+    goes_on = lowest > 0 and _in_thread(question.reader, room, key, lowest - 1) is not None
+    return encode(["thread", thread.title, page, lowest if goes_on else None])
 
 
 def _in_thread(reader: Reader, room: Room, key: str, position: int) -> int | None:
@@ -111,7 +113,6 @@ def _threads(question: Question, query: ListThreads) -> bytes:
 
 
 def _moment(question: Question, query: FindMoment) -> bytes:
-    """Agreed times never go back along a room."""
     room = question.room(query.room)
     low, high = room.row.first_message, room.row.message_count
     while low < high:
@@ -141,13 +142,13 @@ def _versions(question: Question, query: ListVersions) -> bytes:
 
 
 def _reactions(question: Question, query: ListReactions) -> bytes:
-    """The cursor is `reaction/account`: a reaction holds no slash, and an account's key may."""
+    """The cursor is the reaction and the account's key, with a space between: neither holds one."""
     room = question.room(query.room)
     if find_message(question.reader, room, query.index).deleted_by is not None:
         return encode_wire(ReactionList((), None))  # rows of theirs may stand until the next checkpoint
     start = None
     if query.after is not None:
-        reaction, _, account = query.after.partition("/")
+        reaction, _, account = query.after.partition(" ")
         start = (room.name, query.index, reaction, account)
     prefix = (room.name, query.index)
     scanned = question.reader.scan(REACTIONS, prefix=prefix, start=start, limit=query.limit + 1)
@@ -156,18 +157,18 @@ def _reactions(question: Question, query: ListReactions) -> bytes:
         Reacted(str(key[2]), DisplayName(str(row[0])), Milliseconds(cast("int", row[1]))) for key, row in found
     )
     last = found[-1][0] if len(found) == query.limit else None
-    cursor = None if last is None else f"{last[2]!s}/{last[3]!s}"
+    cursor = None if last is None else f"{last[2]!s} {last[3]!s}"
     return encode_wire(ReactionList(reacted, cursor))
 
 
 def _pins(question: Question, query: ListPins) -> bytes:
     room = question.room(query.room)
-    limit = question.limits.pins_per_room
-    pinned = question.reader.scan(PINS, prefix=(room.name,), limit=limit)
+    pinned = question.page(PINS, (room.name,), query.after, ROWS_MAX)
     indexes = [cast("int", key[1]) for key, _ in pinned]
     kept = (index for index in indexes if question.reader.get(MESSAGES, (room.name, index)) is not None)
-    page, _ = fill((message_value(question.reader, room.name, index) for index in kept), limit, PAGE_BYTES_FULL)
-    return encode(["pins", page])
+    messages = (message_value(question.reader, room.name, index) for index in kept)
+    page, is_full = fill(messages, ROWS_MAX, PAGE_BYTES_FULL)
+    return encode_page("pins", page, number(page[-1], INDEX) if is_full else None)
 
 
 def _digests(question: Question, query: DigestMessages) -> bytes:

@@ -20,11 +20,11 @@ class SearchPort(Protocol):
     """Whoever knows which messages match."""
 
     def find(
-        self, plan: SearchPlan, private_rooms: Sequence[str], before_serial: MessageSerial | None, limit: int
+        self, plan: SearchPlan, own_rooms: Sequence[str], before_serial: MessageSerial | None, limit: int
     ) -> Sequence[tuple[RoomName, MessageIndex]]:
         """Return at most `limit` matches, those of the highest serials below `before_serial`, highest first.
 
-        Only of public rooms and of `private_rooms`.
+        Of private rooms only of those among `own_rooms`.
         """
         ...
 

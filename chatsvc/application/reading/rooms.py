@@ -62,6 +62,9 @@ from pbft.core.application import Reader
 from pbft.core.types import EventIndex, Milliseconds
 
 MENTIONS_COUNTED = 100
+ROOMS_ON_PAGE_MAX = 150
+"""With their descriptions; more might not fit into an answer."""
+_MENTIONING = (NoticeKind.MENTION.value, NoticeKind.REPLY.value)
 
 
 def _header(name: str, room: RoomRow) -> RoomHeader:
@@ -87,14 +90,15 @@ def _sees(reader: Reader, caller: Caller | None, name: str, room: RoomRow) -> bo
 
 def _rooms(question: Question, query: ListRooms) -> bytes:
     """A page may have fewer rooms than asked for, or none, and yet be followed by another."""
-    found = question.page(ROOMS, (), query.after, query.limit)
+    limit = min(query.limit, ROOMS_ON_PAGE_MAX)
+    found = question.page(ROOMS, (), query.after, limit)
     rooms = [(str(key[0]), RoomRow.from_row(row)) for key, row in found]
     seen = [
         _header(name, room)
         for name, room in rooms
         if not room.direct and _sees(question.reader, question.caller, name, room)
     ]
-    return encode_wire(RoomList(tuple(seen), last_of(found, query.limit)))
+    return encode_wire(RoomList(tuple(seen), last_of(found, limit)))
 
 
 def _room(question: Question, query: ShowRoom) -> bytes:
@@ -166,7 +170,8 @@ def _unread(question: Question, query: ListUnread) -> bytes:
         if stored is None:
             continue
         room = RoomRow.from_row(stored)
-        since = [index for index in mentions.get(name, []) if index >= membership.read]
+        news_from = max(membership.read, room.first_message)
+        since = [index for index in mentions.get(name, []) if index >= news_from]
         unread.append(
             Unread(
                 room=name,
@@ -193,7 +198,7 @@ def _mentions(question: Question, account: AccountKey) -> dict[str, list[int]]:
     )
     for _, stored in scanned:
         notice = NoticeRow.from_row(stored)
-        if notice.kind != NoticeKind.INVITATION.value and notice.message is not None:
+        if notice.kind in _MENTIONING and notice.message is not None:
             found.setdefault(notice.room, []).append(notice.message)
     return found
 

@@ -155,14 +155,15 @@ def revoke_device(state: State, operation: RevokeDevice) -> Result:
 
 
 def recover(state: State, operation: Recover) -> Result:
-    """All devices before are revoked: at most `device_keys_per_account` rows."""
+    """All devices before are revoked: at most twice `device_keys_per_account` rows. A thief that has used up the keys
+    of an account must not keep it by that."""
     label = _label(operation.label)
     _refuse_known(state)
     account = find_account(state.rows, operation.name)
     if not account.row.recovery:
         raise Refusal(ErrorCode.NO_RECOVERY_KEY, f"{account.row.name} has no recovery key: it cannot be recovered")
     check(PublicKey(account.row.recovery), Purpose.RECOVERY, state.call.device, operation.proof)
-    _refuse_more_keys(state, account.row)
+    _refuse_more_keys(state, account.row, most=2 * state.limits.device_keys_per_account)
     account = _without_invitation(state, account)
     for number in range(account.row.device_count):
         entry = state.rows.get(ACCOUNT_DEVICES, (account.key, number))
@@ -211,8 +212,8 @@ def _refuse_known(state: State) -> None:
         raise Refusal(ErrorCode.ALREADY_REGISTERED, f"this device speaks for {name}: use another key")
 
 
-def _refuse_more_keys(state: State, account: AccountRow) -> None:
-    most = state.limits.device_keys_per_account
+def _refuse_more_keys(state: State, account: AccountRow, *, most: int | None = None) -> None:
+    most = state.limits.device_keys_per_account if most is None else most
     if account.device_count >= most:
         raise Refusal(
             ErrorCode.TOO_MANY,

@@ -8,7 +8,7 @@ from chatsvc.application.bearer import Purpose, check
 from chatsvc.application.names import RoomName
 from chatsvc.application.operations import DropLink, JoinByLink, MakeLink
 from chatsvc.application.results import Applied, ErrorCode, Joined, Result
-from chatsvc.application.rules.membership import account_of, check_may_enter, enter, refuse_direct, save_account
+from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import LINKS, ROOM_LINKS, ROOMS, LinkRow, Role, RoomRow
 from chatsvc.application.state import Refusal, Room, State
@@ -19,7 +19,6 @@ DAY_MS = 86_400_000
 def make_link(state: State, operation: MakeLink) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "links")
     days = state.limits.invitation_days
     if not state.call.time < operation.expires_ms <= state.call.time + days * DAY_MS:
         raise Refusal(ErrorCode.BAD_TIME, f"a link is good until a moment within the next {days} days")
@@ -66,7 +65,8 @@ def join_by_link(state: State, operation: JoinByLink) -> Result:
     account = account_of(state, caller.account)
     if state.member(room.name, account.key) is not None:
         return Joined(room.name)
-    check_may_enter(state, room, account)
+    # Who is refused is not told the room's name: it may be a private one.
+    check_may_enter(state, room, account, called="the room of this link")
     state.rows.put(LINKS, (operation.link,), tuple(link._replace(uses_left=link.uses_left - 1)))
     save_account(state, enter(state, room, account))
     state.save(room)

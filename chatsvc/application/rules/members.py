@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chatsvc.application.bodies import BadText, parse_topic
+from chatsvc.application.bodies import BadText
 from chatsvc.application.events import EventKind, NoticeKind
 from chatsvc.application.names import RoomName
 from chatsvc.application.operations import Ban, Invite, Join, Kick, Leave, Mute, SetRole, Unban, Uninvite
@@ -14,7 +14,7 @@ from chatsvc.application.rules.membership import (
     check_may_enter,
     enter,
     forget_invitation,
-    refuse_direct,
+    is_pair,
     remove,
     save_account,
 )
@@ -32,9 +32,8 @@ from chatsvc.application.schema import (
     RoomRow,
 )
 from chatsvc.application.state import Account, Refusal, Room, State, find_account, is_banned
+from chatsvc.application.texts import parse_reason
 from pbft.core.application import Row
-
-PAIR = 2
 
 
 def join(state: State, operation: Join) -> Result:
@@ -63,7 +62,7 @@ def _room_to_join(state: State, name: str, account: str) -> Room:
 def leave(state: State, operation: Leave) -> Result:
     caller = state.caller()
     room = state.member_room(operation.room, caller)
-    if room.row.direct and room.row.member_count == PAIR:
+    if room.row.direct and is_pair(state, room):
         raise Refusal(ErrorCode.DIRECT_ROOM, "a conversation of two cannot be left; it may be left unread")
     member = room.member
     if member is None:
@@ -82,7 +81,10 @@ def leave(state: State, operation: Leave) -> Result:
 def invite(state: State, operation: Invite) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller)
-    refuse_direct(room, "invitations")
+    if room.row.direct:
+        raise Refusal(
+            ErrorCode.DIRECT_ROOM, "nobody is invited to a direct conversation: open one with all who are to be in it"
+        )
     if room.row.private and room.role is Role.MEMBER:
         raise Refusal(ErrorCode.NOT_ALLOWED, f"{room.title} is private: only a moderator may invite")
     invited = find_account(state.rows, operation.name)
@@ -121,7 +123,6 @@ def uninvite(state: State, operation: Uninvite) -> Result:
 def kick(state: State, operation: Kick) -> Result:
     caller = state.caller()
     room = state.member_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "moderators")
     reason = _reason(operation.reason)
     target = find_account(state.rows, operation.name)
     member = _lower_member(state, room, target)
@@ -134,7 +135,6 @@ def kick(state: State, operation: Kick) -> Result:
 def ban(state: State, operation: Ban) -> Result:
     caller = state.caller()
     room = state.member_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "moderators")
     reason = _reason(operation.reason)
     target = find_account(state.rows, operation.name)
     member = state.member(room.name, target.key)
@@ -173,7 +173,6 @@ def unban(state: State, operation: Unban) -> Result:
 def mute(state: State, operation: Mute) -> Result:
     caller = state.caller()
     room = state.member_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "moderators")
     target = find_account(state.rows, operation.name)
     member = _lower_member(state, room, target)
     if 0 < operation.until_ms <= state.call.time:
@@ -189,7 +188,6 @@ def mute(state: State, operation: Mute) -> Result:
 def set_role(state: State, operation: SetRole) -> Result:
     caller = state.caller()
     room = state.member_room(operation.room, caller, least=Role.OWNER)
-    refuse_direct(room, "roles")
     target = find_account(state.rows, operation.name)
     member = state.member(room.name, target.key)
     if member is None:
@@ -222,7 +220,7 @@ def _lower_member(state: State, room: Room, target: Account) -> MemberRow:
 
 def _reason(text: str) -> str:
     try:
-        return parse_topic(text, "a reason")
+        return parse_reason(text)
     except BadText as error:
         raise Refusal(ErrorCode.BAD_TEXT, str(error)) from error
 

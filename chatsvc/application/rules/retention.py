@@ -6,6 +6,7 @@ something to forget is decided by `get`, and what was written too late for a sca
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 from chatsvc.application.events import EventKind
@@ -41,13 +42,21 @@ ROOMS_MAX = 128
 LEFTOVERS_MAX = 2048
 
 
+@dataclass(slots=True)
+class _Left:
+    """How much one call may still remove."""
+
+    messages: int
+    events: int
+
+
 def prune(rows: Rows, time: Milliseconds) -> None:
     """Forget what is older at `time` than its room keeps, a bounded amount, going on where the last call stopped."""
     _sweep(rows)
-    messages_left, events_left = MESSAGES_MAX, EVENTS_MAX
+    left = _Left(MESSAGES_MAX, EVENTS_MAX)
     last: str | None = None
     for name in _rooms(rows):
-        if not (messages_left and events_left):
+        if not (left.messages and left.events):
             break
         stored = rows.get(ROOMS, (name,))
         row = None if stored is None else RoomRow.from_row(stored)
@@ -55,9 +64,7 @@ def prune(rows: Rows, time: Milliseconds) -> None:
         if row is None or not row.retention_s:
             continue
         room = Room(RoomName(name), row, None)
-        before_ms = Milliseconds(time - 1000 * row.retention_s)
-        messages_left -= _forget_messages(rows, room, before_ms, messages_left)
-        events_left -= _forget_events(rows, room, before_ms, events_left)
+        _forget(rows, room, Milliseconds(time - 1000 * row.retention_s), left)
         if room.row != row:
             rows.put(ROOMS, (name,), tuple(room.row))
     if last is not None and rows.get(COUNTERS, RETENTION_CURSOR) != (last,):
@@ -76,25 +83,47 @@ def _rooms(rows: Rows) -> list[str]:
     return later
 
 
-def _forget_messages(rows: Rows, room: Room, before_ms: Milliseconds, most: int) -> int:
-    """Remove the oldest messages, `most` at the most; return how many. Agreed times never go back along a room."""
-    first = index = room.row.first_message
+def _forget(rows: Rows, room: Room, before_ms: Milliseconds, left: _Left) -> None:
+    """Remove the oldest events, and with each the message that it posted, as far as `left` goes.
+
+    An event so never outlives its message. Agreed times never go back along a room.
+    """
+    event, message = room.row.first_event, room.row.first_message
     positions: dict[str, int] = {}
-    while index < room.row.message_count and index - first < most:
-        key = (room.name, index)
-        row = rows.get(MESSAGES, key)
+    while event < room.row.event_count and left.messages and left.events:
+        row = rows.get(EVENTS, (room.name, event))
         if row is None:
-            raise KeyError(key)
-        message = MessageRow.from_row(row)
-        if message.time > before_ms:
+            raise KeyError(room.name, event)
+        happened = EventRow.from_row(row)
+        if happened.kind == EventKind.POSTED.value:
+            if not _forget_message(rows, room, MessageIndex(message), before_ms, positions):
+                break
+            message += 1
+            left.messages -= 1
+        elif happened.time > before_ms:
             break
-        forget_belongings(rows, room, MessageIndex(index), message)
-        if message.thread is not None:
-            _forget_in_thread(rows, room, thread_key(message.thread), positions)
-        rows.delete(MESSAGES, key)
-        index += 1
-    room.row = room.row._replace(first_message=index)
-    return index - first
+        rows.delete(EVENTS, (room.name, event))
+        event += 1
+        left.events -= 1
+    room.row = room.row._replace(first_event=event, first_message=message)
+
+
+def _forget_message(
+    rows: Rows, room: Room, index: MessageIndex, before_ms: Milliseconds, positions: dict[str, int]
+) -> bool:
+    """Remove a message and what belongs to it; return whether it was old enough."""
+    key = (room.name, index)
+    row = rows.get(MESSAGES, key)
+    if row is None:
+        raise KeyError(key)
+    message = MessageRow.from_row(row)
+    if message.time > before_ms:
+        return False
+    forget_belongings(rows, room, index, message)
+    if message.thread is not None:
+        _forget_in_thread(rows, room, thread_key(message.thread), positions)
+    rows.delete(MESSAGES, key)
+    return True
 
 
 def _forget_in_thread(rows: Rows, room: Room, thread: str, positions: dict[str, int]) -> None:
@@ -115,27 +144,6 @@ def _forget_in_thread(rows: Rows, room: Room, thread: str, positions: dict[str, 
         rows.delete(THREADS, (room.name, thread))
         del positions[thread]
         room.row = room.row._replace(thread_count=room.row.thread_count - 1)
-
-
-def _forget_events(rows: Rows, room: Room, before_ms: Milliseconds, most: int) -> int:
-    """Remove the oldest events, up to the one of the oldest message that is kept or to the first that is not old
-    enough; return how many."""
-    first = index = room.row.first_event
-    while index < room.row.event_count and index - first < most:
-        row = rows.get(EVENTS, (room.name, index))
-        if row is None:
-            raise KeyError(room.name, index)
-        event = EventRow.from_row(row)
-        if event.kind == EventKind.POSTED.value:
-            is_over = event.message is not None and event.message < room.row.first_message
-        else:
-            is_over = event.time <= before_ms
-        if not is_over:
-            break
-        rows.delete(EVENTS, (room.name, index))
-        index += 1
-    room.row = room.row._replace(first_event=index)
-    return index - first
 
 
 def _sweep(rows: Rows) -> None:

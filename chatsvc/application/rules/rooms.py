@@ -17,10 +17,11 @@ from chatsvc.application.operations import (
     SetTopic,
 )
 from chatsvc.application.results import Applied, Created, ErrorCode, Result
-from chatsvc.application.rules.membership import account_of, check_may_enter, enter, refuse_direct, save_account
+from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import RETAINED, ROOMS, Role, RoomRow
 from chatsvc.application.state import Account, Caller, Refusal, Room, State, find_account
+from chatsvc.application.texts import parse_description
 from crypto.canonical import Value, encode
 from crypto.digest import digest_of
 
@@ -59,19 +60,26 @@ def _empty_room(state: State, caller: Caller) -> RoomRow:
     )
 
 
-def _topic(text: str, what: str, code: ErrorCode = ErrorCode.BAD_TOPIC) -> str:
+def _topic(text: str) -> str:
     try:
-        return parse_topic(text, what)
+        return parse_topic(text)
     except BadText as error:
-        raise Refusal(code, str(error)) from error
+        raise Refusal(ErrorCode.BAD_TOPIC, str(error)) from error
+
+
+def _description(text: str) -> str:
+    try:
+        return parse_description(text)
+    except BadText as error:
+        raise Refusal(ErrorCode.BAD_TEXT, str(error)) from error
 
 
 def create(state: State, operation: Create) -> Result:
     caller = state.caller()
     if not is_room_name(operation.room):
         raise Refusal(ErrorCode.BAD_NAME, "a room's name is given in its normal form, without #")
-    topic = _topic(operation.topic, "a topic")
-    description = _topic(operation.description, "a description", ErrorCode.BAD_TEXT)
+    topic = _topic(operation.topic)
+    description = _description(operation.description)
     if state.rows.get(ROOMS, (operation.room,)) is not None:
         raise Refusal(ErrorCode.ROOM_EXISTS, "there is a room of this name already")
     account = account_of(state, caller.account)
@@ -123,7 +131,7 @@ def _open_again(state: State, room: Room, account: Account) -> Result:
 def set_topic(state: State, operation: SetTopic) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
-    topic = _topic(operation.topic, "a topic")
+    topic = _topic(operation.topic)
     if topic != room.row.topic:
         room.row = room.row._replace(topic=topic)
         state.happened(room, EventKind.TOPIC, caller, data=[topic])
@@ -134,7 +142,7 @@ def set_topic(state: State, operation: SetTopic) -> Result:
 def describe(state: State, operation: Describe) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
-    description = _topic(operation.description, "a description", ErrorCode.BAD_TEXT)
+    description = _description(operation.description)
     if description != room.row.description:
         room.row = room.row._replace(description=description)
         state.happened(room, EventKind.DESCRIPTION, caller, data=[description])
@@ -145,7 +153,6 @@ def describe(state: State, operation: Describe) -> Result:
 def set_slow_mode(state: State, operation: SetSlowMode) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
-    refuse_direct(room, "slow mode")
     if operation.seconds > SLOW_S_MAX:
         raise Refusal(ErrorCode.BAD_TIME, f"slow mode is at most {SLOW_S_MAX} seconds")
     if operation.seconds != room.row.slow_s:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TypeVar
 
 from crypto.signing import Signer
 from pbft.client.quorums.knowledge import AcceptedMemory, Knowledge
 from pbft.client.quorums.model import Accepted, Outcome, Output, Rejected, Settings, Ticket, Unknown, earliest
 from pbft.client.quorums.operations import (
+    FIRST_NAME,
     REFUSED,
     Bundle,
     HeldOperation,
@@ -24,6 +24,7 @@ from pbft.client.quorums.operations import (
     UnknownTicket,
     contradicts,
     place_of,
+    remember,
 )
 from pbft.core.bodies import REPLY
 from pbft.core.frames import sign_request
@@ -35,16 +36,21 @@ ACCEPTED_REMEMBERED = 4096
 ACCEPTED_FRAME_BYTES_MAX = 16 * 1024 * 1024
 OPINION_FRAME_BYTES_MAX = 32 * 1024 * 1024
 """Of each replica, counted once for each opinion: opinions beyond it count, but their frames are not kept."""
-LATE_OUTCOMES_MAX = 4096
-"""Outcomes that came after they were reported unknown, kept for a retry; and operations that were never sent."""
-
-T = TypeVar("T")
 
 
 class RequestTracker:
     """Owned by one task. Every method is told the time, and says in `out` what to send and what became known."""
 
-    def __init__(self, knowledge: Knowledge, signer: Signer, session: SessionNumber, settings: Settings) -> None:
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        signer: Signer,
+        session: SessionNumber,
+        settings: Settings,
+        *,
+        resume_at: ClientSequence = FIRST_NAME,
+    ) -> None:
+        """`resume_at`: the first name to give, all earlier ones of the session having had their outcome."""
         self.session = session
         self._knowledge = knowledge
         self._group = knowledge.group
@@ -53,8 +59,8 @@ class RequestTracker:
         self._honest_minimum = self._group.honest_minimum
         self._bundle_max = min(settings.bundle, self._group.parameters.request_operations_max)
         self._next_ticket = 0
-        self._next_client_sequence = 0
-        self._ack_below = 0
+        self._next_client_sequence: int = resume_at
+        self._ack_below: int = resume_at
         self._held: dict[Ticket, HeldOperation] = {}
         self._outbox: deque[HeldOperation] = deque()
         self._open: dict[ClientSequence, HeldOperation] = {}
@@ -344,7 +350,7 @@ class RequestTracker:
         if held.waited_for:
             out.outcomes.append((held.ticket, outcome))
         else:
-            _remember(self._late, held.ticket, outcome)
+            remember(self._late, held.ticket, outcome)
 
     def _close(self, held: HeldOperation) -> None:
         del self._open[held.client_sequence]
@@ -381,11 +387,5 @@ class RequestTracker:
         if not sent:
             del self._held[held.ticket]
             self._outbox.remove(held)
-            _remember(self._unsent, held.ticket, held)
+            remember(self._unsent, held.ticket, held)
         out.outcomes.append((held.ticket, Unknown(ticket=held.ticket, sent=sent)))
-
-
-def _remember(memory: dict[Ticket, T], ticket: Ticket, value: T) -> None:
-    memory[ticket] = value
-    while len(memory) > LATE_OUTCOMES_MAX:
-        del memory[next(iter(memory))]
