@@ -155,7 +155,7 @@ class Drawing:
         return self.one((1, 2, 3, 200))
 
     def after(self) -> str | None:
-        return self.one((None, None, "bob", "club", ":+1:/bob"))
+        return self.one((None, None, "bob", "club", ":+1: bob"))
 
 
 def _message(d: Drawing) -> ops.Operation:
@@ -283,14 +283,22 @@ def _about_messages(d: Drawing) -> Query:
         queries.ReadHistory(room=room, after=index, limit=d.limit()),
         queries.ReadThread(room=room, thread=d.one(THREADS[:3]), before=d.one((None, 1, 2)), limit=d.limit()),
         queries.ListThreads(room=room, limit=d.limit()),
-        queries.FindMoment(room, Milliseconds(max(0, d.chat.time - d.dice.randrange(60_000)))),
+        _moment(d, room),
         queries.ListVersions(room, index),
         queries.ListReactions(room=room, index=index, after=d.after(), limit=d.limit()),
-        queries.ListPins(room),
+        queries.ListPins(room=room, after=d.one((None, index))),
         queries.ShowPoll(room, d.poll(room)),
         queries.DigestMessages(room=room, first=index, limit=d.limit()),
     )
     return d.one(made)
+
+
+def _moment(d: Drawing, room: str) -> Query:
+    """Not where imported messages claim times that go back."""
+    messages = d.chat.rooms[room].messages.values() if room in d.chat.rooms else []
+    if any(message.claimed_ms is not None for message in messages):
+        return queries.ShowRoom(room)
+    return queries.FindMoment(room, Milliseconds(max(0, d.chat.time - d.dice.randrange(60_000))))
 
 
 def _about_people(d: Drawing) -> Query:

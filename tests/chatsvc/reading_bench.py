@@ -100,7 +100,10 @@ def posts(messages: int) -> Iterator[tuple[PublicKey, list[Operation]]]:
     for start in range(0, messages, BATCH):
         numbers = range(start, min(start + BATCH, messages))
         if start // BATCH % 10:
-            yield (BOB if start // BATCH % 4 == 1 else ALICE), [Post(room="big", body=said(number)) for number in numbers]
+            yield (
+                (BOB if start // BATCH % 4 == 1 else ALICE),
+                [Post(room="big", body=said(number)) for number in numbers],
+            )
         else:
             rooms = (f"private{number // BATCH * 7 % PRIVATE_ROOMS}" for number in numbers)
             yield ALICE, [Post(room=room, body=f"secret {said(n)}") for n, room in zip(numbers, rooms, strict=True)]
@@ -171,7 +174,10 @@ def main(messages: int) -> None:
                 if isinstance(answer, Rejected) or not isinstance(answer, Found | History):
                     raise RuntimeError(f"{text}: {answer}")
                 timed(f"  {text}: {len(answer.messages)}", asking(executor, device, query))
-        timed("events, 200 with content", lambda: f"{len(executor.events(BOB, b'big', EventIndex(9000), 200)[1] or ())} events")
+        timed(
+            "events, 200 with content",
+            lambda: f"{len(executor.events(BOB, b'big', EventIndex(9000), 200)[1] or ())} events",
+        )
         executor.close()
 
 
