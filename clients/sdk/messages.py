@@ -8,6 +8,7 @@ from chatsvc.application import answers, operations, queries
 from chatsvc.application.bodies import BadText, MessageText, TextTooLong, parse_body
 from chatsvc.application.results import Applied, ErrorCode, Posted
 from chatsvc.application.schema import MessageIndex, MessageKind, MessageSerial
+from clients.codes import new_nonce
 from clients.sdk.port import Port, room_name
 from clients.sdk.values import ChatError, Done
 from pbft.core.types import Milliseconds
@@ -25,24 +26,25 @@ class MessageCalls(Port):
         reply_to: int | None = None,
         thread: str | None = None,
         claimed_ms: int | None = None,
-        nonce: bytes = b"",
+        nonce: bytes | None = None,
     ) -> Done[Posted]:
-        """Say something. `claimed_ms`: when it was said originally; `nonce`: up to 16 bytes to know it again by, and
-        to keep a deleted message from being guessed by its digest."""
+        """Say something. `claimed_ms`: when it was said originally; `nonce`: up to 16 bytes to know it again by.
+
+        Without one it gets a random one: a deleted message leaves a digest, and must not be guessed by it."""
         post = operations.Post(
             room=room_name(room),
             body=_body(body),
             kind=MessageKind.ACTION if action else MessageKind.TEXT,
             reply_to=None if reply_to is None else MessageIndex(reply_to),
             thread=thread,
-            nonce=nonce,
+            nonce=_salt(nonce),
             claimed_ms=None if claimed_ms is None else Milliseconds(claimed_ms),
         )
         return await self.write(post, Posted)
 
-    async def edit(self, room: str, index: int, body: str, *, nonce: bytes = b"") -> Done[Applied]:
+    async def edit(self, room: str, index: int, body: str, *, nonce: bytes | None = None) -> Done[Applied]:
         """Replace what one's own message says; what it said before can still be read."""
-        edit = operations.Edit(room_name(room), MessageIndex(index), _body(body), nonce)
+        edit = operations.Edit(room_name(room), MessageIndex(index), _body(body), _salt(nonce))
         return await self.write(edit, Applied)
 
     async def delete(self, room: str, index: int) -> Done[Applied]:
@@ -56,10 +58,16 @@ class MessageCalls(Port):
         return await self.write(operations.Pin(room_name(room), MessageIndex(index), on), Applied)
 
     async def open_poll(
-        self, room: str, question: str, options: Sequence[str], *, thread: str | None = None, nonce: bytes = b""
+        self,
+        room: str,
+        question: str,
+        options: Sequence[str],
+        *,
+        thread: str | None = None,
+        nonce: bytes | None = None,
     ) -> Done[Posted]:
         poll = operations.OpenPoll(
-            room=room_name(room), question=question, options=tuple(options), thread=thread, nonce=nonce
+            room=room_name(room), question=question, options=tuple(options), thread=thread, nonce=_salt(nonce)
         )
         return await self.write(poll, Posted)
 
@@ -180,6 +188,10 @@ class MessageCalls(Port):
             if serial is None:
                 break
         return tuple(found)
+
+
+def _salt(nonce: bytes | None) -> bytes:
+    return new_nonce() if nonce is None else nonce
 
 
 def _body(text: str) -> MessageText:

@@ -18,7 +18,7 @@ from tests.chatsvc.plain_chat import PlainChat
 T = TypeVar("T")
 
 NAMES = ("Alice", "Bob", "carol", "Dave", "eve", "ALICE")
-ROOMS = ("garden", "attic", "club", "cellar")
+ROOMS = ("garden", "club", "cellar")
 WORDS = ("plants", "hello", "word", "@bob", "@Alice,", "(@carol)", "x@dave", "@nobody", "see")
 BAD_TEXTS = ("", "a\x00b", "two\nlines", "x" * 300, "x" * 4097, " ")
 REACTIONS = (":+1:", "\U0001f44d", "ok", "ok", "two words", "")
@@ -77,7 +77,7 @@ class Drawing:
 
     def operation(self) -> ops.Operation:
         draw: Callable[[Drawing], ops.Operation] = self.dice.choices(_DRAWS, _WEIGHTS)[0]
-        is_new = self.device not in self.chat.owner_of
+        is_new = self.device not in self.chat.owner_of and self.dice.randrange(4)
         return _account(self) if is_new and not self.rarely() else draw(self)
 
     def query(self) -> Query:
@@ -93,6 +93,12 @@ class Drawing:
     def name(self) -> str:
         return self.one(("nobody", "a b")) if self.rarely() else self.one(NAMES)
 
+    def moderates(self) -> bool:
+        """Whether the caller may do more than others anywhere; now and then said of others too."""
+        who = self.chat.owner_of.get(self.device) or ""
+        rooms = [room for room in self.chat.rooms.values() if who in room.members]
+        return self.rarely() or any(room.members[who].role is not Role.MEMBER for room in rooms)
+
     def room(self, *, moderated: bool = False) -> str:
         """Mostly one that the caller is in, or moderates; the one most is said in more often."""
         who = self.chat.owner_of.get(self.device) or ""
@@ -100,7 +106,7 @@ class Drawing:
         if moderated:
             mine = [room for room in mine if room.members[who].role is not Role.MEMBER] or mine
         if mine and not self.rarely():
-            return max(self.one(mine), self.one(mine), key=lambda room: room.count).name
+            return max((self.one(mine) for _ in range(3)), key=lambda room: room.count).name
         return self.one([*ROOMS, "Garden", *sorted(self.chat.rooms)])
 
     def index(self, room: str) -> MessageIndex:
@@ -142,14 +148,14 @@ class Drawing:
         return prove(signer, purpose, device)
 
     def soon(self) -> Milliseconds:
-        later = self.one((-1000, 2_000, 20_000, 3_600_000, 40 * DAY_MS))
+        later = self.one((-1000, 2_000, 60_000, *[80_000_000] * 3, 40 * DAY_MS))
         return Milliseconds(max(0, self.chat.time + later))
 
     def limit(self) -> int:
         return self.one((1, 2, 3, 200))
 
     def after(self) -> str | None:
-        return self.one((None, None, "bob", "club", ":+1:/bob"))
+        return self.one((None, None, "bob", "club", ":+1: bob"))
 
 
 def _message(d: Drawing) -> ops.Operation:
@@ -190,6 +196,8 @@ def _to_message(d: Drawing) -> ops.Operation:
 
 
 def _to_person(d: Drawing) -> ops.Operation:
+    if not d.moderates():
+        return _coming(d)
     room, name = d.room(moderated=True), d.name()
     made: tuple[ops.Operation, ...] = (
         ops.Invite(room, name),
@@ -206,13 +214,16 @@ def _to_person(d: Drawing) -> ops.Operation:
 
 
 def _to_room(d: Drawing) -> ops.Operation:
+    if not d.moderates():
+        return _message(d)
     room = d.room(moderated=True)
     made: tuple[ops.Operation, ...] = (
         ops.SetTopic(room, d.text(d.one(WORDS))),
         ops.Describe(room, d.text(d.one(WORDS))),
-        ops.SetSlowMode(room, d.one((0, 0, 2, 90_000))),
-        ops.SetRetention(room, d.one((0, 30, 60, 60, 86_400 * 365))),
+        ops.SetSlowMode(room, d.one((0, 2, 86_000, 90_000))),
+        ops.SetRetention(room, d.one((0, 30, 60, 60, 100, 86_400 * 365))),
         ops.Archive(room, d.rarely()),
+        ops.MakeLink(room, d.one(CODE_SIGNERS[Purpose.LINK]).public_key, d.soon(), d.one((1, 2))),
         ops.MakeLink(room, d.one(CODE_SIGNERS[Purpose.LINK]).public_key, d.soon(), d.one((1, 2))),
         ops.DropLink(room, d.code(Purpose.LINK).public_key),
     )
@@ -221,20 +232,21 @@ def _to_room(d: Drawing) -> ops.Operation:
 
 def _coming(d: Drawing) -> ops.Operation:
     link = d.code(Purpose.LINK)
+    is_known = any(link.public_key in room.links for room in d.chat.rooms.values())
     made: tuple[ops.Operation, ...] = (
         ops.Create(d.one((*ROOMS, "Garden")), d.text("topic"), not d.dice.randrange(3), d.text("")),
         ops.OpenDirect(tuple(d.name() for _ in range(d.one((1, 1, 2))))),
         ops.Join(d.one((*ROOMS, "nowhere"))),
         ops.Join(d.one(ROOMS)),
         ops.Leave(d.room()),
-        ops.JoinByLink(link.public_key, d.proof(link, Purpose.LINK)),
+        ops.JoinByLink(link.public_key, d.proof(link, Purpose.LINK)) if is_known or d.rarely() else ops.Join("club"),
     )
     return d.one(made)
 
 
 def _account(d: Drawing) -> ops.Operation:
     invitation, recovery, device = d.code(Purpose.DEVICE), d.code(Purpose.RECOVERY), d.one(d.devices)
-    if d.device not in d.chat.owner_of and not d.rarely():
+    if d.device not in d.chat.owner_of:
         lost = [account.name for account in d.chat.accounts.values() if account.recovery == recovery.public_key]
         new: tuple[ops.Operation, ...] = (
             ops.AddDevice(invitation.public_key, d.proof(invitation, Purpose.DEVICE), d.text("tablet")),
@@ -248,6 +260,7 @@ def _account(d: Drawing) -> ops.Operation:
         ops.Register(d.name()),
         ops.SetDisplay(d.text("somebody")),
         ops.SetRecovery(d.one((None, recovery.public_key))),
+        *[ops.InviteDevice(d.one(CODE_SIGNERS[Purpose.DEVICE]).public_key, d.soon())] * 2,
         ops.InviteDevice(d.one(CODE_SIGNERS[Purpose.DEVICE]).public_key, d.soon()),
         ops.AddDevice(invitation.public_key, d.proof(invitation, Purpose.DEVICE), d.text("tablet")),
         ops.RotateDevice(device.public_key, d.proof(device, Purpose.ROTATION)),
@@ -258,7 +271,7 @@ def _account(d: Drawing) -> ops.Operation:
 
 
 _DRAWS = [_message, _poll, _to_message, _to_person, _to_room, _coming, _account]
-_WEIGHTS = [30, 4, 40, 14, 10, 20, 8]
+_WEIGHTS = [30, 4, 40, 14, 10, 10, 6]
 
 
 def _about_messages(d: Drawing) -> Query:
@@ -270,14 +283,22 @@ def _about_messages(d: Drawing) -> Query:
         queries.ReadHistory(room=room, after=index, limit=d.limit()),
         queries.ReadThread(room=room, thread=d.one(THREADS[:3]), before=d.one((None, 1, 2)), limit=d.limit()),
         queries.ListThreads(room=room, limit=d.limit()),
-        queries.FindMoment(room, Milliseconds(max(0, d.chat.time - d.dice.randrange(60_000)))),
+        _moment(d, room),
         queries.ListVersions(room, index),
         queries.ListReactions(room=room, index=index, after=d.after(), limit=d.limit()),
-        queries.ListPins(room),
+        queries.ListPins(room=room, after=d.one((None, index))),
         queries.ShowPoll(room, d.poll(room)),
         queries.DigestMessages(room=room, first=index, limit=d.limit()),
     )
     return d.one(made)
+
+
+def _moment(d: Drawing, room: str) -> Query:
+    """Not where imported messages claim times that go back."""
+    messages = d.chat.rooms[room].messages.values() if room in d.chat.rooms else []
+    if any(message.claimed_ms is not None for message in messages):
+        return queries.ShowRoom(room)
+    return queries.FindMoment(room, Milliseconds(max(0, d.chat.time - d.dice.randrange(60_000))))
 
 
 def _about_people(d: Drawing) -> Query:

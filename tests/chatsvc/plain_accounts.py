@@ -147,6 +147,10 @@ class Room:
     retention_s: int = 0
     members: dict[str, Member] = field(default_factory=dict)
     bans: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    silenced: dict[str, int] = field(default_factory=dict)
+    """Until when those are muted who left."""
+    opened_for: int = 0
+    """How many, of a direct conversation."""
     invited: dict[str, tuple[str, int]] = field(default_factory=dict)
     links: dict[PublicKey, list[Any]] = field(default_factory=dict)
     """By, made, expires, uses left."""
@@ -250,6 +254,7 @@ class PlainAccounts:
         room = self.seen(name, who)
         if who not in room.members:
             raise Refused(E.NOT_A_MEMBER)
+        check(not room.direct or least is MEMBER, E.DIRECT_ROOM)
         if RANK[room.members[who].role] < RANK[least]:
             raise Refused(E.NOT_ALLOWED)
         return room
@@ -272,9 +277,16 @@ class PlainAccounts:
 
     def enter(self, room: Room, who: str) -> None:
         role = OWNER if not room.members and not room.direct else MEMBER
-        room.members[who] = Member(role, self.time, room.count)
+        muted_ms = room.silenced.pop(who, 0)
+        spoke_ms = self.time if room.slow_s else 0
+        room.members[who] = Member(role, self.time, room.count, muted_ms if muted_ms > self.time else 0, spoke_ms)
         room.invited.pop(who, None)
         self.happened(room, "joined", who, None)
+
+    def remove(self, room: Room, who: str) -> None:
+        member = room.members.pop(who)
+        if member.muted_ms > self.time and len(room.silenced) < self.limits.bans_per_room:
+            room.silenced[who] = member.muted_ms
 
     def check_may_enter(self, room: Room, who: str) -> None:
         if who in room.bans:
@@ -377,7 +389,7 @@ class PlainAccounts:
         if account.recovery is None:
             raise Refused(E.NO_RECOVERY_KEY)
         self.check_proof(account.recovery, Purpose.RECOVERY, op.proof)
-        check(len(account.devices) < self.limits.device_keys_per_account, E.TOO_MANY)
+        check(len(account.devices) < 2 * self.limits.device_keys_per_account, E.TOO_MANY)
         for device in account.active():
             account.devices[device].revoked_ms = self.time
         account.invitation = None

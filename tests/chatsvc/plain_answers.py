@@ -147,7 +147,9 @@ class Asking:
     def _unread(self, who: str, room: Room) -> answers.Unread:
         read = room.members[who].read
         kept = self.chat.accounts[who].notices[-self.chat.limits.notices_per_account :]
-        told = [about for _, name, about, _, _ in kept if name == room.name and about is not None and about >= read]
+        since = max(read, room.first)
+        about_me = [about for kind, name, about, _, _ in kept if kind in ("mention", "reply") and name == room.name]
+        told = [about for about in about_me if about >= since]
         others = tuple(self.name(key) for key in sorted(room.members) if key != who) if room.direct else ()
         return answers.Unread(
             room=RoomName(room.name),
@@ -200,9 +202,8 @@ class Asking:
         end = thread.count if query.before is None else min(query.before, thread.count)
         first = max(0, end - query.limit)
         kept = [at for at in thread.entries if first <= at < end]
-        lowest = kept[0] if kept else first
         messages = tuple(shown(room, thread.entries[at]) for at in kept)
-        return answers.ThreadPage(thread.title, messages, lowest or None)
+        return answers.ThreadPage(thread.title, messages, kept[0] if kept and kept[0] - 1 in thread.entries else None)
 
     def ask_threads(self, query: queries.ListThreads) -> Answer:
         found, after = page(list(self.room(query.room).threads.items()), query.after, query.limit)
@@ -211,7 +212,7 @@ class Asking:
 
     def ask_moment(self, query: queries.FindMoment) -> Answer:
         room = self.room(query.room)
-        found = [index for index, message in room.messages.items() if message.time >= query.time]
+        found = [index for index, message in room.messages.items() if shown_ms(message) >= query.time]
         return answers.MomentFound(MessageIndex(found[0] if found else room.count))
 
     def ask_versions(self, query: queries.ListVersions) -> Answer:
@@ -223,7 +224,7 @@ class Asking:
     def ask_reactions(self, query: queries.ListReactions) -> Answer:
         message = self.message(self.room(query.room), query.index)
         given = [
-            (f"{reaction}/{key}", answers.Reacted(reaction, self.name(key), Milliseconds(time)))
+            (f"{reaction} {key}", answers.Reacted(reaction, self.name(key), Milliseconds(time)))
             for reaction, people in message.reactions.items()
             for key, time in people.items()
         ]
@@ -232,7 +233,10 @@ class Asking:
 
     def ask_pins(self, query: queries.ListPins) -> Answer:
         room = self.room(query.room)
-        return answers.PinList(tuple(shown(room, at) for at, message in room.messages.items() if message.pinned))
+        pinned = [at for at, message in room.messages.items() if message.pinned]
+        return answers.PinList(
+            tuple(shown(room, at) for at in pinned if query.after is None or at > query.after), None
+        )
 
     def ask_show_poll(self, query: queries.ShowPoll) -> Answer:
         message = self.message(self.room(query.room), query.index)
@@ -269,6 +273,10 @@ class Asking:
             message_count=room.count,
             first_message=MessageIndex(room.first),
         )
+
+
+def shown_ms(message: Message) -> int:
+    return message.time if message.claimed_ms is None else message.claimed_ms
 
 
 def header(room: Room) -> answers.RoomHeader:

@@ -245,10 +245,7 @@ class PlainChat(PlainRooms):
             for thread in room.threads.values():
                 thread.entries = {at: index for at, index in thread.entries.items() if index in room.messages}
             room.threads = {key: thread for key, thread in room.threads.items() if thread.entries}
-            for event, (kind, _, about, _, when, _) in list(room.events.items()):
-                if about in room.messages if kind == "posted" else when > before_ms:
-                    break
-                del room.events[event]
+            room.events = {event: told for event, told in room.events.items() if told[4] > before_ms}
 
 
 def _or_none(number: int | None) -> int:

@@ -34,7 +34,7 @@ class PlainRooms(PlainAccounts):
         who = self.who()
         check(is_name(op.room) and op.room == op.room.lower(), E.BAD_NAME)
         check(is_line(op.topic, TOPIC_BYTES_MAX), E.BAD_TOPIC)
-        check(is_line(op.description, TOPIC_BYTES_MAX), E.BAD_TEXT)
+        check(is_line(op.description.replace("\n", " "), 1024), E.BAD_TEXT)
         check(op.room not in self.rooms, E.ROOM_EXISTS)
         check(self.accounts[who].rooms_created < self.limits.rooms_created_per_account, E.TOO_MANY)
         room = Room(op.room, self.accounts[who].name, self.time, op.topic, op.description, op.private)
@@ -52,7 +52,7 @@ class PlainRooms(PlainAccounts):
         name = "@" + sha256(encode([*people])).hexdigest()[:20]
         room = self.rooms.get(name)
         if room is None:
-            room = Room(name, self.accounts[who].name, self.time, private=True, direct=True)
+            room = Room(name, self.accounts[who].name, self.time, private=True, direct=True, opened_for=len(people))
             coming = people
         else:
             coming = [] if who in room.members else [who]
@@ -75,7 +75,7 @@ class PlainRooms(PlainAccounts):
     def do_describe(self, op: ops.Describe) -> Result:
         who = self.who()
         room = self.open(op.room, who, MODERATOR)
-        check(is_line(op.description, TOPIC_BYTES_MAX), E.BAD_TEXT)
+        check(is_line(op.description.replace("\n", " "), 1024), E.BAD_TEXT)
         if room.description != op.description:
             room.description = op.description
             self.happened(room, "description", who, None, op.description)
@@ -122,10 +122,10 @@ class PlainRooms(PlainAccounts):
     def do_leave(self, op: ops.Leave) -> Result:
         who = self.who()
         room = self.inside(op.room, who)
-        check(not (room.direct and len(room.members) == 2), E.DIRECT_ROOM)
+        check(room.opened_for != 2, E.DIRECT_ROOM)
         last = room.members[who].role is OWNER and room.owners() == 1
         check(not (last and len(room.members) > 1), E.LAST_OWNER)
-        del room.members[who]
+        self.remove(room, who)
         self.happened(room, "left", who, None)
         return Left(RoomName(room.name))
 
@@ -157,18 +157,13 @@ class PlainRooms(PlainAccounts):
 
     def do_kick(self, op: ops.Kick) -> Result:
         who = self.who()
-        room = self._moderated(op.room, who)
+        room = self.inside(op.room, who, MODERATOR)
         check(is_line(op.reason, TOPIC_BYTES_MAX), E.BAD_TEXT)
         target = self.find(op.name)
         self._lower(room, who, target)
-        del room.members[target]
+        self.remove(room, target)
         self.happened(room, "kicked", who, None, self.accounts[target].name, op.reason)
         return Applied()
-
-    def _moderated(self, name: str, who: str) -> Room:
-        room = self.inside(name, who, MODERATOR)
-        check(not room.direct, E.DIRECT_ROOM)
-        return room
 
     def _lower(self, room: Room, who: str, target: str) -> Member:
         check(target in room.members, E.NOT_A_MEMBER)
@@ -177,7 +172,7 @@ class PlainRooms(PlainAccounts):
 
     def do_ban(self, op: ops.Ban) -> Result:
         who = self.who()
-        room = self._moderated(op.room, who)
+        room = self.inside(op.room, who, MODERATOR)
         check(is_line(op.reason, TOPIC_BYTES_MAX), E.BAD_TEXT)
         target = self.find(op.name)
         if target in room.members:
@@ -185,7 +180,8 @@ class PlainRooms(PlainAccounts):
         if target in room.bans:
             return Applied()
         check(len(room.bans) < self.limits.bans_per_room, E.TOO_MANY)
-        room.members.pop(target, None)
+        if target in room.members:
+            self.remove(room, target)
         room.invited.pop(target, None)
         room.bans[target] = (self.accounts[who].name, self.time, op.reason)
         self.happened(room, "banned", who, None, self.accounts[target].name, op.reason)
@@ -201,7 +197,7 @@ class PlainRooms(PlainAccounts):
 
     def do_mute(self, op: ops.Mute) -> Result:
         who = self.who()
-        room = self._moderated(op.room, who)
+        room = self.inside(op.room, who, MODERATOR)
         target = self.find(op.name)
         member = self._lower(room, who, target)
         check(op.until_ms == 0 or op.until_ms > self.time, E.BAD_TIME)
@@ -228,7 +224,6 @@ class PlainRooms(PlainAccounts):
     def do_make_link(self, op: ops.MakeLink) -> Result:
         who = self.who()
         room = self.open(op.room, who, MODERATOR)
-        check(not room.direct, E.DIRECT_ROOM)
         self.check_soon(op.expires_ms)
         check(not any(op.link in each.links for each in self.rooms.values()), E.BAD_PROOF)
         check(len(room.links) < self.limits.links_per_room, E.TOO_MANY)
