@@ -327,5 +327,5 @@ def test_it_fits_the_interfaces_it_is_made_for() -> None:
     derived: DerivedIndex = index
     port: SearchPort = index
     application: Application = ChatApplication(port, ChatLimits())
-    assert derived.version == 2
+    assert derived.version == 3
     assert [table.name for table in application.tables].count(MESSAGES) == 1

@@ -119,7 +119,7 @@ def _moment(question: Question, query: FindMoment) -> bytes:
     while low < high:
         middle = (low + high) // 2
         row = question.reader.get(MESSAGES, (room.name, middle))
-        if row is not None and MessageRow.from_row(row).shown_ms < query.time:
+        if row is not None and MessageRow.from_row(row).time < query.time:
             low = middle + 1
         else:
             high = middle
