@@ -19,8 +19,9 @@ from adversary.behaviours.catalogue import false_speakers
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
-from adversary.simulator.scenario import Route
+from adversary.simulator.scenario import Damage, Route
 from pbft.client.inspection import Report
+from pbft.core.errors import MalformedMessage
 
 _ALARM: Final = re.compile(r"^(?P<at>\S+) \[error\s*\] alarm .*?\btext=(?P<text>.*)$")
 """A line of a node's log."""
@@ -45,6 +46,9 @@ def alarm_in(replica: int, line: str) -> Alarm | None:
     return Alarm(replica=replica, at_s=datetime.fromisoformat(found["at"]).timestamp(), text=text)
 
 
+MALFORMED: Final = MalformedMessage.__name__
+"""What a connection is reported to have been closed for, if its bytes were no message."""
+ROT: Final = "flipped_state"
 MOMENTS_MAX = 20_000
 WATCH_SECONDS = 0.4
 
@@ -155,6 +159,11 @@ class Stage:
         """Whom evidence may name: not those who are only mute, deaf or slow."""
         return {*false_speakers((liar.replica, liar.strategy) for liar in self.attack.cast), *self.forgetful}
 
+    @property
+    def rotten(self) -> set[int]:
+        """Whose rows were changed: until it notices, it may tell people what is false."""
+        return {each.replica for each in self.attack.happens if isinstance(each, Damage) and each.what == ROT}
+
     def honest(self) -> list[Seat]:
         """Seats that must be level in the end: all but those that are played."""
         return [seat for seat in self.group.seats[: self.group.file.group.size] if seat.replica not in self.played]
@@ -164,11 +173,11 @@ class Stage:
     def saw(self, number: int, report: Report) -> None:
         """Keep of a replica's report what a later one may not tell any more."""
         counted = {f"ignored {reason}": count for reason, count in report["ignored"].items()}
-        counted["view"] = report["view"]
+        counted["view"] = 0 if report["in_view_change"] else report["view"]
         counted["timeout doublings"] = report["timeout_doublings"]
-        counted["closed connections"] = sum(report["closed_connections"].values())
+        counted["malformed frames"] = report["closed_connections"].get(MALFORMED, 0)
         counted["slowed links"] = report["slowed_links"]
-        counted["shed"] = sum(report["shed"].values()) + report["dropped_messages"]
+        counted["shed"] = sum(report["shed"].values())
         for name, count in counted.items():
             self.peaks[name, number] = max(count, self.peaks.get((name, number), 0))
         if report["transfer"] is not None:

@@ -54,8 +54,12 @@ def test_every_attack_that_is_marked_so_can_be_carried_out(name: str) -> None:
             "overlap for whoever it meets",
         ),
         (
-            {"happens": [CRASH | {"again": 3}, PAUSE, FULL | {"at_ms": 3000}]},
+            {"happens": [CRASH | {"again": 3}, FULL | {"at_ms": 3000}]},
             "crash at 500 ms and disk_full at 3000 ms overlap",
+        ),
+        (
+            {"happens": [PAUSE | {"at_ms": 900}, CRASH]},
+            "crash at 500 ms and pause at 900 ms overlap for replica 2",
         ),
     ],
 )
@@ -74,7 +78,7 @@ def test_what_cannot_be_carried_out_is_refused(
 
 def test_what_follows_after_another_or_hits_somebody_else_is_fine() -> None:
     later = CRASH | {"at_ms": 1500}
-    happens = [CRASH, later, FULL | {"replica": 1}, PAUSE]
+    happens = [CRASH, later, FULL | {"replica": 1}, PAUSE | {"at_ms": 450, "for_ms": 400}, PAUSE | {"at_ms": 2600}]
     check(attack_from_json(msgspec.json.encode({"name": "own", "happens": happens})), seed=7)
 
 
