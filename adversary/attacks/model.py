@@ -23,8 +23,8 @@ PARAMETERS: Final = {
 """A group that has seen several checkpoints after a few seconds of talk. An attack may say otherwise."""
 
 PATIENCE_FACTOR: Final = 3
-"""How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time, where
-an attack does not say it."""
+"""How much longer people may wait on a real machine, which other things run on, than in virtual time, where an attack
+gives no other figure."""
 FAMILIES = ("primary", "votes", "view change", "replies", "transfer", "clients", "wire", "host", "own")
 """`own`: what somebody wrote for themselves."""
 OF_LIVENESS: Final = frozenset({"progress", "floor"})

@@ -37,6 +37,8 @@ NICENESS = 19
 PAUSE_SECONDS = 0.05
 FLOOD_DEVICES = 2
 FLOOD_BUNDLE = 64
+FLOOD_WINDOW_DIVISOR = 4
+"""A bundle is at most this part of what a session may have under way: a larger one would be refused as it stands."""
 FLOOD_ROOM = "flood"
 SLOW_CONNECTIONS = 40
 SLOW_BYTE_SECONDS = 0.2
@@ -114,6 +116,7 @@ async def _at_each(all_: Attackers, attack: Callable[[Attackers, int], Awaitable
 async def _babble(all_: Attackers, signer: Ed25519Signer, name: str) -> None:
     """Says everything that it can say, to everybody, and waits for no answer."""
     count = 0
+    bundle = min(FLOOD_BUNDLE, max(1, all_.file.group.parameters.client_window // FLOOD_WINDOW_DIVISOR))
 
     async def to(replica: int) -> None:
         nonlocal count
@@ -125,11 +128,11 @@ async def _babble(all_: Attackers, signer: Ed25519Signer, name: str) -> None:
             while True:
                 # In step, so that all replicas hear the same requests: a pool that is full of different ones would
                 # hold back more than it admits.
-                posts = [Post(room=FLOOD_ROOM, body=f"{name} {sent + each}") for each in range(FLOOD_BUNDLE)]
+                posts = [Post(room=FLOOD_ROOM, body=f"{name} {sent + each}") for each in range(bundle)]
                 await wire.send(all_.request(signer, sent, *posts))
-                sent += FLOOD_BUNDLE
-                count += FLOOD_BUNDLE
-                all_.done["flood_operations"] += FLOOD_BUNDLE
+                sent += bundle
+                count += bundle
+                all_.done["flood_operations"] += bundle
 
     async with trio.open_nursery() as nursery:
         for replica in all_.file.group.replicas:

@@ -11,9 +11,9 @@ import trio
 
 from adversary.disk import WAL_SUFFIX, limit_file_size
 from adversary.live.certificates import lose_links
-from adversary.live.group import LiveError, Seat
+from adversary.live.group import NODE_UP, LiveError, Seat
 from adversary.live.operators import follow_the_primary, restart_all
-from adversary.live.signs import FOUND_ROTTEN, NODE_UP
+from adversary.live.signs import FOUND_ROTTEN
 from adversary.live.stage import ROT
 from adversary.simulator.network import separates
 from adversary.simulator.scenario import (

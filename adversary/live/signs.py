@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from adversary.attacks.outcome import Proof
 from adversary.behaviours.catalogue import LAYOUTS
+from adversary.live.group import NODE_UP
 from adversary.live.scripts import COUNTED
 from adversary.simulator.scenario import Crash, Network, SyncFails
 from adversary.simulator.sights import PROVEN, alarm_says
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 DEATHS_MIN: Final = 2
 """So often at least has died what dies again and again: a real process takes longer to start than a simulated one."""
 LINK_UP: Final = "link up"
-NODE_UP: Final = "node up"
 FOUND_ROTTEN: Final = "is damaged on this replica"
 """Of an alarm about rows of the state."""
 FETCHING: Final = "state transfer to "

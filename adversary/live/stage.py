@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -72,6 +72,8 @@ class Stage:
     """Invariants that parts of the attack found broken, by name, and how."""
     not_before: float = 0.0
     """When the attack may begin, by `time.monotonic`."""
+    not_after: float = 0.0
+    """When it must have begun, if it depends on what time it is."""
     to_be_noticed: list[tuple[Seat, str]] = field(default_factory=list)
     """Damage, by what a log must say of it in the end."""
     lapsed: set[int] = field(default_factory=set)
@@ -79,8 +81,6 @@ class Stage:
     late: str = ""
     """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
-    awaited: set[str] = field(default_factory=set)
-    """Who was started to attack and has not begun yet."""
     deeds: Counter[str] = field(default_factory=Counter)
     """What people and attackers that misbehave did, by what it is."""
     applied: set[int] = field(default_factory=set)
@@ -107,7 +107,13 @@ class Stage:
         self.journal.tell = self._on_said
 
     def restart_clock(self) -> None:
+        """The attack begins now. What was before it stands at its beginning, in its order."""
         self.began = time.monotonic()
+        self.moments = [replace(moment, at_ms=0.0) for moment in self.moments]
+
+    def accepted_since_it_began(self) -> int:
+        times = [said.accepted_at for said in self.journal.accepted if said.accepted_at is not None]
+        return sum(at >= self.began for at in times)
 
     def now_ms(self) -> float:
         return round((time.monotonic() - self.began) * 1000, 1)
