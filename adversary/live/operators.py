@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -83,7 +84,7 @@ async def restart_all(stage: Stage, fault: Restarts) -> None:
         raise LiveError(msg)
     seats = [stage.group.seats[replica] for replica in fault.replicas]
     left = [*seats]
-    ups = [_ups(stage, seat) for seat in seats]
+    ups = {seat.replica: _ups(stage, seat) for seat in seats}
     refused: Counter[int] = Counter()
     done: set[int] = set()
     async with trio.open_nursery() as nursery:
@@ -96,14 +97,15 @@ async def restart_all(stage: Stage, fault: Restarts) -> None:
                 left.pop(0)
             else:
                 await trio.sleep(ASKS_AGAIN_S)
-    back = [
-        seat.replica
-        for seat, before in zip(seats, ups, strict=True)
-        if seat.replica in done or _ups(stage, seat) > before
-    ]
-    stage.figures |= {"restarted": len(back), "restarts_refused": refused.total()}
-    stage.missed += [f"replica {each} was not restarted" for each in fault.replicas if each not in back]
-    if not refused:
+    note_restarts(stage, ups, done, refused.total())
+
+
+def note_restarts(stage: Stage, ups: Mapping[int, int], done: Collection[int], refusals: int) -> None:
+    """Who was really restarted: whoever was `done`, or has come up more often since than `ups` says."""
+    back = [each for each in ups if each in done or _ups(stage, stage.group.seats[each]) > ups[each]]
+    stage.figures |= {"restarted": len(back), "restarts_refused": refusals}
+    stage.missed += [f"replica {each} was not restarted" for each in ups if each not in back]
+    if not refusals:
         stage.missed.append("nobody asked to restart one too many")
 
 

@@ -27,7 +27,7 @@ from adversary.live.people import POST, Person, client_of
 from adversary.live.rooms import what_is_wrong
 from adversary.live.scripts import acts_of
 from adversary.live.signals import until_told_to_end
-from adversary.live.signs import why_not_live
+from adversary.live.signs import UNDER_ATTACK, why_not_live
 from adversary.live.stage import Stage
 from adversary.simulator.scenario import Client, Network
 from adversary.simulator.sights import alarm_says
@@ -138,7 +138,7 @@ class _Run:
         except* trio.TooSlowError:
             self._why_dead = f"it did not end within {ALL_SECONDS_MAX:g} s"
         await group.close()
-        self._note_exits()
+        stage.note_exits()
         self._note_alarms()
         self._count()
         replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}{self._options}"
@@ -162,7 +162,7 @@ class _Run:
                     nursery.start_soon(self._talk, people, talked)
                     with trio.move_on_after(ATTACK_SECONDS_MAX):
                         await self._until_over(faults)
-                    self._note_accepted()
+                    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
                     attacking.cancel_scope.cancel()
                 await renew(stage)
                 await faults.heal()
@@ -195,14 +195,6 @@ class _Run:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(faults.run)
             await trio.sleep(self._attack.until_ms / 1000)
-
-    def _note_accepted(self) -> None:
-        """What people got through while it lasted. An attack on a group that nobody needs is none."""
-        stage, attack = self._stage, self._attack
-        count = stage.accepted_since_it_began()
-        stage.figures["accepted_under_attack"] = count
-        if acts_of(attack) and attack.talk.messages and not count:
-            stage.missed.append("nothing was accepted while the attackers were there")
 
     async def _talk(self, people: list[Person], talked: trio.Event) -> None:
         """What everybody has to say, and at the end of it once more: a group that was healed must go on."""
@@ -319,14 +311,6 @@ class _Run:
             self._evidence.append((name, client.evidence))
 
     # -- in the end
-
-    def _note_exits(self) -> None:
-        """An honest process ends when it is ended, and never by itself, at no time of the attack."""
-        for each in self._group.unwanted():
-            if each.was_slow or each.replica in self._stage.played:
-                self._stage.problems.append(str(each))
-            else:
-                self._stage.breaks.append(("internal", str(each)))
 
     def _count(self) -> None:
         stage = self._stage

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from adversary.attacks.outcome import Proof
 from adversary.behaviours.catalogue import LAYOUTS
 from adversary.live.group import NODE_UP
-from adversary.live.scripts import COUNTED
+from adversary.live.scripts import COUNTED, acts_of
 from adversary.simulator.scenario import Crash, Network, SyncFails
 from adversary.simulator.sights import PROVEN, alarm_says
 from pbft.core.effects import IgnoreReason
@@ -45,6 +45,9 @@ BREAKS: Final = frozenset(
     }
 )
 """Invariants that a live run can find broken."""
+
+UNDER_ATTACK: Final = "accepted_under_attack"
+"""A figure: how many operations were accepted from the attack's beginning to its end."""
 
 Sign = Callable[["Stage", Sequence[Proof]], bool]
 
@@ -180,6 +183,8 @@ def not_done(stage: Stage) -> Iterator[str]:
     for name in sorted({client.behaves for client in attack.clients} & COUNTED):
         if not stage.deeds[name]:
             yield f"nobody came to {name.replace('_', ' ')}"
+    if acts_of(attack) and attack.talk.messages and stage.figures.get(UNDER_ATTACK) == 0:
+        yield "nothing was accepted from when the attackers began until they ended"
     disturbed = attack.network != Network() or any(attack.drift_ppm)
     if not attack.cast and not attack.happens and not disturbed and not +stage.deeds:
         yield "nothing was done that an honest group does not do"

@@ -208,6 +208,14 @@ class Stage:
                         Moment(at_ms=at_ms, source=f"replica {seat.replica}", what="raises an alarm", text=alarm.text)
                     )
 
+    def note_exits(self) -> None:
+        """An honest process ends when it is ended, and never by itself, at no time of the attack."""
+        for each in self.group.unwanted():
+            if each.was_slow or each.replica in self.played:
+                self.problems.append(str(each))
+            else:
+                self.breaks.append(("internal", str(each)))
+
     # -- the network
 
     def recut(self) -> None:

@@ -8,17 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from adversary.attacks.catalogue import all_attacks
+from adversary.attacks.catalogue import all_attacks, attack_named
 from adversary.attacks.model import Attack, AttackError, Expect
 from adversary.attacks.outcome import Outcome, Proof
+from adversary.attacks.telling import expected_in_words
 from adversary.live.faults import stopped_for_its_disk
 from adversary.live.group import LiveGroup
 from adversary.live.judging import judge, note_floor
 from adversary.live.node import BEGINS_TO_LIE, LIES_TOLD
+from adversary.live.operators import note_restarts
 from adversary.live.people import Journal, Said
 from adversary.live.rooms import what_is_wrong
 from adversary.live.running import run_live
-from adversary.live.signs import why_not_live
+from adversary.live.signs import UNDER_ATTACK, why_not_live
 from adversary.live.stage import Stage
 from adversary.simulator.scenario import Crash, Damage, Liar, Network, SyncFails
 from chatsvc.application.answers import Message
@@ -156,6 +158,44 @@ def test_each_liar_must_lie_and_each_fault_come_about(tmp_path: Path) -> None:
         stage = stage_of(troubled, tmp_path / troubled.name)
         stage.deeds.clear()
         assert verdict(stage).as_expected
+
+
+def test_an_attack_under_which_nobody_got_anything_through_was_none(tmp_path: Path) -> None:
+    stage = stage_of(Attack(name="cbor_bombs"), tmp_path)
+    stage.journal.add(said(b"1", stage.began - 3, stage.began - 2))
+    stage.moment("replica 0", "starts")
+    stage.restart_clock()
+    assert [moment.at_ms for moment in stage.moments] == [0.0], "what was before it stands at its beginning"
+    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
+    outcome = verdict(stage)
+    assert "nothing was accepted from when the attackers began until they ended" in outcome.why_not
+    assert outcome.is_worth_another_try
+    stage.journal.add(said(b"2", stage.began, stage.began + 1))
+    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
+    assert verdict(stage).as_expected
+
+
+def test_who_was_restarted_is_counted_and_not_assumed(tmp_path: Path) -> None:
+    stage = stage_of(attack_named("runaway_automation"), tmp_path)
+    up = "... [info     ] node up                        last_executed=9 replica=1"
+    log(stage, 1, up)
+    note_restarts(stage, {0: 0, 1: 1, 2: 0}, {0}, 0)
+    assert stage.figures["restarted"] == 1
+    assert stage.missed == [
+        "replica 1 was not restarted",
+        "replica 2 was not restarted",
+        "nobody asked to restart one too many",
+    ]
+    stage.missed.clear()
+    log(stage, 1, up)
+    note_restarts(stage, {0: 0, 1: 1}, {0}, 3)
+    assert (stage.figures["restarted"], stage.missed) == (2, [])
+
+
+def test_what_is_told_is_the_wait_that_real_people_may_have() -> None:
+    expect = Expect(wait_ms=900, live_wait_ms=2500)
+    assert expected_in_words(expect, "live") == "safe, live, nobody waits longer than 2.5 s"
+    assert expected_in_words(expect) == "safe, live, nobody waits longer than 0.9 s"
 
 
 def test_what_broke_is_told_and_never_tried_again(tmp_path: Path) -> None:
