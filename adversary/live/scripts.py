@@ -100,7 +100,7 @@ SCRIPTS: Final[Mapping[str, Act]] = {
 CLIENTS: Final[Mapping[str, Act]] = {
     "replay": replay,
     "query_of_death": kill_with_words,
-    "flood": partial(attackers, names=("flood",)),
+    "flood": partial(attackers, names=("flood", "renewers")),
 }
 """By the behaviour of somebody in `Attack.clients`."""
 COUNTED: Final = frozenset({"replay", "query_of_death"})

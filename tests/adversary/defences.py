@@ -375,8 +375,8 @@ HARDER: Final[dict[str, Attack]] = {
         happens=(Restarts(id=0, at_ms=1000, for_ms=4000, replicas=(0, 1, 2, 3), down_ms=1000),),
     ),
 }
-"""In the place of attacks that would only miss a mark: `disk_full` goes on with a crash, in which what was not stored is
-forgotten, and each restart of `runaway_automation` takes longer.
+"""In the place of attacks that would only miss a mark: `disk_full` goes on with a crash, in which what was not stored
+is forgotten, and each restart of `runaway_automation` takes longer.
 """
 
 
