@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from adversary import attack_commands
 from adversary.attacks.catalogue import all_attacks, attack_named
-from adversary.attacks.model import AttackError
+from adversary.attacks.model import AttackError, Expect
 from adversary.attacks.reading import attack_from_json
+from adversary.attacks.telling import expected_in_words
 from adversary.live.checking import check
 
 CRASH = {"kind": "crash", "at_ms": 500, "for_ms": 1000, "replica": 2}
@@ -96,3 +97,9 @@ def test_a_file_is_no_place_to_keep_a_group(tmp_path: Path, capsys: pytest.Captu
     assert f"--keep {file}: File exists; give a directory" in capsys.readouterr().err
     with pytest.raises(AttackError, match="Not a directory"):
         check(replace(attack_named("reply_lie"), until_ms=500), seed=7, directory=file / "below")
+
+
+def test_what_is_told_is_the_wait_that_real_people_may_have() -> None:
+    expect = Expect(wait_ms=900, live_wait_ms=2500)
+    assert expected_in_words(expect, "live") == "safe, live, nobody waits longer than 2.5 s"
+    assert expected_in_words(expect) == "safe, live, nobody waits longer than 0.9 s"

@@ -11,7 +11,6 @@ import pytest
 from adversary.attacks.catalogue import all_attacks, attack_named
 from adversary.attacks.model import Attack, AttackError, Expect
 from adversary.attacks.outcome import Outcome, Proof
-from adversary.attacks.telling import expected_in_words
 from adversary.live.faults import stopped_for_its_disk
 from adversary.live.group import LiveGroup
 from adversary.live.judging import judge, note_floor
@@ -190,12 +189,6 @@ def test_who_was_restarted_is_counted_and_not_assumed(tmp_path: Path) -> None:
     log(stage, 1, up)
     note_restarts(stage, {0: 0, 1: 1}, {0}, 3)
     assert (stage.figures["restarted"], stage.missed) == (2, [])
-
-
-def test_what_is_told_is_the_wait_that_real_people_may_have() -> None:
-    expect = Expect(wait_ms=900, live_wait_ms=2500)
-    assert expected_in_words(expect, "live") == "safe, live, nobody waits longer than 2.5 s"
-    assert expected_in_words(expect) == "safe, live, nobody waits longer than 0.9 s"
 
 
 def test_what_broke_is_told_and_never_tried_again(tmp_path: Path) -> None:
