@@ -10,6 +10,7 @@ import trio
 
 from chatsvc.application.operations import Post, encode_operation
 from chatsvc.application.results import Rejected, decode_result
+from crypto.signing import Signer
 from pbft.client.driver import ReplicaClient
 from pbft.client.quorums import Accepted, Outcome
 
@@ -22,6 +23,8 @@ class Loop:
     """One client's closed loop. Each message can be known again by its nonce."""
 
     client: ReplicaClient
+    signer: Signer
+    """Of the client's requests."""
     room: str
     body: str
     number: int

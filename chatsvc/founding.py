@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
+from chatsvc.application.limits import ChatLimits
 from chatsvc.groupfile import GROUP_FILE_NAME, GroupFileError, Member, is_host, render_group_file
 from crypto.files import atomic_write
 from crypto.keyfiles import write_key_file
@@ -21,6 +25,10 @@ NAME_CHARACTERS_MAX = 48
 """Less than a key file's, whose name says the replica too."""
 REPLICAS_MAX = 61
 """Sets of replicas travel as 62-bit maps."""
+USUAL_LIMITS: Final = MappingProxyType(
+    {"operations_per_minute": 600, "operations_burst": 600, "message_bytes_per_day": 20_000_000}
+)
+"""Of the chat, for people: programs that measure or attack a group found theirs without."""
 
 
 def found_group(
@@ -31,12 +39,13 @@ def found_group(
     host: str,
     base_port: int | None,
     parameters: Parameters,
+    chat: Mapping[str, int] = MappingProxyType({}),
 ) -> Path:
-    """Make a new group in `directory` and return the path of its group file.
+    """Make a new group in `directory` and return the path of its group file. `chat`: its limits (`ChatLimits`).
 
     Replica i listens for replicas on `base_port` + 2i and for clients one above; without a base port, free
-    ports are taken. Raises GroupFileError if there is a group already, ValueError for a number of replicas
-    that cannot be.
+    ports are taken. Raises GroupFileError if there is a group already, ValueError for what
+    cannot be.
     """
     if not REPLICAS_MIN <= replicas <= REPLICAS_MAX:
         msg = f"a group has {REPLICAS_MIN} to {REPLICAS_MAX} replicas, not {replicas}"
@@ -47,6 +56,7 @@ def found_group(
     if not is_host(host):
         msg = f"host {host!r} is neither a host name nor an IP address"
         raise ValueError(msg)
+    ChatLimits.from_mapping(chat)
     path = directory / GROUP_FILE_NAME
     if path.exists():
         raise GroupFileError(path, "there is a group here already; choose another directory")
@@ -86,6 +96,7 @@ def found_group(
         nonce=os.urandom(16),
         members=tuple(member.signing_key for member in members),
         parameters=parameters,
+        application=tuple(sorted(chat.items())),
     )
     for number, signer in enumerate(signers):
         Ledger.create(_home(directory, number), ledger_identity(group, signer.public_key))

@@ -11,12 +11,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from chatsvc.application.limits import ChatLimits
 from crypto.errors import CertificateError, MalformedEncoding
 from crypto.signing import PUBLIC_KEY_BYTES, PublicKey
 from crypto.tls import client_dial_context
@@ -56,6 +58,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, int]
     replicas: Annotated[list[_Replica], msgspec.Meta(min_length=1, max_length=64)]
     epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    chat: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,7 @@ def read_group_file(path: Path) -> GroupFile:
     unknown = sorted(set(file.parameters) - set(Parameters.__dataclass_fields__))
     if unknown:
         raise GroupFileError(path, f"parameters.{unknown[0]}: there is no such parameter; remove the line")
+    _check_limits(path, file.chat)
     try:
         group = Group(
             name=file.name,
@@ -148,11 +152,19 @@ def read_group_file(path: Path) -> GroupFile:
             members=tuple(member.signing_key for member in members),
             parameters=Parameters(**file.parameters),
             epoch=Epoch(file.epoch),
+            application=tuple(sorted(file.chat.items())),
         )
         group.group_id  # noqa: B018 - computed here and kept: a number that has no encoding shows now
     except (ValueError, MalformedEncoding) as error:
         raise GroupFileError(path, f"{error}; {RESTORE}") from error
     return GroupFile(path=path, group=group, members=members)
+
+
+def _check_limits(path: Path, values: Mapping[str, int]) -> None:
+    try:
+        ChatLimits.from_mapping(values)
+    except ValueError as error:
+        raise GroupFileError(path, f"chat: {error}; correct the line in [chat], or remove it") from error
 
 
 def _parse(path: Path) -> _File:
@@ -237,7 +249,7 @@ def render_group_file(group: Group, members: tuple[Member, ...]) -> str:
     """The text of a group file; `read_group_file` gives the same group back."""
     lines = [
         "# A Quorate group: give this file to everybody who is to use it. It holds no secret.",
-        "# The keys and parameters make the group's identity; addresses may be changed.",
+        "# Keys, parameters and limits of the chat make the group's identity; addresses may be changed.",
         f"version = {FORMAT_VERSION}",
         f"name = {msgspec.json.encode(group.name).decode()}",
         f'nonce = "{group.nonce.hex()}"',
@@ -246,6 +258,8 @@ def render_group_file(group: Group, members: tuple[Member, ...]) -> str:
         "[parameters]",
         *(f"{name} = {value}" for name, value in asdict(group.parameters).items()),
     ]
+    if group.application:
+        lines += ["", "[chat]", *(f"{name} = {value}" for name, value in group.application)]
     for number, member in enumerate(members):
         lines += [
             "",

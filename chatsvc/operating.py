@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +27,7 @@ def init(
     host: str = "127.0.0.1",
     base_port: int | None = None,
     checkpoint_interval: int = 128,
+    limits: Literal["default", "off"] = "default",
 ) -> int:
     """Found a group: make keys, certificates and the group file in a directory.
 
@@ -48,8 +49,11 @@ def init(
         Replica I listens on this port + 2I for replicas and one above for clients. Without it, free ports are taken.
     checkpoint_interval
         Sequence numbers between two checkpoints.
+    limits
+        How much one account may do: 'default' allows 600 operations a minute and 20 MB of messages a day, 'off' any
+        number, for measurements. The other limits of the chat hold in either case.
     """
-    from chatsvc.founding import found_group  # noqa: PLC0415
+    from chatsvc.founding import USUAL_LIMITS, found_group  # noqa: PLC0415
     from chatsvc.groupfile import GroupFileError  # noqa: PLC0415
     from crypto.errors import CryptoError  # noqa: PLC0415
     from pbft.core.group import Parameters  # noqa: PLC0415
@@ -62,6 +66,7 @@ def init(
             host=host,
             base_port=base_port,
             parameters=Parameters(checkpoint_interval=checkpoint_interval),
+            chat=USUAL_LIMITS if limits == "default" else {},
         )
     except ValueError as error:
         return _fail(str(error), EXIT_USAGE)

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.expiry import expiring
 from chatsvc.founding import SIGNING_KEY_NAME, ledger_identity
 from chatsvc.groupfile import GroupFile, GroupFileError
@@ -209,7 +210,8 @@ def _open_state(path: Path, group: Group) -> Executor:
 
 def _try_state(path: Path, group: Group) -> Executor:
     index = SearchIndex()
-    return open_state(path, ChatApplication(index), group, index)
+    limits = ChatLimits.from_mapping(dict(group.application))
+    return open_state(path, ChatApplication(index, limits), group, index)
 
 
 def set_state_aside(path: Path, reason: str) -> None:

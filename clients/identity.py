@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -30,13 +32,40 @@ def read_identity(path: Path, *, passphrase: Passphrase = None) -> Ed25519Signer
     return signer
 
 
+@dataclass(frozen=True, slots=True)
+class OpenIdentity:
+    """A key and what its file is sealed with, None if it is not."""
+
+    signer: Ed25519Signer
+    passphrase: str | None
+
+
+def open_identity(path: Path, ask: Callable[[], str]) -> OpenIdentity:
+    """As `read_identity`, for writing the key again as it was."""
+    typed: list[str] = []
+
+    def remember() -> str:
+        typed.append(ask())
+        return typed[-1]
+
+    signer = read_identity(path, passphrase=remember)
+    return OpenIdentity(signer, typed[-1] if typed else None)
+
+
 def write_identity(
-    path: Path, signer: Ed25519Signer, *, passphrase: str | None = None, name: str = DEFAULT_NAME
+    path: Path,
+    signer: Ed25519Signer,
+    *,
+    passphrase: str | None = None,
+    name: str = DEFAULT_NAME,
+    overwrite: bool = False,
 ) -> None:
-    """Write the key to `path`, which must not exist, for its owner's eyes only. Raises KeyFileError. Blocks."""
+    """Write the key to `path`, for its owner's eyes only. Raises KeyFileError, also if the file exists and is not to
+    be overwritten. Blocks."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         problem = f"its directory cannot be made: {error.strerror or error}"
         raise KeyFileError(path, "file", problem, remedy="choose another path") from error
-    write_key_file(path, kind="identity", name=name, signer_seed=signer.reveal_seed(), passphrase=passphrase)
+    seed = signer.reveal_seed()
+    write_key_file(path, kind="identity", name=name, signer_seed=seed, passphrase=passphrase, overwrite=overwrite)

@@ -115,14 +115,15 @@ async def open_loops(
         loops: list[Loop] = []
         for number in range(plan.clients):
             settings = Settings(bundle=plan.bundle, outbox_max=max(16_384, 2 * plan.window))
+            signer = Ed25519Signer.generate()
             client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=settings, dial=dial_of(number))
+                open_client(directory, signer, settings=settings, dial=dial_of(number))
             )
             await client.wait_connected(directory.group.quorum)
             await _do(client, Register(name=f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room=room))
-            body = "x" * plan.body_bytes
-            loops.append(Loop(client=client, room=room, body=body, number=number, journal=[] if journal else None))
+            body, kept = "x" * plan.body_bytes, list[tuple[float, bytes]]() if journal else None
+            loops.append(Loop(client=client, signer=signer, room=room, body=body, number=number, journal=kept))
         yield loops
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points, version
-from typing import Any
 
-from cyclopts import App
+from clients import front_page
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself would be imported for every --help
+    from typing import Any
+
+    from cyclopts import App
 
 COMMANDS = "quorate.commands"
 
@@ -20,9 +24,13 @@ def add_lazily(app: App, path: str, *, name: str, help: str, **options: Any) -> 
 
 def make_app() -> App:
     """All commands of all packages, under one name."""
+    from importlib.metadata import entry_points, version  # noqa: PLC0415 - not for every --help
+
+    from cyclopts import App  # noqa: PLC0415 - the same
+
     app = App(
         name="quorate",
-        help="A chat that no f machines can silence, forge, reorder or lose.",
+        help=front_page.INTRODUCTION,
         version=lambda: version("quorate"),
         help_format="plaintext",  # the formatted kinds load a Markdown parser and a highlighter first
     )
@@ -32,6 +40,8 @@ def make_app() -> App:
 
 
 def main() -> None:
+    if sys.argv[1:] in front_page.ASKS_FOR_IT and front_page.show():
+        sys.exit(0)
     sys.exit(make_app()())
 
 

@@ -107,7 +107,7 @@ async def run_takeover(
         after, _ = _view_and_primary(await _inspect(directory))
         moments = sorted(moment for loop in loops for moment, _ in loop.journal or ())
         accepted = {nonce for loop in loops for _, nonce in loop.journal or ()}
-        chat = Chat(loops[0].client, timeout=READ_SECONDS)
+        chat = Chat(loops[0].client, loops[0].signer, timeout=READ_SECONDS)
         there = Counter(message.nonce for message in await chat.history(loops[0].room, limit=MESSAGES_MAX))
     return Takeover(
         killed=primary,

@@ -8,56 +8,55 @@ from functools import partial
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cyclopts import App
 
 from adversary.behaviours.catalogue import BEHAVIOURS, LAYOUTS
+from chatsvc.application.limits import ChatLimits
+from clients.console import Common
+from clients.front_page import table_path
 from clients.main import COMMANDS, add_lazily
+from clients.manual import Listed, recorded, render_page, render_table
 from pbft.core.group import Parameters
 from pbft.node.limits import Limits
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
 BEHAVIOURS_PAGE = (ROOT / "docs" / "behaviours.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 BOUNDS = (ROOT / "docs" / "bounds.md").read_text()
 
 
-class Recorder:
-    """Stands for the application while commands are added: keeps name, import path and help."""
-
-    def __init__(self) -> None:
-        self.commands: dict[str, tuple[str, str]] = {}
-
-    def command(self, what: Any) -> None:
-        """Sub-applications: their commands come through `add`."""
-
-    def add(self, app: App, path: str, *, name: str, help: str, **_options: Any) -> None:  # noqa: A002
-        where = f"{app.name[0]} " if isinstance(app, App) else ""
-        self.commands[f"{where}{name}"] = (path, help)
+BESIDE_THEIR_COMMANDS = ("simulate",)
+"""Their example stands below their options, not in a docstring."""
+COMMANDS_PAGE = ROOT / "docs" / "commands.md"
+ALL_COMMANDS = recorded()
 
 
-def all_commands() -> dict[str, tuple[str, str]]:
-    recorder = Recorder()
-    for point in entry_points(group=COMMANDS):
-        point.load()(recorder, recorder.add)
-    return recorder.commands
+@pytest.mark.parametrize("command", ALL_COMMANDS.listed, ids=lambda command: command.name)
+def test_every_command_has_an_example(command: Listed) -> None:
+    if command.function is not None and command.name not in BESIDE_THEIR_COMMANDS:
+        assert f"Example: quorate {command.name}" in (command.function.__doc__ or "")
 
 
-@pytest.mark.parametrize("name", sorted(all_commands()))
-def test_every_command_is_in_the_readme_and_has_an_example(name: str) -> None:
-    path, _ = all_commands()[name]
-    module, function = path.split(":")
-    docstring = getattr(importlib.import_module(module), function).__doc__
-    assert f"`{name}" in README or f" {name}" in README, f"README.md does not name '{name}'"
-    assert f"quorate {name}" in docstring, f"{path} has no example"
+def test_the_manual_says_what_the_commands_say() -> None:
+    assert COMMANDS_PAGE.read_text() == render_page(ALL_COMMANDS), "run `python -m clients.manual`"
+    for name in Common.__dataclass_fields__:
+        assert f"| `--{name}" in COMMANDS_PAGE.read_text()
+
+
+def test_the_front_page_has_all_commands() -> None:
+    assert Path(table_path()).read_text() == render_table(ALL_COMMANDS), "run `python -m clients.manual`"
 
 
 @pytest.mark.parametrize("field", sorted(Parameters.__dataclass_fields__))
 def test_every_parameter_is_documented(field: str) -> None:
     assert f"| `{field}` |" in OPERATING
+
+
+@pytest.mark.parametrize("field", sorted(ChatLimits.__dataclass_fields__))
+def test_every_limit_of_the_chat_is_documented_with_its_default(field: str) -> None:
+    assert f"| `{field}` | {getattr(ChatLimits(), field)} |" in OPERATING
 
 
 @pytest.mark.parametrize("field", sorted(Limits.__dataclass_fields__))

@@ -42,7 +42,8 @@ def _options(options: Mapping[str, object]) -> str:
     return "".join(f" {name}={value}" for name, value in options.items())
 
 
-def expected_in_words(expect: Expect) -> str:
+def expected_in_words(expect: Expect, world: str = "simulator") -> str:
+    """What a run in `simulator` or `live` is held against."""
     parts = [f"broken: {' or '.join(expect.breaks)}"] if expect.breaks else ["safe"]
     if not expect.breaks and expect.live:
         parts.append("live")
@@ -50,8 +51,9 @@ def expected_in_words(expect: Expect) -> str:
         parts.append(f"proven: {' or '.join(expect.evidence)}")
     if expect.culprits:
         parts.append(f"{expect.culprits} or more of the faulty named")
-    if expect.wait_ms:
-        parts.append(f"nobody waits longer than {expect.wait_ms / 1000:g} s")
+    wait_ms = expect.wait_ms_in(world)
+    if wait_ms:
+        parts.append(f"nobody waits longer than {wait_ms / 1000:g} s")
     return ", ".join(parts)
 
 
@@ -95,7 +97,7 @@ def outcome_in_words(outcome: Outcome) -> str:
     lines = [
         f"{attack.name}: {attack.title}",
         f"{outcome.replicas} replicas, faulty: {faulty}{more}; seed {outcome.seed}",
-        f"expected: {expected_in_words(outcome.expect)}",
+        f"expected: {expected_in_words(outcome.expect, outcome.world)}",
         f"it came to: {verdict_in_words(outcome)}",
     ]
     if outcome.breaks:

@@ -9,6 +9,7 @@ from typing import Final
 from adversary.behaviours.base import Behaviour, Means, Puppet
 from crypto.digest import digest_of
 from pbft.core.effects import Effects, Input, ReplyTo
+from pbft.core.events import decode_item, encode_item
 from pbft.core.messages import Answer, Events, OperationResult, Reply
 from pbft.core.voting_rules import VotingRules
 
@@ -57,7 +58,7 @@ class ReplyLie(Behaviour):
                     item, message=self._rules.sign_answer(replace(message, result=_garbled(message.result)))
                 )
             case Events():
-                items = tuple(_garbled(event) if message.bodies else digest_of(event) for event in message.items)
+                items = tuple(_false_event(item) if message.bodies else digest_of(item) for item in message.items)
                 return replace(item, message=self._rules.sign_events(replace(message, items=items)))
 
 
@@ -73,6 +74,12 @@ class ReplyWithhold(Behaviour):
 
 def _false_result(result: OperationResult) -> OperationResult:
     return replace(result, result=_garbled(result.result))
+
+
+def _false_event(item: bytes) -> bytes:
+    """Another head, with the content that belongs to the true one: in itself, nothing is wrong with it."""
+    event = decode_item(item)
+    return encode_item(replace(event, head=_garbled(event.head)))
 
 
 def _garbled(data: bytes) -> bytes:

@@ -9,10 +9,11 @@ says then, as one JSON object, what it has done.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -36,8 +37,15 @@ NICENESS = 19
 """An attacker has machines of its own: here it should not take the group's CPU by computing."""
 PAUSE_SECONDS = 0.05
 FLOOD_DEVICES = 2
+FIRST_SESSION = 1
 FLOOD_BUNDLE = 64
+FLOOD_WINDOW_DIVISOR = 4
+"""A bundle is at most this part of what a session may have under way: what is beyond that is refused as it stands."""
 FLOOD_ROOM = "flood"
+FIRST_WORDS: Final[tuple[Operation, ...]] = (Create(FLOOD_ROOM, ""), Join(FLOOD_ROOM))
+"""What somebody says after registering."""
+Place = tuple[int, int]
+"""A session, and a client sequence in it."""
 SLOW_CONNECTIONS = 40
 SLOW_BYTE_SECONDS = 0.2
 SLOW_FRAME_BYTES = 1_000_000
@@ -55,11 +63,13 @@ class Attackers:
     def signer(self) -> Ed25519Signer:
         return Ed25519Signer(SecretSeed(self.random.randbytes(32)))
 
-    def request(self, signer: Ed25519Signer, number: int, *operations: Operation | bytes) -> bytes:
-        """A signed request of the device's first session."""
+    def request(
+        self, signer: Ed25519Signer, number: int, *operations: Operation | bytes, session: int = FIRST_SESSION
+    ) -> bytes:
+        """A signed request: operations from `number` on in one of the device's sessions."""
         encoded = tuple(each if isinstance(each, bytes) else encode_operation(each) for each in operations)
         request = Request(
-            session=SessionNumber(1),
+            session=SessionNumber(session),
             first_client_sequence=ClientSequence(number),
             ack_below=ClientSequence(number),
             operations=encoded,
@@ -88,9 +98,26 @@ async def flood(all_: Attackers) -> None:
 
 
 async def babblers(all_: Attackers) -> None:
+    """In one session each: what is beyond its window is refused for what it is."""
     async with trio.open_nursery() as nursery:
         for number in range(FLOOD_DEVICES):
-            nursery.start_soon(_babble, all_, all_.signer(), f"babbler{number}")
+            nursery.start_soon(_babble, all_, all_.signer(), f"babbler{number}", "flood_operations", _places)
+
+
+async def renewers(all_: Attackers) -> None:
+    """In a new session whenever the window of one is full, so that there must be room for all that they say."""
+    async with trio.open_nursery() as nursery:
+        for number in range(FLOOD_DEVICES):
+            nursery.start_soon(_babble, all_, all_.signer(), f"renewer{number}", "renewed_operations", _new_places)
+
+
+def _places(_window: int, bundle: int) -> Iterator[Place]:
+    return ((FIRST_SESSION, start) for start in itertools.count(1 + len(FIRST_WORDS), bundle))
+
+
+def _new_places(window: int, bundle: int) -> Iterator[Place]:
+    sessions = itertools.count(FIRST_SESSION + 1)
+    return ((session, start) for session in sessions for start in range(0, window - bundle + 1, bundle))
 
 
 async def strangers(all_: Attackers) -> None:
@@ -111,25 +138,26 @@ async def _at_each(all_: Attackers, attack: Callable[[Attackers, int], Awaitable
             nursery.start_soon(attack, all_, replica)
 
 
-async def _babble(all_: Attackers, signer: Ed25519Signer, name: str) -> None:
-    """Says everything that it can say, to everybody, and waits for no answer."""
-    count = 0
+async def _babble(
+    all_: Attackers, signer: Ed25519Signer, name: str, deed: str, places: Callable[[int, int], Iterator[Place]]
+) -> None:
+    """Says everything that it can say, to everybody, and waits for no answer.
+
+    `places`: where each bundle stands, for a window and the size of a bundle.
+    """
+    window = all_.file.group.parameters.client_window
+    bundle = min(FLOOD_BUNDLE, max(1, window // FLOOD_WINDOW_DIVISOR))
 
     async def to(replica: int) -> None:
-        nonlocal count
         async with await connected(all_.file, replica, signer) as wire, trio.open_nursery() as nursery:
             nursery.start_soon(wire.swallow)
-            first = (Register(name), Create(FLOOD_ROOM, ""), Join(FLOOD_ROOM))
-            await wire.send(all_.request(signer, 0, *first))
-            sent = len(first)
-            while True:
+            await wire.send(all_.request(signer, 0, Register(name), *FIRST_WORDS))
+            for session, start in places(window, bundle):
                 # In step, so that all replicas hear the same requests: a pool that is full of different ones would
                 # hold back more than it admits.
-                posts = [Post(room=FLOOD_ROOM, body=f"{name} {sent + each}") for each in range(FLOOD_BUNDLE)]
-                await wire.send(all_.request(signer, sent, *posts))
-                sent += FLOOD_BUNDLE
-                count += FLOOD_BUNDLE
-                all_.done["flood_operations"] += FLOOD_BUNDLE
+                posts = [Post(room=FLOOD_ROOM, body=f"{name} {session} {start + each}") for each in range(bundle)]
+                await wire.send(all_.request(signer, start, *posts, session=session))
+                all_.done[deed] += bundle
 
     async with trio.open_nursery() as nursery:
         for replica in all_.file.group.replicas:
@@ -259,6 +287,7 @@ async def litter(all_: Attackers) -> None:
 ATTACKERS: Final[Mapping[str, Callable[[Attackers], Awaitable[None]]]] = {
     "flood": flood,
     "babblers": babblers,
+    "renewers": renewers,
     "strangers": strangers,
     "forgers": forgers,
     "askers": askers,
@@ -271,6 +300,7 @@ ATTACKERS: Final[Mapping[str, Callable[[Attackers], Awaitable[None]]]] = {
 DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "flood": ("flood_operations", "stranger_operations", "forged_requests", "queries"),
     "babblers": ("flood_operations",),
+    "renewers": ("renewed_operations",),
     "strangers": ("stranger_operations",),
     "forgers": ("forged_requests",),
     "askers": ("queries",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from adversary.live.scripts import attackers
 from adversary.live.stage import Stage
 from chatsvc.groupfile import GroupFileError
 from pbft.client.errors import ClientError
+from pbft.client.inspection import Report
 from pbft.core.group import Parameters
 
 REPLICAS = 4
@@ -281,12 +282,17 @@ async def _measured(stage: Stage, way: Way | None, *, seconds: float) -> tuple[M
     for replica, behaviour, options in () if way is None else way.cast:
         group.seats[replica].cast = ((behaviour, options),)
     await group.start_all()
+    before: dict[int, Report] = {}
     async with trio.open_nursery() as nursery:
-        begun = trio.Event()
-        if way is not None and way.attackers:
-            nursery.start_soon(_attack_from, begun, stage, way.attackers)
-        before = await group.reports(group.seats)
-        measured = await _load(group, seconds, begun)
+
+        async def begin() -> None:
+            """People are registered by then: the attack is on what they do, and not on how they come."""
+            if way is not None and way.attackers:
+                await nursery.start(partial(attackers, stage, names=way.attackers))
+            await trio.sleep(SETTLE_S)
+            before.update(await group.reports(group.seats))
+
+        measured = await _load(group, seconds, begin)
         after = await group.reports(group.seats)
         nursery.cancel_scope.cancel()
     spent = [
@@ -298,13 +304,8 @@ async def _measured(stage: Stage, way: Way | None, *, seconds: float) -> tuple[M
     return measured, sum(spent) / len(spent) / operations * 1e6 if spent and operations else None
 
 
-async def _attack_from(begun: trio.Event, stage: Stage, names: Sequence[str]) -> None:
-    """People are registered by then: the attack is on what they do, and not on how they come."""
-    await begun.wait()
-    await attackers(stage, names=names)
-
-
-async def _load(group: LiveGroup, seconds: float, begun: trio.Event) -> Measured:
+async def _load(group: LiveGroup, seconds: float, begin: Callable[[], Awaitable[None]]) -> Measured:
+    """`begin` is awaited once people are there, and before they say anything. Raises LiveError."""
     command = [sys.executable, "-m", "adversary.live.load", str(group.path), "--seconds", str(seconds)]
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -314,9 +315,8 @@ async def _load(group: LiveGroup, seconds: float, begun: trio.Event) -> Measured
         with trio.move_on_after(OVERHEAD_SECONDS + seconds):
             while data := await _read(process):
                 said += data
-                if not begun.is_set() and said.startswith(READY.encode() + b"\n"):
-                    begun.set()
-                    await trio.sleep(SETTLE_S)
+                if said == READY.encode() + b"\n":
+                    await begin()
                     await _write(process, b"\n")
             await process.wait()
     finally:

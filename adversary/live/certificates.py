@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adversary.live.stage import Stage
 
 VALID_DAYS = 30
-START_SECONDS = 6.0
+START_SECONDS = 8.0
 """In which the group is up and people are registered, before the first certificate may lapse."""
 WARNING = "certificate expires"
 """What every node's log says beforehand."""
@@ -33,6 +33,7 @@ def let_lapse(stage: Stage) -> None:
         return
     first_ms = min(fault.at_ms for fault in lapses)
     stage.not_before = time.monotonic() + START_SECONDS
+    stage.not_after = stage.not_before + first_ms / 1000
     for fault in lapses:
         lasting = timedelta(seconds=START_SECONDS, milliseconds=fault.at_ms)
         _certify(stage, stage.group.seats[fault.replica], lasting=lasting)

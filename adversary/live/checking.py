@@ -57,10 +57,11 @@ def _problem(attack: Attack) -> str | None:
 def _overlap(attack: Attack) -> str | None:
     """One process cannot be stopped while it is stopped."""
     stops = [stop for fault in attack.happens for stop in _stops(fault, attack.until_ms)]
-    for (begin, end, one, replica), (other_begin, other_end, other, other_replica) in combinations(stops, 2):
+    for first, second in combinations(sorted(stops, key=lambda stop: (stop[0], stop[2] == "pause")), 2):
+        (begin, end, one, replica), (other_begin, other_end, other, other_replica) = first, second
         same = replica == other_replica or replica is None or other_replica is None
-        if "pause" in (one, other) and "disk_full" not in (one, other):
-            continue  # who is held still can be killed; but it writes nothing, so it does not notice its disk
+        if "pause" in (one, other) and not _is_held_in_vain(first, second):
+            continue
         if same and begin < other_end and other_begin < end:
             who = "whoever it meets" if None in (replica, other_replica) else f"replica {replica}"
             return (
@@ -68,6 +69,16 @@ def _overlap(attack: Attack) -> str | None:
                 "processes the one must be over before the other begins"
             )
     return None
+
+
+def _is_held_in_vain(first: Stop, second: Stop) -> bool:
+    """Of two stops, the first of which begins first, and one of which is a pause: who is held still can be killed, or
+    held by two; but it writes nothing, so it does not notice its disk, and who is down cannot be held.
+    """
+    (_, _, one, replica), (_, _, other, other_replica) = first, second
+    if "disk_full" in (one, other):
+        return True
+    return one != "pause" and replica is not None and other_replica is not None
 
 
 def _stops(fault: Fault, until_ms: int) -> Iterator[Stop]:

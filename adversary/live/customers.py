@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from adversary.live.bombs import DEADLY
-from adversary.live.people import ROOM, Said, client_of
+from adversary.live.people import POST, ROOM, Said, client_of
 from adversary.live.wire import CLOSED, connected
 from chatsvc.application.operations import Join, Operation, Post, Register, encode_operation
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
@@ -32,12 +32,13 @@ REPLAYED = b"replayed"
 """The nonce of the message that must be in the room once, however often its request was sent."""
 
 
-async def kill_with_words(stage: Stage) -> None:
+async def kill_with_words(stage: Stage, *, task_status: trio.TaskStatus[None]) -> None:
     """Everything in DEADLY, well signed and properly ordered, again and again."""
     client, _ = client_of(stage.group.directory)
     async with client:
         await client.wait_connected()
         await client.submit(encode_operation(Register("mallory")), within_s=OUTCOME_SECONDS, repeatable=True)
+        task_status.started()
         while True:
             for name, operation in DEADLY.items():
                 outcome = await client.submit(operation, within_s=OUTCOME_SECONDS, repeatable=True)
@@ -54,22 +55,22 @@ async def kill_with_words(stage: Stage) -> None:
             await trio.sleep(REPLAY_PAUSE_S)
 
 
-async def replay(stage: Stage) -> None:
+async def replay(stage: Stage, *, task_status: trio.TaskStatus[None]) -> None:
     """A person says one thing. Somebody who has heard it says it again, in every way that there is."""
     file, victim, mallory = stage.group.file, Ed25519Signer.generate(), Ed25519Signer.generate()
     opener = Opener(file.group, Ed25519Verifier())
-    asked_at = time.monotonic()
     post = Post(room=ROOM, body="once", nonce=REPLAYED)
+    once = Said(who="victim", what=POST, nonce=REPLAYED, asked_at=time.monotonic(), body=post.body)
     wires: list[bytes] = []
     said: list[Operation] = [Register("victim"), Join(ROOM), post]
-    for number, operation in enumerate(said):
-        wires.append(_request(file.group, victim, number, operation))
-        await _order(file, opener, victim, wires[-1], number)
-    stage.journal.add(
-        Said(
-            who="victim", what="post", nonce=REPLAYED, asked_at=asked_at, accepted_at=time.monotonic(), body=post.body
-        )
-    )
+    try:
+        for number, operation in enumerate(said):
+            wires.append(_request(file.group, victim, number, operation))
+            await _order(file, opener, victim, wires[-1], number)
+        once = changed(once, accepted_at=time.monotonic())
+    finally:
+        stage.journal.add(once)  # it may be in the room, even if nobody waits for it any longer
+    task_status.started()
     stage.moment("client victim", "says it once")
     elsewhere = changed(file.group, nonce=bytes(16))
     later = changed(file.group, epoch=Epoch(file.group.epoch + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -10,8 +11,10 @@ import trio
 
 from adversary.disk import WAL_SUFFIX, limit_file_size
 from adversary.live.certificates import lose_links
-from adversary.live.group import LiveError, Seat
+from adversary.live.group import NODE_UP, LiveError, Seat
 from adversary.live.operators import follow_the_primary, restart_all
+from adversary.live.signs import FOUND_ROTTEN
+from adversary.live.stage import ROT
 from adversary.simulator.network import separates
 from adversary.simulator.scenario import (
     Cascade,
@@ -40,6 +43,10 @@ DISK_FULL_SECONDS = 15.0
 """Within which a node without room has stopped; what it says until then is durable already."""
 DISK_FULL_CODES = frozenset({1})
 """How such a node ends: it says why, and stops in order."""
+DISK_FULL_SAYS = ("free the disk or replace it", "Check the disk's space")
+"""One of these, in the last line of its log."""
+FAILURES_SAY = ("Traceback", "contradicts itself")
+"""What stands in a log since the node came up that ended in another way."""
 TORN_BYTES = 5000
 ROTTEN_ROWS = 12
 NOTICED = {
@@ -47,12 +54,21 @@ NOTICED = {
     "torn_ledger": "ledger begun again",
     "flipped_ledger": "ledger begun again",
     "lost_disk": "ledger begun again",
-    "flipped_state": "alarm",
+    ROT: FOUND_ROTTEN,
 }
 """What a damaged replica's log says of it."""
 SPOILT_RECORD = -3
 """Of the last records of the ledger: one that is needed."""
 NETWORK_FAULTS = (Partition, Route, Slow, Lapse)
+
+
+def stopped_for_its_disk(lines: Sequence[str]) -> bool:
+    """Whether a node's log ends with what it says if its disk is full, and with nothing worse before it."""
+    last = next((number for number in reversed(range(len(lines))) if NODE_UP in lines[number]), 0)
+    since = lines[last:]
+    return any(text in line for line in since[-1:] for text in DISK_FULL_SAYS) and not any(
+        text in line for line in since for text in FAILURES_SAY
+    )
 
 
 class Faults:
@@ -243,7 +259,8 @@ class Faults:
             seat.may_end_with = frozenset()
             return
         seat.kept_down.add(fault.id)
-        if await self._group.until_ended(seat, within_s=0) in DISK_FULL_CODES:
+        code = await self._group.until_ended(seat, within_s=0)
+        if code in DISK_FULL_CODES and stopped_for_its_disk(self._group.log_lines(seat)):
             stage.applied.add(fault.id)
             stage.deeds["nodes stopped by a full disk"] += 1
         stage.moment(f"replica {fault.replica}", "stops", self._group.log_tail(seat))

@@ -28,6 +28,8 @@ from pbft.core.types import ReplicaId
 from pbft.node.config import Endpoint
 
 STOP_SECONDS = 10.0
+NODE_UP: Final = "node up"
+"""What a node's log says each time it has come up."""
 TAIL_LINES = 4
 """Of a log, beside the exit that they explain."""
 POLITELY: Final = frozenset({0, -signal.SIGTERM})
@@ -57,8 +59,12 @@ class Exit:
     was_wanted: bool
     said: str
     """The end of its log then."""
+    was_slow: bool = False
+    """Whether it was told to end, and killed as it had not in time: this machine's fault, or its own."""
 
     def __str__(self) -> str:
+        if self.was_slow:
+            return f"replica {self.replica} did not end in time, and was killed; it said last: {self.said}"
         return f"replica {self.replica} ended by itself, with exit code {self.code}; it said last: {self.said}"
 
 
@@ -258,20 +264,21 @@ class LiveGroup:
             return None
         with trio.move_on_after(within_s):
             await process.wait()
-        if process.returncode is None:
+        was_slow = process.returncode is None
+        if was_slow:
             process.kill()
             await process.wait()
         if process.stdin is not None:
             await process.stdin.aclose()
         if seat.process is process and process.returncode is not None:
             seat.process = None
-            self._note(seat, process.returncode)
+            self._note(seat, process.returncode, was_slow=was_slow)
         return process.returncode
 
-    def _note(self, seat: Seat, code: int) -> None:
+    def _note(self, seat: Seat, code: int, *, was_slow: bool) -> None:
         said = " | ".join(self.log_lines(seat)[-TAIL_LINES:]) or "nothing"
-        was_wanted = code in seat.may_end_with
-        seat.exits.append(Exit(replica=seat.replica, code=code, was_wanted=was_wanted, said=said))
+        wanted = code in seat.may_end_with and not was_slow
+        seat.exits.append(Exit(replica=seat.replica, code=code, was_wanted=wanted, said=said, was_slow=was_slow))
 
     def unwanted(self) -> list[Exit]:
         """Ends that nobody brought about, however long ago; of processes that were ended or started again since."""

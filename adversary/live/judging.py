@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from adversary.live.group import LiveGroup
     from adversary.live.stage import Stage
 
-PATIENCE_FACTOR = 3
-"""How much longer people may wait on a real machine, shared with whatever else runs on it, than in virtual time."""
 BREAKS_TOLD = 5
 """Of what broke: the rest is more of the same."""
 FORENSICS = "forensics"
@@ -99,9 +97,13 @@ def merged(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
 
 
 def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
-    """Somebody that evidence names and who did nothing, in words."""
+    """Somebody that evidence names and who did nothing, in words.
+
+    One whose rows rotted told clients what is false, and E9 says no more than that.
+    """
     for proof in proofs:
-        if isinstance(proof.culprit, int) and proof.culprit not in stage.untrusted:
+        excused = stage.untrusted | stage.rotten if proof.code == "E9" else stage.untrusted
+        if isinstance(proof.culprit, int) and proof.culprit not in excused:
             return (
                 f"{proof.code} accuses replica {proof.culprit}, which is honest, held by {', '.join(proof.held_by)}"
             )
@@ -112,8 +114,7 @@ def falsely_accused(stage: Stage, proofs: Sequence[Proof]) -> str | None:
 
 def note_floor(stage: Stage) -> None:
     """Whether somebody waited longer than the attack allows, in real time."""
-    expect = stage.attack.expect
-    allowed_ms = (expect.live_wait_ms or expect.wait_ms) * PATIENCE_FACTOR
+    allowed_ms = stage.attack.expect.wait_ms_in("live")
     waited_ms = stage.journal.longest_wait_s() * 1000
     if allowed_ms and waited_ms > allowed_ms:
         stage.late = f"somebody waited {waited_ms:.0f} ms for an operation, where {allowed_ms} are allowed"
@@ -125,6 +126,7 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
     accused = falsely_accused(stage, proofs)
     if accused is not None:
         stage.breaks.append(("honest evidence", accused))
+    stage.breaks += _of_lost_outcomes(stage)
     broken = [*stage.breaks, *_of_liveness(stage, is_live=is_live, why_dead=why_dead)]
     unexpected = [each for each in broken if not is_expected(expect.breaks, *each)]
     breaks, text = next(iter([*unexpected, *broken]), ("", ""))
@@ -133,7 +135,8 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
     wrong += [f"{invariant}: {how}" for invariant, how in unexpected[:BREAKS_TOLD]]
     if is_live and not expect.live:
         wrong.append("everything was accepted, which was not expected")
-    missing = list(_missing(stage, proofs, culprits))
+    unseen = not_seen(stage, proofs)
+    missing = list(_missing(stage, proofs, culprits, unseen))
     if expect.breaks and len(broken) == len(unexpected):
         missing.append(f"nothing broke, where {' or '.join(expect.breaks)} should have")
     return Outcome(
@@ -152,10 +155,18 @@ def judge(stage: Stage, proofs: tuple[Proof, ...], *, is_live: bool, why_dead: s
         as_expected=not wrong and not missing,
         why_not="; ".join([*wrong, *missing]),
         is_worth_another_try=bool(missing) and not wrong,
+        missed=tuple(unseen),
         figures=stage.figures,
         moments=tuple(sorted(stage.moments, key=lambda moment: moment.at_ms)),
         replay=replay,
     )
+
+
+def _of_lost_outcomes(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Nobody here is so impatient, or so forgetful, that this may happen."""
+    for said in stage.journal.said:
+        if said.is_forgotten:
+            yield "replies", f"{said.who} was told that its {said.what} is forgotten"
 
 
 def _of_liveness(stage: Stage, *, is_live: bool, why_dead: str) -> Iterator[tuple[str, str]]:
@@ -165,14 +176,13 @@ def _of_liveness(stage: Stage, *, is_live: bool, why_dead: str) -> Iterator[tupl
         yield "floor", stage.late
 
 
-def _missing(stage: Stage, proofs: Sequence[Proof], culprits: Sequence[int]) -> Iterator[str]:
+def _missing(stage: Stage, proofs: Sequence[Proof], culprits: Sequence[int], unseen: Sequence[str]) -> Iterator[str]:
     """What depends on who was faster, and may come out of another try: whether the attack took place at all, and what
     it left of itself."""
     expect = stage.attack.expect
     undone = [*stage.missed, *not_done(stage)]
     if undone:
         yield f"the attack did not take place: {', '.join(undone)}"
-    unseen = not_seen(stage, proofs)
     if unseen:
         yield f"it did not come to: {', '.join(unseen)}"
     held = {proof.code for proof in proofs if proof.culprit in stage.untrusted or isinstance(proof.culprit, str)}

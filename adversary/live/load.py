@@ -52,13 +52,12 @@ async def measure(directory: GroupDirectory, seconds: float) -> Measured:
     async with AsyncExitStack() as stack:
         loops = []
         for number in range(PEOPLE):
-            client = await stack.enter_async_context(
-                open_client(directory, Ed25519Signer.generate(), settings=Settings(bundle=4))
-            )
+            signer = Ed25519Signer.generate()
+            client = await stack.enter_async_context(open_client(directory, signer, settings=Settings(bundle=4)))
             await client.wait_connected(directory.group.honest_minimum)
             await _do(client, Register(f"{room}-{number}"))
             await _do(client, Create(room=room, topic="") if number == 0 else Join(room))
-            loops.append(Loop(client=client, room=room, body=BODY, number=number, journal=[]))
+            loops.append(Loop(client=client, signer=signer, room=room, body=BODY, number=number, journal=[]))
         sys.stdout.write(READY + "\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)

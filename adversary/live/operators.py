@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import trio
 
-from adversary.live.group import POLL_SECONDS, LiveError, Seat
+from adversary.live.group import NODE_UP, POLL_SECONDS, LiveError, Seat
 from chatsvc.restarting import EXIT_REFUSED, RestartError, restart_one
 
 if TYPE_CHECKING:
@@ -81,28 +82,47 @@ async def restart_all(stage: Stage, fault: Restarts) -> None:
     if not fault.guarded:
         msg = "restarts that ask nobody are more than the group can bear: they run in virtual time only"
         raise LiveError(msg)
-    left = [stage.group.seats[replica] for replica in fault.replicas]
+    seats = [stage.group.seats[replica] for replica in fault.replicas]
+    left = [*seats]
+    ups = {seat.replica: _ups(stage, seat) for seat in seats}
     refused: Counter[int] = Counter()
+    done: set[int] = set()
     async with trio.open_nursery() as nursery:
         while left:
             seat, answered = left[0], trio.Event()
-            nursery.start_soon(_restart, stage, seat, refused, answered)
+            nursery.start_soon(_restart, stage, seat, refused, done, answered)
             before = refused[seat.replica]
             await _until_down(stage, seat, answered)
             if refused[seat.replica] == before:
                 left.pop(0)
             else:
                 await trio.sleep(ASKS_AGAIN_S)
-    stage.figures |= {"restarted": len(fault.replicas), "restarts_refused": refused.total()}
-    if not refused:
-        stage.problems.append("nobody asked to restart one too many")
+    note_restarts(stage, ups, done, refused.total())
 
 
-async def _restart(stage: Stage, seat: Seat, refused: Counter[int], answered: trio.Event) -> None:
-    """Once, as the command does it, with its guard. `answered`: it was refused, or is done. Raises LiveError."""
+def note_restarts(stage: Stage, ups: Mapping[int, int], done: Collection[int], refusals: int) -> None:
+    """Who was really restarted: whoever was `done`, or has come up more often since than `ups` says."""
+    back = [each for each in ups if each in done or _ups(stage, stage.group.seats[each]) > ups[each]]
+    stage.figures |= {"restarted": len(back), "restarts_refused": refusals}
+    stage.missed += [f"replica {each} was not restarted" for each in ups if each not in back]
+    if not refusals:
+        stage.missed.append("nobody asked to restart one too many")
+
+
+def _ups(stage: Stage, seat: Seat) -> int:
+    """How often it has come up, as its log has it."""
+    return sum(NODE_UP in line for line in stage.group.log_lines(seat))
+
+
+async def _restart(stage: Stage, seat: Seat, refused: Counter[int], done: set[int], answered: trio.Event) -> None:
+    """Once, as the command does it, with its guard: it was refused, or is `done`; `answered` in either case.
+
+    Raises LiveError.
+    """
     who = f"replica {seat.replica}"
     try:
         await restart_one(stage.group.file, seat.replica)
+        done.add(seat.replica)
         stage.moment(who, "is back", "and level with the others")
     except RestartError as error:
         if error.code != EXIT_REFUSED:
@@ -126,11 +146,12 @@ async def _until_down(stage: Stage, seat: Seat, answered: trio.Event) -> None:
             await answered.wait()
 
 
-async def hide_a_twin(stage: Stage) -> None:
+async def hide_a_twin(stage: Stage, *, task_status: trio.TaskStatus[None]) -> None:
     """The second of two leading twins is away for a while: the others choose a new leader, and what they show each
     other meanwhile has what each of the twins had told them.
     """
     group = stage.group
+    task_status.started()
     await trio.sleep(stage.attack.until_ms / 1000 * HIDE_AFTER_SHARE)
     for twin in group.twins:
         group.pause(twin)

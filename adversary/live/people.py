@@ -48,6 +48,8 @@ class Said:
     """The message's place in its room, as f+1 replicas told it."""
     refusal: str = ""
     """Why it was ordered, and refused by the chat: nothing was changed."""
+    is_forgotten: bool = False
+    """Whether f+1 replicas said that they no longer know whether it ever ran."""
 
     def __post_init__(self) -> None:
         if not self.author:
@@ -142,7 +144,7 @@ class Person:
         while isinstance(outcome, Unknown):
             outcome = await self.client.retry(outcome, within_s=RETRY_SECONDS)
         if not isinstance(outcome, Accepted):
-            return said
+            return replace(said, is_forgotten=True)
         result = decode_result(outcome.result)
         return replace(
             said,

@@ -17,7 +17,7 @@ from adversary.attacks.model import Attack, AttackError
 from adversary.attacks.outcome import Outcome, Proof
 from adversary.attacks.running import PARAMETERS as SIMULATED
 from adversary.attacks.running import REJOINS
-from adversary.behaviours.catalogue import LAYOUTS
+from adversary.live.casting import cast
 from adversary.live.certificates import let_lapse, renew
 from adversary.live.checking import check
 from adversary.live.faults import NETWORK_FAULTS, Faults
@@ -27,9 +27,9 @@ from adversary.live.people import POST, Person, client_of
 from adversary.live.rooms import what_is_wrong
 from adversary.live.scripts import acts_of
 from adversary.live.signals import until_told_to_end
-from adversary.live.signs import why_not_live
+from adversary.live.signs import UNDER_ATTACK, why_not_live
 from adversary.live.stage import Stage
-from adversary.simulator.scenario import Client, ClockStep, Liar, Network
+from adversary.simulator.scenario import Client, Network
 from adversary.simulator.sights import alarm_says
 from pbft.client.errors import ClientError
 from pbft.client.inspection import Report
@@ -45,6 +45,8 @@ SEEDS_MAX = 3
 BOUND_SECONDS_MAX = 60.0
 """However long an attack's own bound is: nothing here may take for ever."""
 ATTACK_SECONDS_MAX = 60.0
+BEGIN_SECONDS = 30.0
+ALL_SECONDS_MAX = BEGIN_SECONDS + ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX
 SCRIPTED_FROM = 100
 """The numbers of people with a script of their own; those who just talk have lower ones."""
 Tell = Callable[[str], None]
@@ -67,6 +69,7 @@ def run_live(
     not come about, or left too little evidence: never after anything broke. Told to end by SIGTERM or SIGHUP, it ends
     all that it started and raises SystemExit.
     """
+    options = "" if replicas is None or replicas == attack.replicas else f" --replicas {replicas}"
     attack = attack if replicas is None else changed(attack, replicas=replicas)
     check(attack, seed=seed, directory=directory)
     problem = why_not_live(attack)
@@ -75,7 +78,7 @@ def run_live(
     tries = 1 if directory is not None else min(attack.seeds, SEEDS_MAX)
     earlier: tuple[tuple[int, str], ...] = ()
     for number in range(seed, seed + tries):
-        once = partial(attacked, attack, seed=number, directory=directory, tell=tell)
+        once = partial(attacked, attack, seed=number, directory=directory, tell=tell, options=options)
         outcome = replace(trio.run(until_told_to_end, once), earlier_tries=earlier)
         if not outcome.is_worth_another_try:
             break
@@ -83,8 +86,8 @@ def run_live(
     return outcome
 
 
-async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: Tell) -> Outcome:
-    """The same for programs that run trio already."""
+async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: Tell, options: str = "") -> Outcome:
+    """The same for programs that run trio already. `options`: what else the command would be given."""
     async with AsyncExitStack() as stack:
         if directory is None:
             made = await trio.to_thread.run_sync(partial(tempfile.TemporaryDirectory, prefix="quorate-"))
@@ -102,7 +105,7 @@ async def attacked(attack: Attack, *, seed: int, directory: Path | None, tell: T
                 seed=seed,
             )
         )
-        return await _Run(attack, group, seed, tell).run()
+        return await _Run(attack, group, seed, tell, options).run()
 
 
 def _needs_network(attack: Attack) -> bool:
@@ -110,20 +113,21 @@ def _needs_network(attack: Attack) -> bool:
 
 
 class _Run:
-    def __init__(self, attack: Attack, group: LiveGroup, seed: int, tell: Tell) -> None:
+    def __init__(self, attack: Attack, group: LiveGroup, seed: int, tell: Tell, options: str) -> None:
         self._stage = Stage(attack=attack, group=group, seed=seed, tell=tell)
         self._group = group
         self._attack = attack
         self._evidence: list[tuple[str, tuple[Evidence, ...]]] = []
         self._why_dead = ""
+        self._options = options
 
     async def run(self) -> Outcome:
         stage, group = self._stage, self._group
         is_live = False
         try:
-            self._cast()
+            cast(stage)
             let_lapse(stage)
-            with trio.fail_after(ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX):
+            with trio.fail_after(ALL_SECONDS_MAX):
                 await group.start_all()
                 is_live = await self._attack_and_heal()
         except* LiveError as failed:
@@ -132,54 +136,14 @@ class _Run:
         except* ClientError as failed:
             self._why_dead = str(_first(failed))
         except* trio.TooSlowError:
-            self._why_dead = f"it did not end within {ATTACK_SECONDS_MAX + BOUND_SECONDS_MAX:g} s"
+            self._why_dead = f"it did not end within {ALL_SECONDS_MAX:g} s"
         await group.close()
-        self._note_exits()
+        stage.note_exits()
         self._note_alarms()
         self._count()
-        replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}"
+        replay = f"quorate attack run {self._attack.name} --live --seed {stage.seed}{self._options}"
         proofs = await self._proofs()
         return judge(stage, proofs, is_live=is_live, why_dead=self._why_dead, replay=replay)
-
-    def _cast(self) -> None:
-        """Who is played, and whose clock can be wrong."""
-        group, attack = self._group, self._attack
-        if attack.cast and not all(0 <= liar.replica < attack.replicas for liar in attack.cast):
-            msg = f"the attack casts a replica that a group of {attack.replicas} does not have"
-            raise LiveError(msg)
-        liars = tuple(sorted({liar.replica for liar in attack.cast}))
-        for liar in attack.cast:
-            seat = group.seats[liar.replica]
-            seat.cast = (*seat.cast, (liar.strategy, liar.options))
-            seat.accomplices = tuple(other for other in liars if other != liar.replica)
-        for liar in attack.cast:
-            if liar.strategy in LAYOUTS:
-                self._double(liar)
-        if attack.retained_sequences != RETAINED_USUALLY:
-            for seat in group.seats:
-                seat.retained_sequences = attack.retained_sequences
-        for fault in attack.happens:
-            if isinstance(fault, ClockStep):
-                self._unwind(fault.replica, 0)
-        for replica, ppm in enumerate(attack.drift_ppm):
-            if ppm and replica < len(group.seats):
-                self._unwind(replica, ppm)
-
-    def _unwind(self, replica: int, drift_ppm: int) -> None:
-        """Its clock can be put wrong from now on."""
-        seat = self._group.seats[replica]
-        seat.clock = self._group.path / f"clock-{replica}"
-        seat.drift_ppm = drift_ppm or seat.drift_ppm
-        seat.set_clock()
-
-    def _double(self, liar: Liar) -> None:
-        """Two processes with one key, seen by a half of the others each."""
-        seat = self._group.seats[liar.replica]
-        seat.cast = tuple(part for part in seat.cast if part[0] not in LAYOUTS)
-        sides = liar.options.get("sides") or ()
-        first = sides[0] if isinstance(sides, tuple) and sides and isinstance(sides[0], tuple) else None
-        seen = [peer for peer in range(self._attack.replicas) if peer % 2 == 0] if first is None else first
-        self._group.add_twin(liar.replica, [int(peer) for peer in seen]).cast = seat.cast
 
     # -- the attack
 
@@ -188,17 +152,18 @@ class _Run:
         stage, attack = self._stage, self._attack
         faults = Faults(stage)
         async with self._people() as people, trio.open_nursery() as watching:
-            await trio.sleep(max(0.0, stage.not_before - time.monotonic()))
-            stage.restart_clock()
-            stage.narrow()
-            watching.start_soon(stage.watch)
             bound_s = min(attack.bound_ms / 1000, BOUND_SECONDS_MAX)
             talked = trio.Event()
             async with trio.open_nursery() as nursery:
-                attacking = trio.CancelScope()
-                nursery.start_soon(self._talk, people, talked)
-                with trio.move_on_after(ATTACK_SECONDS_MAX):
-                    await self._until_over(faults, attacking)
+                async with trio.open_nursery() as attacking:
+                    await self._begin(attacking)
+                    stage.narrow()
+                    watching.start_soon(stage.watch)
+                    nursery.start_soon(self._talk, people, talked)
+                    with trio.move_on_after(ATTACK_SECONDS_MAX):
+                        await self._until_over(faults)
+                    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
+                    attacking.cancel_scope.cancel()
                 await renew(stage)
                 await faults.heal()
                 stage.moment("", "heals")
@@ -212,23 +177,24 @@ class _Run:
             watching.cancel_scope.cancel()
         return is_live
 
-    async def _until_over(self, faults: Faults, attacking: trio.CancelScope) -> None:
-        """Faults at their times and attackers all the while, until the attack ends."""
+    async def _begin(self, attacking: trio.Nursery) -> None:
+        """Start the attackers, until all of them attack: the attack begins then."""
+        stage = self._stage
+        for act in acts_of(self._attack):
+            with trio.move_on_after(BEGIN_SECONDS) as scope:
+                await attacking.start(partial(act, stage))
+            if scope.cancelled_caught:
+                stage.missed.append(f"attackers had not begun within {BEGIN_SECONDS:g} s")
+        if stage.not_after and time.monotonic() > stage.not_after:
+            stage.missed.append("a certificate had lapsed before everybody was there")
+        await trio.sleep(max(0.0, stage.not_before - time.monotonic()))
+        stage.restart_clock()
+
+    async def _until_over(self, faults: Faults) -> None:
+        """Faults at their times, until the attack ends."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._attackers, attacking)
             nursery.start_soon(faults.run)
             await trio.sleep(self._attack.until_ms / 1000)
-            if self._stage.awaited:
-                while self._stage.awaited:  # noqa: ASYNC110 - another process takes as long to start as it does
-                    await trio.sleep(POLL_SECONDS)
-                await trio.sleep(self._attack.until_ms / 1000)
-            attacking.cancel()
-
-    async def _attackers(self, scope: trio.CancelScope) -> None:
-        with scope:
-            async with trio.open_nursery() as nursery:
-                for act in acts_of(self._attack):
-                    nursery.start_soon(act, self._stage)
 
     async def _talk(self, people: list[Person], talked: trio.Event) -> None:
         """What everybody has to say, and at the end of it once more: a group that was healed must go on."""
@@ -345,14 +311,6 @@ class _Run:
             self._evidence.append((name, client.evidence))
 
     # -- in the end
-
-    def _note_exits(self) -> None:
-        """An honest process ends when it is ended, and never by itself, at no time of the attack."""
-        for each in self._group.unwanted():
-            if each.replica in self._stage.played:
-                self._stage.problems.append(str(each))
-            else:
-                self._stage.breaks.append(("internal", str(each)))
 
     def _count(self) -> None:
         stage = self._stage

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from adversary.attacks.model import Attack
     from adversary.live.stage import Stage
 
-ATTACKERS = "attackers"
-"""Who is waited for until they have begun."""
-Act = Callable[["Stage"], Awaitable[None]]
+
+class Act(Protocol):
+    """What lasts until it is cancelled. It says that it has started once it has begun to attack: people speak, faults
+    come and time counts from then on."""
+
+    def __call__(self, stage: Stage, *, task_status: trio.TaskStatus[None]) -> Awaitable[None]: ...
+
+
 FAREWELL_SECONDS = 20.0
 """They have the lowest priority."""
 
 
-async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
+async def attackers(stage: Stage, *, names: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
     """A process that attacks until this is cancelled. What it did is counted."""
-    stage.awaited.add(ATTACKERS)
     command = [sys.executable, "-m", "adversary.live.attackers", str(stage.group.path), *names]
     process = await trio.lowlevel.open_process(
         [*command, "--seed", str(stage.seed)],
@@ -38,9 +42,9 @@ async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
         **LEFT_BEHIND,
     )
     try:
-        await _until_begun(process)
-        stage.moment("attackers", "begin", ", ".join(names))
-        stage.awaited.discard(ATTACKERS)
+        if await _has_begun(process):
+            stage.moment("attackers", "begin", ", ".join(names))
+        task_status.started()
         await process.wait()
         stage.problems.append(f"the attackers ended by themselves, with exit code {process.returncode}")
     finally:
@@ -48,13 +52,15 @@ async def attackers(stage: Stage, *, names: Sequence[str]) -> None:
             await _end(stage, process, names)
 
 
-async def _until_begun(process: trio.Process) -> None:
+async def _has_begun(process: trio.Process) -> bool:
+    """Once it says so; False if it has ended without."""
     said = b""
     while process.stdout is not None and not said.endswith(b"\n"):
         data = await process.stdout.receive_some()
         if not data:
-            return
+            return False
         said += data
+    return True
 
 
 def _wanted(names: Sequence[str]) -> set[str]:
@@ -94,7 +100,7 @@ SCRIPTS: Final[Mapping[str, Act]] = {
 CLIENTS: Final[Mapping[str, Act]] = {
     "replay": replay,
     "query_of_death": kill_with_words,
-    "flood": partial(attackers, names=("flood",)),
+    "flood": partial(attackers, names=("flood", "renewers")),
 }
 """By the behaviour of somebody in `Attack.clients`."""
 COUNTED: Final = frozenset({"replay", "query_of_death"})

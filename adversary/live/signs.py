@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from adversary.attacks.outcome import Proof
 from adversary.behaviours.catalogue import LAYOUTS
-from adversary.live.scripts import COUNTED
-from adversary.simulator.scenario import Crash, SyncFails
+from adversary.live.group import NODE_UP
+from adversary.live.scripts import COUNTED, acts_of
+from adversary.simulator.scenario import Crash, Network, SyncFails
 from adversary.simulator.sights import PROVEN, alarm_says
 from pbft.core.effects import IgnoreReason
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 DEATHS_MIN: Final = 2
 """So often at least has died what dies again and again: a real process takes longer to start than a simulated one."""
 LINK_UP: Final = "link up"
-NODE_UP: Final = "node up"
+FOUND_ROTTEN: Final = "is damaged on this replica"
+"""Of an alarm about rows of the state."""
 FETCHING: Final = "state transfer to "
 """What an alarm about one begins with. Most are over before anybody looks."""
 BREAKS: Final = frozenset(
@@ -43,6 +45,9 @@ BREAKS: Final = frozenset(
     }
 )
 """Invariants that a live run can find broken."""
+
+UNDER_ATTACK: Final = "accepted_under_attack"
+"""A figure: how many operations were accepted from the attack's beginning to its end."""
 
 Sign = Callable[["Stage", Sequence[Proof]], bool]
 
@@ -79,7 +84,10 @@ def _client_caught(_stage: Stage, proofs: Sequence[Proof]) -> bool:
 
 
 def _frames_waited(stage: Stage, _proofs: Sequence[Proof]) -> bool:
-    return stage.peak("slowed links") > 0 or stage.peak("shed") > 0
+    """Messages that are dropped as useless say nothing: those come in any group, for everybody hears things twice."""
+    full = (f"ignored {reason.name}" for reason in (IgnoreReason.POOL_FULL, IgnoreReason.DEVICE_FULL))
+    shedding = ("slowed links", "shed", *full)
+    return any(stage.peak(name) > 0 for name in shedding)
 
 
 def _fetched(stage: Stage, _proofs: Sequence[Proof]) -> bool:
@@ -120,14 +128,14 @@ SIGNS: Final[Mapping[str, Sign]] = {
     "frames left waiting by a busy replica": _frames_waited,
     "full disk stopped a node": lambda stage, _proofs: stage.deeds["nodes stopped by a full disk"] > 0,
     "ledger begun again": _logged("ledger begun again"),
-    "malformed frame refused": _peak("closed connections"),
+    "malformed frame refused": _peak("malformed frames"),
     "mute replica voted again": _alarm_holds("this replica votes again"),
     "primary dismissed as slow": _alarmed("primary dismissed as slow"),
     "primary dismissed as unfair": _alarmed("primary dismissed as unfair"),
     "proposal from the future refused": _ignored(IgnoreReason.TIMESTAMP_OUT_OF_RANGE),
     "restart of one too many refused": lambda stage, _proofs: bool(stage.figures.get("restarts_refused")),
     "restart with votes to send again": _came_back,
-    "rot found by scrubbing": _alarm_holds("is damaged on this replica's disk"),
+    "rot found by scrubbing": _alarm_holds(FOUND_ROTTEN),
     "state transfer finished": _fetched,
     "state transfer started": _fetched,
     "two proposals for one slot": _ignored(IgnoreReason.CONFLICTING_PROPOSAL),
@@ -176,7 +184,10 @@ def not_done(stage: Stage) -> Iterator[str]:
     for name in sorted({client.behaves for client in attack.clients} & COUNTED):
         if not stage.deeds[name]:
             yield f"nobody came to {name.replace('_', ' ')}"
-    if not attack.cast and not attack.happens and not +stage.deeds:
+    if acts_of(attack) and attack.talk.messages and stage.figures.get(UNDER_ATTACK) == 0:
+        yield "nothing was accepted from when the attackers began until they ended"
+    disturbed = attack.network != Network() or any(attack.drift_ppm)
+    if not attack.cast and not attack.happens and not disturbed and not +stage.deeds:
         yield "nothing was done that an honest group does not do"
 
 

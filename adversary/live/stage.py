@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -19,8 +19,9 @@ from adversary.behaviours.catalogue import false_speakers
 from adversary.live.group import LiveGroup, Seat
 from adversary.live.people import Journal, Said
 from adversary.network.route import Place
-from adversary.simulator.scenario import Route
+from adversary.simulator.scenario import Damage, Route
 from pbft.client.inspection import Report
+from pbft.core.errors import MalformedMessage
 
 _ALARM: Final = re.compile(r"^(?P<at>\S+) \[error\s*\] alarm .*?\btext=(?P<text>.*)$")
 """A line of a node's log."""
@@ -45,6 +46,9 @@ def alarm_in(replica: int, line: str) -> Alarm | None:
     return Alarm(replica=replica, at_s=datetime.fromisoformat(found["at"]).timestamp(), text=text)
 
 
+MALFORMED: Final = MalformedMessage.__name__
+"""What a connection is reported to have been closed for, if its bytes were no message."""
+ROT: Final = "flipped_state"
 MOMENTS_MAX = 20_000
 WATCH_SECONDS = 0.4
 
@@ -68,6 +72,8 @@ class Stage:
     """Invariants that parts of the attack found broken, by name, and how."""
     not_before: float = 0.0
     """When the attack may begin, by `time.monotonic`."""
+    not_after: float = 0.0
+    """When it must have begun, if it depends on what time it is."""
     to_be_noticed: list[tuple[Seat, str]] = field(default_factory=list)
     """Damage, by what a log must say of it in the end."""
     lapsed: set[int] = field(default_factory=set)
@@ -75,8 +81,6 @@ class Stage:
     late: str = ""
     """Who waited for too long, if anybody did."""
     figures: dict[str, int | float | str] = field(default_factory=dict)
-    awaited: set[str] = field(default_factory=set)
-    """Who was started to attack and has not begun yet."""
     deeds: Counter[str] = field(default_factory=Counter)
     """What people and attackers that misbehave did, by what it is."""
     applied: set[int] = field(default_factory=set)
@@ -103,7 +107,13 @@ class Stage:
         self.journal.tell = self._on_said
 
     def restart_clock(self) -> None:
+        """The attack begins now. What was before it stands at its beginning, in its order."""
         self.began = time.monotonic()
+        self.moments = [replace(moment, at_ms=0.0) for moment in self.moments]
+
+    def accepted_since_it_began(self) -> int:
+        times = [said.accepted_at for said in self.journal.accepted if said.accepted_at is not None]
+        return sum(at >= self.began for at in times)
 
     def now_ms(self) -> float:
         return round((time.monotonic() - self.began) * 1000, 1)
@@ -155,6 +165,11 @@ class Stage:
         """Whom evidence may name: not those who are only mute, deaf or slow."""
         return {*false_speakers((liar.replica, liar.strategy) for liar in self.attack.cast), *self.forgetful}
 
+    @property
+    def rotten(self) -> set[int]:
+        """Whose rows were changed: until it notices, it may tell people what is false."""
+        return {each.replica for each in self.attack.happens if isinstance(each, Damage) and each.what == ROT}
+
     def honest(self) -> list[Seat]:
         """Seats that must be level in the end: all but those that are played."""
         return [seat for seat in self.group.seats[: self.group.file.group.size] if seat.replica not in self.played]
@@ -164,11 +179,11 @@ class Stage:
     def saw(self, number: int, report: Report) -> None:
         """Keep of a replica's report what a later one may not tell any more."""
         counted = {f"ignored {reason}": count for reason, count in report["ignored"].items()}
-        counted["view"] = report["view"]
+        counted["view"] = 0 if report["in_view_change"] else report["view"]
         counted["timeout doublings"] = report["timeout_doublings"]
-        counted["closed connections"] = sum(report["closed_connections"].values())
+        counted["malformed frames"] = report["closed_connections"].get(MALFORMED, 0)
         counted["slowed links"] = report["slowed_links"]
-        counted["shed"] = sum(report["shed"].values()) + report["dropped_messages"]
+        counted["shed"] = sum(report["shed"].values())
         for name, count in counted.items():
             self.peaks[name, number] = max(count, self.peaks.get((name, number), 0))
         if report["transfer"] is not None:
@@ -192,6 +207,14 @@ class Stage:
                     self.moments.append(
                         Moment(at_ms=at_ms, source=f"replica {seat.replica}", what="raises an alarm", text=alarm.text)
                     )
+
+    def note_exits(self) -> None:
+        """An honest process ends when it is ended, and never by itself, at no time of the attack."""
+        for each in self.group.unwanted():
+            if each.was_slow or each.replica in self.played:
+                self.problems.append(str(each))
+            else:
+                self.breaks.append(("internal", str(each)))
 
     # -- the network
 

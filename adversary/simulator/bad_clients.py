@@ -136,7 +136,7 @@ def _again(action: Action, text: str) -> Action:
 
 
 def _post(body: str, *, room: str = "main", reply_to: object = None, nonce: object = b"") -> bytes:
-    return encode(["post", room, "text", body, reply_to, nonce, None])  # type: ignore[list-item]
+    return encode(["post", room, body, "text", reply_to, None, nonce, None])  # type: ignore[list-item]
 
 
 BAD_NAMES: Final = ("", " ", "a b", "a\x00b", "#x", "\u202eevil", "x" * 200, "\U0001f4a9" * 40, "\ufdfa" * 64)

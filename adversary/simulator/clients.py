@@ -7,6 +7,8 @@ from adversary.simulator.scenario import Action
 from adversary.simulator.surroundings import Surroundings
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
 from chatsvc.application.queries import ReadHistory, SearchMessages, encode_query
+from chatsvc.application.results import Rejected as Refused
+from chatsvc.application.results import decode_result
 from crypto.signing import Signer
 from pbft.client.proofs import proof_of
 from pbft.client.quorums import Accepted, Answered, ClientCore, Outcome, QueryId, Rejected, Settings, Ticket
@@ -127,7 +129,8 @@ class SimulatedClient:
         else:
             around.checker.on_lost_outcome(self.name, isinstance(outcome, Rejected))
         if ticket == self._registering:
-            self._registering, self._is_registered = None, True
+            self._registering = None
+            self._is_registered = isinstance(outcome, Accepted) and not _is_refused(outcome.result)
             held_back, self._held_back = self._held_back, []
             for action in held_back:
                 self.act(action)
@@ -158,6 +161,10 @@ class SimulatedClient:
                 self._around.checker.on_request(self.device, message.digest)
         else:
             self._around.marks.reach("client asked all replicas")
+
+
+def _is_refused(result: bytes) -> bool:
+    return isinstance(decode_result(result), Refused)
 
 
 def operation_of(action: Action) -> bytes:

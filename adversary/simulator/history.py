@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adversary.simulator.beyond import Beyond, Name, Place
 from adversary.simulator.broken import Broken
-from adversary.simulator.model import ChatModel, same_result
+from adversary.simulator.model import ChatModel, Model, same_result
 from crypto.digest import Digest
 from crypto.signing import PublicKey
 from pbft.core.effects import BatchExecuted, RunQuery
@@ -17,7 +17,7 @@ class History:
 
     def __init__(self, beyond: Beyond) -> None:
         self._beyond = beyond
-        self.model = ChatModel()
+        self.model: Model = ChatModel()
         self.order: dict[int, Digest] = {}
         self.results: dict[Place, tuple[Name, OperationResult]] = {}
         self.roots: dict[int, Digest] = {}
@@ -43,6 +43,7 @@ class History:
             for request in done.batch.requests
             for offset, operation in enumerate(request.message.operations)
         }
+        self.model.begin(done.sequence, done.batch.timestamp)
         for request in done.results:
             for result in request.results:
                 name = (request.device, int(request.session), int(result.client_sequence))
@@ -50,9 +51,11 @@ class History:
                 self.results[place] = (name, result)
                 if not result.refused:
                     self._ran_once(name, place, operations[name], result)
+        if done.state_root is not None:
+            self.model.checkpoint()
 
     def _ran_once(self, name: Name, place: Place, operation: bytes, result: OperationResult) -> None:
-        expected = self.model.apply(name[0], operation)
+        expected = self.model.apply(name[0], operation, place[1])
         if not same_result(expected, result.result):
             raise Broken("model", f"at {place} the result is {result.result!r}, the model says {expected}")
         if expected is None or expected[0] == "error":

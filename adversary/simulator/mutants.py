@@ -103,8 +103,8 @@ def _checkpoint_at_f_plus_1() -> tuple[Patch, ...]:
 def _client_accepts_one_reply() -> tuple[Patch, ...]:
     original = RequestTracker.__init__
 
-    def init(self: RequestTracker, *arguments: Any) -> None:
-        original(self, *arguments)
+    def init(self: RequestTracker, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
         self._honest_minimum = 1
 
     return ((RequestTracker, "__init__", init),)

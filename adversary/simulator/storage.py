@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.process import STATE_NAME
 from chatsvc.search_index import SearchIndex
 from crypto.digest import Digest
@@ -148,7 +149,7 @@ class Disk:
 
     def _open_state(self) -> None:
         index = SearchIndex()
-        application = ChatApplication(index)
+        application = _application(index, self._group)
         tables: tuple[TableSpec, ...] = (*application.tables, *DEDUPE_TABLES)
         self._store = StateStore(self._directory / STATE_NAME, tables, self._group, seldom_scanned=DEDUPE_TABLES)
         try:
@@ -316,13 +317,17 @@ def _flipped(data: bytes, amount: int) -> bytes:
     return data[:place] + bytes([data[place] ^ (1 << amount % 8)]) + data[place + 1 :]
 
 
+def _application(index: SearchIndex, group: Group) -> ChatApplication:
+    return ChatApplication(index, ChatLimits.from_mapping(dict(group.application)))
+
+
 def _template(group: Group) -> bytes:
     """An empty state database of the group: that of another one, with another name in it."""
     if not _template_of:
         with workspace() as directory:
             path = Path(directory) / STATE_NAME
             index = SearchIndex()
-            open_state(path, ChatApplication(index), group, index).close()
+            open_state(path, _application(index, group), group, index).close()
             _template_of.append((group.group_id, path.read_bytes()))
     known, database = _template_of[0]
     return database.replace(known, group.group_id)

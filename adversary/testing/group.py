@@ -17,6 +17,7 @@ from adversary.attacks.outcome import Proof
 from adversary.simulator.broken import Broken
 from adversary.simulator.health import Standing, final_checks, why_no_progress
 from adversary.simulator.host import Host
+from adversary.simulator.model import Model
 from adversary.simulator.network import REPLICA_ADDRESSES
 from adversary.simulator.run import Simulation
 from adversary.simulator.scenario import CLIENTS_MAX, REPLICAS_MAX, Damage, Network, Partition, Scenario
@@ -55,11 +56,13 @@ class SimulatedGroup:
     step: the first that does not hold is raised as InvariantBroken by the call that let time go by, and by all after.
     """
 
-    def __init__(self, cast: Cast, scenario: Scenario) -> None:
+    def __init__(self, cast: Cast, scenario: Scenario, model: Model | None = None) -> None:
         self._workspace = workspace()
         self._cast = cast
         self._trace: deque[str] = deque(maxlen=TRACE_MAX)
         self._run = Simulation(scenario, Path(self._workspace.name), trace=self._trace.append, own=cast.own())
+        if model is not None:
+            self._run.checker.history.model = model
         self._broken: InvariantBroken | None = None
         self._people: dict[str, Person] = {}
         self._cut: Partition | None = None
@@ -332,6 +335,7 @@ def make_group(
     network: Network,
     parameters: Mapping[str, int],
     real_signatures: bool,
+    model: Model | None,
 ) -> SimulatedGroup:
     if f < 1:
         msg = f"f={f}: a simulated group bears at least one faulty replica"
@@ -362,4 +366,5 @@ def make_group(
             heal_ms=AGES_MS,
             core=tuple(replica for replica in range(size) if replica not in cast.replicas),
         ),
+        model,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
+from adversary.simulator.model import Model
 from adversary.simulator.scenario import Network
 from adversary.testing.behaviours import Wanted
 from adversary.testing.group import SimulatedGroup, make_group
@@ -80,13 +81,15 @@ def simulated_group(
     network: Network | None = None,
     parameters: Mapping[str, int] | None = None,
     real_signatures: bool = False,
+    model: Model | None = None,
     on_open: Callable[[SimulatedGroup], None] | None = None,
 ) -> Opening:
     """A group of 3f + 1 replicas, or of `replicas`, in virtual time. Raises ValueError, and UnknownBehaviour.
 
     `behaviours`: who is no honest replica, see `adversary.testing.behaviours`; more than f may be given, to see what
-    breaks. `network`: what every link does. `parameters`: fields of `pbft.core.group.Parameters`. `on_open`: told of
-    the group when there is one.
+    breaks. `network`: what every link does. `parameters`: fields of `pbft.core.group.Parameters`. `model`: says what
+    operations must give, in place of the simulator's own, which knows rooms and messages only. `on_open`: told of the
+    group when there is one.
     """
     return Opening(
         lambda: make_group(
@@ -97,6 +100,7 @@ def simulated_group(
             network=network or Network(),
             parameters=parameters or {},
             real_signatures=real_signatures,
+            model=model,
         ),
         on_open,
     )

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 from adversary.simulator.clients import SimulatedClient
 from adversary.simulator.surroundings import Surroundings
-from chatsvc.application.answers import History, Message, decode_answer
+from chatsvc.application.answers import Answer, History, Message, decode_answer
 from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Register, encode_operation
-from chatsvc.application.queries import ReadHistory, encode_query
+from chatsvc.application.queries import Query, ReadHistory, encode_query
 from chatsvc.application.results import ErrorCode, Posted, Rejected, decode_result
 from crypto.signing import Signer
 from pbft.client.quorums import Accepted, Answered, Outcome, QueryId, QueryOutcome, Ticket
@@ -53,7 +53,11 @@ class Device(SimulatedClient):
         self._flush()
         return ticket
 
-    def ask(self, query: ReadHistory) -> QueryId:
+    @property
+    def signer(self) -> Signer:
+        return self._signer
+
+    def ask(self, query: Query) -> QueryId:
         self.asked += 1
         number = self._core.ask(self._now(), encode_query(query))
         self._seen_when_asked[number] = self._seen
@@ -93,6 +97,11 @@ class Person:
     def name(self) -> str:
         return self._device.name
 
+    @property
+    def signer(self) -> Signer:
+        """Of the device."""
+        return self._device.signer
+
     async def register(self, name: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Receipt:
         """Take a name, one's own unless another is given. Without a name nothing can be said."""
         return await self._do(Register(name or self.name), timeout_s)
@@ -111,8 +120,16 @@ class Person:
 
     def post_nowait(self, room: str, text: str) -> None:
         """Ask for it and wait for nothing: `settled` waits for all."""
+        self.do_nowait(Post(room=room, body=text))
+
+    def do_nowait(self, operation: Operation) -> None:
+        """The same for any operation."""
         self._check_open()
-        self._device.submit(Post(room=room, body=text))
+        self._device.submit(operation)
+
+    async def do(self, operation: Operation, *, timeout_s: float = TIMEOUT_S) -> Receipt:
+        """Any operation. Raises Refused, and NotInTime."""
+        return await self._do(operation, timeout_s)
 
     async def _do(self, operation: Operation, timeout_s: float) -> Receipt:
         """Raises Refused, and NotInTime after `timeout_s` seconds of virtual time."""
@@ -139,7 +156,17 @@ class Person:
                 return messages
 
     async def _page(self, query: ReadHistory, timeout_s: float) -> tuple[Message, ...]:
-        """While operations are executed answers may differ for a while: it asks until they do not."""
+        said = await self.ask(query, timeout_s=timeout_s)
+        if isinstance(said, Rejected):
+            raise Refused(said.code, said.detail)
+        assert isinstance(said, History)  # noqa: S101 - correct replicas answer what was asked
+        return said.messages
+
+    async def ask(self, query: Query, *, timeout_s: float = TIMEOUT_S) -> Answer:
+        """What f + 1 replicas answer. Raises NotInTime.
+
+        While operations are executed answers may differ for a while: it asks until they do not.
+        """
         self._check_open()
         device, found = self._device, list[Answered]()
         number = device.ask(query)
@@ -153,9 +180,5 @@ class Person:
                 number = device.ask(query)
             return bool(found)
 
-        await self._until(is_answered, timeout_s, f"{self.name}: history of {query.room}")
-        said = decode_answer(found[0].result)
-        if isinstance(said, Rejected):
-            raise Refused(said.code, said.detail)
-        assert isinstance(said, History)  # noqa: S101 - correct replicas answer what was asked
-        return said.messages
+        await self._until(is_answered, timeout_s, f"{self.name}: {type(query).__name__.lower()}")
+        return decode_answer(found[0].result)

@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 
 from adversary.testing.group import SimulatedGroup
 from adversary.testing.people import TIMEOUT_S, Person, Receipt
-from chatsvc.application.answers import Message
+from chatsvc.application.answers import Answer, Message
+from chatsvc.application.operations import Operation
+from chatsvc.application.queries import Query
+from crypto.signing import Signer
 
 T = TypeVar("T")
 
@@ -34,6 +37,10 @@ class PlainPerson:
     def name(self) -> str:
         return self._person.name
 
+    @property
+    def signer(self) -> Signer:
+        return self._person.signer
+
     def register(self, name: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Receipt:
         return done(self._person.register(name, timeout_s=timeout_s))
 
@@ -51,6 +58,15 @@ class PlainPerson:
 
     def post_nowait(self, room: str, text: str) -> None:
         self._person.post_nowait(room, text)
+
+    def do(self, operation: Operation, *, timeout_s: float = TIMEOUT_S) -> Receipt:
+        return done(self._person.do(operation, timeout_s=timeout_s))
+
+    def do_nowait(self, operation: Operation) -> None:
+        self._person.do_nowait(operation)
+
+    def ask(self, query: Query, *, timeout_s: float = TIMEOUT_S) -> Answer:
+        return done(self._person.ask(query, timeout_s=timeout_s))
 
     def history(self, room: str, *, timeout_s: float = TIMEOUT_S) -> list[Message]:
         return done(self._person.history(room, timeout_s=timeout_s))

@@ -31,9 +31,9 @@ def parse_body(text: str) -> MessageText:
     return MessageText(text)
 
 
-def parse_topic(text: str) -> str:
+def parse_topic(text: str, what: str = "a topic") -> str:
     """Return `text`, unchanged, as a room's topic: one line, or nothing. Raises BadText, TextTooLong."""
-    _check("a topic", text, _FORBIDDEN_IN_TOPIC, TOPIC_BYTES_MAX)
+    _check(what, text, _FORBIDDEN_IN_TOPIC, TOPIC_BYTES_MAX)
     return text
 
 

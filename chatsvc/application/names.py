@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NewType
 from unicodedata import combining, normalize
 
-from chatsvc.application.unicode14 import REFUSED, classes
+from chatsvc.application.unicode14 import CJK, REFUSED, WORD, classes
 
 AccountKey = NewType("AccountKey", str)
 """The key form of an account's name."""
@@ -70,6 +70,16 @@ def is_room_name(text: str) -> bool:
         return not text.startswith("#") and parse_room(text) == text
     except BadName:
         return False
+
+
+def is_name_character(character: str) -> bool:
+    """Whether a name may contain it."""
+    return classes(character)[0] != REFUSED and not _RESERVED.match(character)
+
+
+def is_word_character(character: str) -> bool:
+    """Whether it is a letter, mark or number, and no punctuation."""
+    return classes(character)[0] in (WORD, CJK)
 
 
 def _normal(text: str) -> str:

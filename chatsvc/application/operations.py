@@ -2,102 +2,320 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias, assert_never
+from typing import Annotated, Final, TypeAlias, cast
 
-from chatsvc.application.schema import MessageIndex, MessageKind
-from crypto.canonical import (
-    Encodable,
-    Value,
-    decode,
-    encode,
-    expect_bytes,
-    expect_int,
-    expect_list,
-    expect_text,
-)
-from crypto.errors import MalformedEncoding
+from msgspec import Meta
+
+from chatsvc.application.schema import MessageIndex, MessageKind, Role
+from chatsvc.application.wire import Wire, decode_exact, encode_wire
+from crypto.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature
 from pbft.core.types import Milliseconds
 
 OPERATION_BYTES_MAX = 8192
 """Twice the longest body, so that one a little too long can be told so."""
 NONCE_BYTES_MAX = 16
-CLAIMED_MS_MAX = 253_402_300_799_999
+TIME_MS_MAX = 253_402_300_799_999
 """The end of the year 9999."""
+DIRECT_MEMBERS_MAX = 8
+POLL_OPTIONS_MAX = 10
+
+Index = Annotated[MessageIndex, Meta(ge=0, le=2**63 - 1)]
+Moment = Annotated[Milliseconds, Meta(ge=0, le=TIME_MS_MAX)]
+"""Milliseconds since 1970-01-01 UTC."""
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Nonce = Annotated[bytes, Meta(max_length=NONCE_BYTES_MAX)]
+Key = Annotated[PublicKey, Meta(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
+Proof = Annotated[Signature, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+"""That whoever sends the operation holds a secret: see `bearer`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+# -- accounts and their devices
+
+
+class Register(Wire, frozen=True, tag="register"):
     """Give the calling device a name. Again with the same name: nothing changes."""
 
     name: str
+    recovery: Key | None = None
+    """Whoever can sign with this key may add a device when all are lost."""
+    label: str = ""
+    """What the device is called, for its owner to tell it from the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Make a room and join it."""
+class SetDisplay(Wire, frozen=True, tag="display"):
+    """Say how the account wishes to be called beside its name; empty for nothing."""
 
+    display: str
+
+
+class SetRecovery(Wire, frozen=True, tag="recovery"):
+    """Replace the recovery key, or give none."""
+
+    recovery: Key | None
+
+
+class InviteDevice(Wire, frozen=True, tag="invite-device"):
+    """Let whoever can sign with `invitation` add a device to the account, once. Replaces the invitation before."""
+
+    invitation: Key
+    expires_ms: Moment
+
+
+class AddDevice(Wire, frozen=True, tag="add-device"):
+    """Add the calling device to the account that invited it."""
+
+    invitation: Key
+    proof: Proof
+    label: str = ""
+
+
+class RotateDevice(Wire, frozen=True, tag="rotate"):
+    """Put a new key in the place of the calling device's, which is revoked. `proof` is signed by the new key."""
+
+    device: Key
+    proof: Proof
+
+
+class RevokeDevice(Wire, frozen=True, tag="revoke"):
+    """Refuse everything that this device of the caller's account signs from here on."""
+
+    device: Key
+
+
+class Recover(Wire, frozen=True, tag="recover"):
+    """Add the calling device to an account, all of whose other devices are revoked. `proof`: by the recovery key."""
+
+    name: str
+    proof: Proof
+    label: str = ""
+
+
+# -- rooms
+
+
+class Create(Wire, frozen=True, tag="create"):
+    """Make a room, join it and own it. A private one is seen by its members only."""
+
+    room: str
+    topic: str
+    private: bool = False
+    description: str = ""
+
+
+class OpenDirect(Wire, frozen=True, tag="direct"):
+    """Open the conversation of the caller and these accounts, or find it: there is one for each set of people."""
+
+    names: Annotated[tuple[str, ...], Meta(min_length=1, max_length=DIRECT_MEMBERS_MAX - 1)]
+
+
+class SetTopic(Wire, frozen=True, tag="topic"):
     room: str
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Describe(Wire, frozen=True, tag="describe"):
+    room: str
+    description: str
+
+
+class SetSlowMode(Wire, frozen=True, tag="slow"):
+    """Members wait so long between two messages; 0 ends it. Moderators do not wait."""
+
+    room: str
+    seconds: Count
+
+
+class SetRetention(Wire, frozen=True, tag="retention"):
+    """Forget messages this long after they were ordered; 0 keeps them for ever."""
+
+    room: str
+    seconds: Count
+
+
+class Archive(Wire, frozen=True, tag="archive"):
+    """Close a room for all but reading, or open it again."""
+
+    room: str
+    archived: bool
+
+
+class Join(Wire, frozen=True, tag="join"):
     room: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Wire, frozen=True, tag="leave"):
     room: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class Invite(Wire, frozen=True, tag="invite"):
+    """Let an account join; it is told."""
+
+    room: str
+    name: str
+
+
+class Uninvite(Wire, frozen=True, tag="uninvite"):
+    room: str
+    name: str
+
+
+class MakeLink(Wire, frozen=True, tag="make-link"):
+    """Let whoever can sign with `link` join, `uses` accounts at most."""
+
+    room: str
+    link: Key
+    expires_ms: Moment
+    uses: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class DropLink(Wire, frozen=True, tag="drop-link"):
+    room: str
+    link: Key
+
+
+class JoinByLink(Wire, frozen=True, tag="join-link"):
+    link: Key
+    proof: Proof
+
+
+class Kick(Wire, frozen=True, tag="kick"):
+    room: str
+    name: str
+    reason: str = ""
+
+
+class Ban(Wire, frozen=True, tag="ban"):
+    """Kick, and refuse to let in again. Also for one who is no member."""
+
+    room: str
+    name: str
+    reason: str = ""
+
+
+class Unban(Wire, frozen=True, tag="unban"):
+    room: str
+    name: str
+
+
+class Mute(Wire, frozen=True, tag="mute"):
+    """Let a member only read until then; 0 lets it speak again."""
+
+    room: str
+    name: str
+    until_ms: Moment
+
+
+class SetRole(Wire, frozen=True, tag="role"):
+    room: str
+    name: str
+    role: Role
+
+
+# -- messages
+
+
+class Post(Wire, frozen=True, kw_only=True, tag="post"):
     """Say something in a room one is a member of."""
 
     room: str
     body: str
     kind: MessageKind = MessageKind.TEXT
-    reply_to: MessageIndex | None = None
-    nonce: bytes = b""
-    claimed_ms: Milliseconds | None = None
-    """When it was said originally, for imports; since 1970-01-01 UTC."""
+    reply_to: Index | None = None
+    thread: str | None = None
+    """The topic within the room; a reply without one belongs where the message replied to does."""
+    nonce: Nonce = b""
+    claimed_ms: Moment | None = None
+    """When it was said originally, for imports."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Edit(Wire, frozen=True, tag="edit"):
+    """Replace the body of one's own message; what it said before can still be read."""
+
+    room: str
+    index: Index
+    body: str
+    nonce: Nonce = b""
+
+
+class Delete(Wire, frozen=True, tag="delete"):
+    """Take the body of one's own message away, or as moderator of anybody's: all versions of it."""
+
+    room: str
+    index: Index
+
+
+class React(Wire, frozen=True, tag="react"):
+    """Add a reaction to a message, or take it back."""
+
+    room: str
+    index: Index
+    reaction: str
+    on: bool = True
+
+
+class Pin(Wire, frozen=True, tag="pin"):
+    """Pin a message to its room, or take the pin out."""
+
+    room: str
+    index: Index
+    on: bool = True
+
+
+class OpenPoll(Wire, frozen=True, kw_only=True, tag="poll"):
+    """Post a question with options to choose from."""
+
+    room: str
+    question: str
+    options: Annotated[tuple[str, ...], Meta(min_length=2, max_length=POLL_OPTIONS_MAX)]
+    thread: str | None = None
+    nonce: Nonce = b""
+
+
+class Vote(Wire, frozen=True, tag="vote"):
+    """Choose an option of a poll, another one than before, or none. One vote for each account."""
+
+    room: str
+    index: Index
+    option: Annotated[int, Meta(ge=0, lt=POLL_OPTIONS_MAX)] | None
+
+
+class ClosePoll(Wire, frozen=True, tag="close-poll"):
+    room: str
+    index: Index
+
+
+class MarkRead(Wire, frozen=True, tag="mark-read"):
+    """Everything before message `index` has been read. Never goes back."""
+
+    room: str
+    index: Index
+
+
+class Read(Wire, frozen=True, tag="read"):
     """Answer a query in its place in the order: linearizable."""
 
     query: bytes
 
 
-Operation: TypeAlias = Register | Create | Join | Leave | Post | Read
+AccountOperation: TypeAlias = (
+    Register | SetDisplay | SetRecovery | InviteDevice | AddDevice | RotateDevice | RevokeDevice | Recover
+)
+RoomOperation: TypeAlias = (
+    Create | OpenDirect | SetTopic | Describe | SetSlowMode | SetRetention | Archive
+)  # fmt: skip
+MemberOperation: TypeAlias = (
+    Join | Leave | Invite | Uninvite | MakeLink | DropLink | JoinByLink | Kick | Ban | Unban | Mute | SetRole
+)
+MessageOperation: TypeAlias = Post | Edit | Delete | React | Pin | OpenPoll | Vote | ClosePoll | MarkRead
+Operation: TypeAlias = AccountOperation | RoomOperation | MemberOperation | MessageOperation | Read
 
-_KINDS: Final = {kind.value: kind for kind in MessageKind}
+_OPERATION: Final = Operation
+_DEPTH_MAX = 2
 
 
 def encode_operation(operation: Operation) -> bytes:
     """Return the one encoding of `operation`. Raises MalformedEncoding for text that is no Unicode."""
-    return encode(_value(operation))
-
-
-def _value(operation: Operation) -> list[Encodable]:
-    match operation:
-        case Register(name):
-            return ["register", name]
-        case Create(room, topic):
-            return ["create", room, topic]
-        case Join(room):
-            return ["join", room]
-        case Leave(room):
-            return ["leave", room]
-        case Post() as post:
-            fields = (post.room, post.kind.value, post.body, post.reply_to, post.nonce, post.claimed_ms)
-            return ["post", *fields]
-        case Read(query):
-            return ["read", query]
-        case _:
-            assert_never(operation)
+    return encode_wire(operation)
 
 
 def decode_operation(data: bytes) -> Operation:
@@ -105,37 +323,4 @@ def decode_operation(data: bytes) -> Operation:
 
     Total: raises MalformedEncoding, and nothing else, for any other bytes.
     """
-    match decode(data, bytes_max=OPERATION_BYTES_MAX, depth_max=1):
-        case ["register", name]:
-            return Register(_text(name))
-        case ["create", room, topic]:
-            return Create(_text(room), _text(topic))
-        case ["join", room]:
-            return Join(_text(room))
-        case ["leave", room]:
-            return Leave(_text(room))
-        case ["post", *fields]:
-            return _post(fields)
-        case ["read", query]:
-            return Read(expect_bytes(query))
-        case _:
-            raise MalformedEncoding("no operation of this service")
-
-
-def _post(fields: list[Value]) -> Post:
-    room, kind, body, reply_to, nonce, claimed_ms = expect_list(fields, 6)
-    known_kind = _KINDS.get(_text(kind))
-    if known_kind is None:
-        raise MalformedEncoding("no kind of message")
-    return Post(
-        room=_text(room),
-        kind=known_kind,
-        body=_text(body),
-        reply_to=None if reply_to is None else MessageIndex(expect_int(reply_to)),
-        nonce=expect_bytes(nonce, bytes_max=NONCE_BYTES_MAX),
-        claimed_ms=None if claimed_ms is None else Milliseconds(expect_int(claimed_ms, maximum=CLAIMED_MS_MAX)),
-    )
-
-
-def _text(value: Value) -> str:
-    return expect_text(value, bytes_max=OPERATION_BYTES_MAX)
+    return cast("Operation", decode_exact(data, _OPERATION, bytes_max=OPERATION_BYTES_MAX, depth_max=_DEPTH_MAX))

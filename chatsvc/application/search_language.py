@@ -1,9 +1,11 @@
-"""The language of searches: words, "phrases", from:NAME, in:ROOM, before:DATE, after:DATE, and -exclusions.
+"""The language of searches: words, "phrases", from:NAME, in:ROOM, mentions:NAME, has:link, has:poll, before:DATE,
+after:DATE, and -exclusions.
 
-All parts must hold, except that several from: are alternatives, and several in: too. `-` excludes a word, a phrase,
-an author or a room. DATE is YYYY-MM-DD in UTC: `before:` means earlier than that day, `after:` that day or later. A
-word that is several tokens (`foo-bar`, Chinese) is a phrase; one that has none (`:-)`) is no part. What is asked for
-must include a word, phrase, author or room: dates and exclusions only narrow it.
+All parts must hold, except that several from: are alternatives, and several in: and mentions: too. `-` excludes a
+word, a phrase, an author, a room, a mention or what a message has. NAME may be `me`, which stands for the one who
+asks. DATE is YYYY-MM-DD in UTC: `before:` means earlier than that day, `after:` that day or later. A word that is
+several tokens (`foo-bar`, Chinese) is a phrase; one that has none (`:-)`) is no part. What is asked for must include
+something other than dates and exclusions, which only narrow it.
 """
 
 from __future__ import annotations
@@ -20,13 +22,20 @@ SEARCH_PARTS_MAX = 16
 SEARCH_TOKENS_MAX = 256
 """Over all words and phrases; only Chinese, Japanese or Korean text comes near."""
 
+LINK = "link"
+POLL = "poll"
+TRAITS = (LINK, POLL)
+"""What a message may have, by `has:`."""
+
 DAY_MS = 86_400_000
 
 Phrase = tuple[str, ...]
 """Tokens that follow each other; two or more."""
 
 _PART = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<closed>"?)|(?P<word>[^ ]+))')
-_OPERATOR = re.compile(r"(?ai:(from|in|before|after)):(.*)", re.DOTALL)
+_OPERATOR = re.compile(r"(?ai:(from|in|mentions|has|before|after)):(.*)", re.DOTALL)
+_ME = "me"
+_LINK = re.compile(r"(?ai:https?://|www\.)[^ ]")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DAYS_OF_MONTH = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
@@ -41,33 +50,44 @@ class SearchError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """What a search asks for: every term and phrase, one of the authors and rooms if there are any, no exclusion."""
+    """What a search asks for: every term, phrase and trait, one of the authors, rooms and mentions if there are any,
+    and no exclusion."""
 
     terms: tuple[str, ...] = ()
     phrases: tuple[Phrase, ...] = ()
     authors: tuple[AccountKey, ...] = ()
     rooms: tuple[RoomName, ...] = ()
+    mentions: tuple[AccountKey, ...] = ()
+    traits: tuple[str, ...] = ()
     excluded_terms: tuple[str, ...] = ()
     excluded_phrases: tuple[Phrase, ...] = ()
     excluded_authors: tuple[AccountKey, ...] = ()
     excluded_rooms: tuple[RoomName, ...] = ()
+    excluded_mentions: tuple[AccountKey, ...] = ()
+    excluded_traits: tuple[str, ...] = ()
     before_ms: Milliseconds | None = None
     """Said earlier than this."""
     after_ms: Milliseconds | None = None
     """Said at this time or later."""
 
 
-def parse_search(text: str) -> SearchPlan:
-    """Return what `text` asks for. Raises SearchError."""
+def traits_of(body: str, *, is_poll: bool) -> list[str]:
+    """Return what `has:` finds in a message."""
+    found = [LINK] if _LINK.search(body) else []
+    return [*found, POLL] if is_poll else found
+
+
+def parse_search(text: str, *, me: AccountKey | None = None) -> SearchPlan:
+    """Return what `text` asks for, if `me` asks. Raises SearchError."""
     if len(text) > SEARCH_BYTES_MAX or len(text.encode(errors="replace")) > SEARCH_BYTES_MAX:
         raise SearchError(f"a search has at most {SEARCH_BYTES_MAX} bytes", 0)
-    draft = _Draft()
+    draft = _Draft(me)
     for count, part in enumerate(_PART.finditer(blank_out(text))):
         if count == SEARCH_PARTS_MAX:
             raise SearchError(f"a search has at most {SEARCH_PARTS_MAX} parts", part.start())
         draft.add(part)
     if not draft.wanted.has_parts():
-        raise SearchError("a search needs a word, a phrase, from: or in:", 0)
+        raise SearchError("a search needs a word, a phrase, from:, in:, mentions: or has:", 0)
     return draft.plan()
 
 
@@ -93,15 +113,18 @@ class _Parts:
     phrases: dict[Phrase, None] = field(default_factory=dict)
     authors: dict[AccountKey, None] = field(default_factory=dict)
     rooms: dict[RoomName, None] = field(default_factory=dict)
+    mentions: dict[AccountKey, None] = field(default_factory=dict)
+    traits: dict[str, None] = field(default_factory=dict)
 
     def has_parts(self) -> bool:
-        return bool(self.terms or self.phrases or self.authors or self.rooms)
+        return bool(self.terms or self.phrases or self.authors or self.rooms or self.mentions or self.traits)
 
 
 @dataclass(slots=True)
 class _Draft:
     """A SearchPlan as far as it is read."""
 
+    me: AccountKey | None
     wanted: _Parts = field(default_factory=_Parts)
     excluded: _Parts = field(default_factory=_Parts)
     before: list[Milliseconds] = field(default_factory=list)
@@ -136,13 +159,22 @@ class _Draft:
     def _add_operator(self, parts: _Parts, operator: str, value: str, position: int, *, excludes: bool) -> None:
         try:
             if operator == "from":
-                parts.authors[parse_account(value).key] = None
+                parts.authors[self._account(value, position)] = None
+                return
+            if operator == "mentions":
+                parts.mentions[self._account(value, position)] = None
                 return
             if operator == "in":
                 parts.rooms[parse_room(value)] = None
                 return
         except BadName as error:
             raise SearchError(f"{operator}: {error}", position) from error
+        if operator == "has":
+            trait = value.lower()
+            if trait not in TRAITS:
+                raise SearchError(f"has: wants one of {', '.join(TRAITS)}", position)
+            parts.traits[trait] = None
+            return
         if excludes:
             raise SearchError(f"{operator}: cannot be excluded; use the other of before: and after:", position)
         moment = _parse_date(value)
@@ -150,16 +182,28 @@ class _Draft:
             raise SearchError(f"{operator}: wants a day of the calendar as YYYY-MM-DD", position)
         (self.before if operator == "before" else self.after).append(moment)
 
+    def _account(self, value: str, position: int) -> AccountKey:
+        """Raises BadName and SearchError."""
+        if value.lower() != _ME:
+            return parse_account(value.removeprefix("@")).key
+        if self.me is None:
+            raise SearchError("me: this device has no account, so say a name", position)
+        return self.me
+
     def plan(self) -> SearchPlan:
         return SearchPlan(
             terms=tuple(self.wanted.terms),
             phrases=tuple(self.wanted.phrases),
             authors=tuple(self.wanted.authors),
             rooms=tuple(self.wanted.rooms),
+            mentions=tuple(self.wanted.mentions),
+            traits=tuple(self.wanted.traits),
             excluded_terms=tuple(self.excluded.terms),
             excluded_phrases=tuple(self.excluded.phrases),
             excluded_authors=tuple(self.excluded.authors),
             excluded_rooms=tuple(self.excluded.rooms),
+            excluded_mentions=tuple(self.excluded.mentions),
+            excluded_traits=tuple(self.excluded.traits),
             before_ms=min(self.before, default=None),
             after_ms=max(self.after, default=None),
         )

@@ -24,6 +24,12 @@ class Submit:
     on_outcomes: Sequence[OnOutcome]
     within_ms: int | None
     repeatable: bool
+    keep_statements: bool = False
+
+    @property
+    def manner(self) -> tuple[int | None, bool, bool]:
+        """What operations submitted together have in common."""
+        return self.within_ms, self.repeatable, self.keep_statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +112,12 @@ class Merger:
         if not isinstance(command, Submit):
             self.commands.append(command)
             self._last = None
-        elif last is not None and (last.within_ms, last.repeatable) == (command.within_ms, command.repeatable):
+        elif last is not None and last.manner == command.manner:
             self._operations.extend(command.operations)
             self._on_outcomes.extend(command.on_outcomes)
         else:
             self._operations, self._on_outcomes = [*command.operations], [*command.on_outcomes]
-            self._last = Submit(self._operations, self._on_outcomes, command.within_ms, command.repeatable)
+            self._last = Submit(self._operations, self._on_outcomes, *command.manner)
             self.commands.append(self._last)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias, assert_never, cast
 
 import trio
 
 from crypto.signing import Ed25519Verifier, Signer, Verifier
+from pbft.client.answers import Answer, ordered, unordered
 from pbft.client.commands import (
     Ask,
     Collected,
@@ -50,43 +48,24 @@ from pbft.client.quorums import (
     Unanswered,
     Unknown,
     UnknownTicket,
-    Vouchers,
 )
 from pbft.client.quorums.core import QUERIES_MAX
+from pbft.client.quorums.operations import FIRST_NAME
 from pbft.client.quorums.queries import QUERY_BYTES_MAX
+from pbft.client.sessions import next_session
 from pbft.client.streams import EventStream
 from pbft.core.codec import Opener
 from pbft.core.effects import Evidence
 from pbft.core.messages import Answer as AnswerMessage
 from pbft.core.messages import Events, Reply, ToClient
-from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, SessionNumber
+from pbft.core.types import ClientSequence, EventIndex, ReplicaId, SequenceNumber, SessionNumber
 
 CONNECT_SECONDS = 10.0
-SESSION_RANDOM_BITS = 20
 TOPIC_BYTES_MAX = 1024
 FIRST_EVENT = EventIndex(0)
 
 OrderedRead: TypeAlias = Callable[[bytes], bytes]
 """From a query to the operation that answers it in its place in the order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a query gave, as of `sequence`. `ordered`: in its place in the order, hence linearizable."""
-
-    result: bytes
-    sequence: SequenceNumber
-    vouchers: Vouchers
-    ordered: bool
-
-
-def next_session(last: SessionNumber | None = None) -> SessionNumber:
-    """Return a number for a new session, above `last`: the time in milliseconds and 20 random bits.
-
-    Random, because two programs of one user may start in the same millisecond, and must not share names.
-    """
-    now = (time.time_ns() // 1_000_000 << SESSION_RANDOM_BITS) | secrets.randbits(SESSION_RANDOM_BITS)
-    return SessionNumber(now if last is None else max(now, last + 1))
 
 
 class ReplicaClient:
@@ -98,6 +77,7 @@ class ReplicaClient:
         signer: Signer,
         *,
         session: SessionNumber,
+        resume_at: ClientSequence,
         settings: Settings,
         verifier: Verifier,
         ordered_read: OrderedRead | None,
@@ -110,7 +90,7 @@ class ReplicaClient:
         self.session = session
         self._settings = settings
         self._ordered_read = ordered_read
-        self._core = ClientCore(self.group, signer, session, settings)
+        self._core = ClientCore(self.group, signer, session, settings, resume_at=resume_at)
         opener = Opener(self.group, verifier)
         self._connections = tuple(
             Connection(contact=contact, replica=replica, signer=signer, opener=opener, owner=self, dial=dial)
@@ -199,16 +179,30 @@ class ReplicaClient:
 
     # -- operations
 
-    async def submit(self, operation: bytes, *, within_s: float | None = None, repeatable: bool = False) -> Outcome:
-        """Have the operation ordered. `repeatable`: as in `RequestTracker.submit`.
+    async def submit(
+        self,
+        operation: bytes,
+        *,
+        within_s: float | None = None,
+        repeatable: bool = False,
+        keep_statements: bool = False,
+    ) -> Outcome:
+        """Have the operation ordered. `repeatable`, `keep_statements`: as in `RequestTracker.submit`.
 
         Raises TooBusy, AuthenticationFailed, and ValueError for an operation over the group's limit.
         """
-        (outcome,) = await self.submit_many([operation], within_s=within_s, repeatable=repeatable)
+        (outcome,) = await self.submit_many(
+            [operation], within_s=within_s, repeatable=repeatable, keep_statements=keep_statements
+        )
         return outcome
 
     async def submit_many(
-        self, operations: Sequence[bytes], *, within_s: float | None = None, repeatable: bool = False
+        self,
+        operations: Sequence[bytes],
+        *,
+        within_s: float | None = None,
+        repeatable: bool = False,
+        keep_statements: bool = False,
     ) -> list[Outcome]:
         """The same for several, in this order; their outcomes, in the same order."""
         if not operations:
@@ -216,7 +210,9 @@ class ReplicaClient:
             return []
         collected = Collected(len(operations))
         callbacks = [collected.at(place) for place in range(len(operations))]
-        self._post_operations(operations, callbacks, within_s=within_s, repeatable=repeatable)
+        self._post_operations(
+            operations, callbacks, within_s=within_s, repeatable=repeatable, keep_statements=keep_statements
+        )
         await collected.done.wait()
         outcomes = [collected.outcomes[place] for place in range(len(operations))]
         if any(isinstance(outcome, Unknown) for outcome in outcomes):
@@ -246,9 +242,17 @@ class ReplicaClient:
 
     # -- reads
 
-    async def query(self, query: bytes, *, linearizable: bool = False, within_s: float | None = None) -> Answer:
+    async def query(
+        self,
+        query: bytes,
+        *,
+        linearizable: bool = False,
+        within_s: float | None = None,
+        keep_statements: bool = False,
+    ) -> Answer:
         """Ask all replicas; where their answers keep differing, or if `linearizable`, have the read ordered.
 
+        `keep_statements`: the answer is to hold what replicas signed, for `pbft.client.offline`.
         Raises OutcomeUnknown when too few answer in time; ReplicasDisagree when there is no way to order reads.
         """
         self._raise_if_locked_out()
@@ -256,12 +260,7 @@ class ReplicaClient:
             outcome = await self._ask(query, within_s)
             match outcome:
                 case Answered():
-                    return Answer(
-                        result=outcome.result,
-                        sequence=outcome.sequence,
-                        vouchers=outcome.vouchers,
-                        ordered=False,
-                    )
+                    return unordered(outcome, keep_statements=keep_statements)
                 case Unanswered():
                     self._raise_if_locked_out()
                     msg = (
@@ -273,7 +272,7 @@ class ReplicaClient:
                         raise ReplicasDisagree(outcome)
                 case _:
                     assert_never(outcome)
-        return await self._read_ordered(query, within_s)
+        return await self._read_ordered(query, within_s, keep_statements=keep_statements)
 
     async def _ask(self, query: bytes, within_s: float | None) -> QueryOutcome:
         if len(query) > QUERY_BYTES_MAX:
@@ -291,16 +290,16 @@ class ReplicaClient:
             await answered.wait()
         return outcomes[0]
 
-    async def _read_ordered(self, query: bytes, within_s: float | None) -> Answer:
+    async def _read_ordered(self, query: bytes, within_s: float | None, *, keep_statements: bool) -> Answer:
         if self._ordered_read is None:
             msg = "this client was given no way to order reads"
             raise ValueError(msg)
-        outcome = await self.submit(self._ordered_read(query), within_s=within_s, repeatable=True)
+        outcome = await self.submit(
+            self._ordered_read(query), within_s=within_s, repeatable=True, keep_statements=keep_statements
+        )
         match outcome:
             case Accepted():
-                return Answer(
-                    result=outcome.result, sequence=outcome.sequence, vouchers=outcome.vouchers, ordered=True
-                )
+                return ordered(outcome)
             case Rejected():
                 msg = "the read was refused under its name: this session was ended by later ones"
                 raise RequestRejected(msg)
@@ -345,6 +344,7 @@ class ReplicaClient:
         *,
         within_s: float | None,
         repeatable: bool,
+        keep_statements: bool = False,
     ) -> None:
         self._raise_if_locked_out()
         most = self.group.parameters.operation_bytes_max
@@ -355,7 +355,7 @@ class ReplicaClient:
             msg = f"{self._owner.unfinished} operations wait for their outcome already"
             raise TooBusy(msg)
         self._owner.unfinished += len(operations)
-        self._owner.post(Submit(operations, callbacks, milliseconds(within_s), repeatable))
+        self._owner.post(Submit(operations, callbacks, milliseconds(within_s), repeatable, keep_statements))
 
     def _locked_out(self) -> bool:
         refused = sum(connection.is_refused for connection in self._connections)
@@ -372,6 +372,7 @@ def open_client(
     signer: Signer,
     *,
     session: SessionNumber | None = None,
+    resume_at: ClientSequence = FIRST_NAME,
     settings: Settings | None = None,
     verifier: Verifier | None = None,
     ordered_read: OrderedRead | None = None,
@@ -381,13 +382,14 @@ def open_client(
 ) -> ReplicaClient:
     """Make a client of the group in `directory`, for the device whose key `signer` holds.
 
-    `session` must be above those of the device's earlier clients, and of its other ones now (see `next_session`).
-    Raises CertificateError for a pinned certificate that is none.
+    `session`: above those of the device's earlier and other clients (`next_session`), or one to go on with at
+    `resume_at`, the name after the last that had its outcome. Raises CertificateError for a pin that is none.
     """
     return ReplicaClient(
         directory,
         signer,
         session=next_session() if session is None else session,
+        resume_at=resume_at,
         settings=settings or Settings(),
         verifier=verifier or Ed25519Verifier(),
         ordered_read=ordered_read,

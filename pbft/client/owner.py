@@ -106,8 +106,10 @@ class Owner:
     def _carry(self, command: Command, now: Milliseconds) -> None:
         core = self.core
         match command:
-            case Submit(operations, on_outcomes, within_ms, repeatable):
-                tickets = core.submit(now, operations, within_ms=within_ms, repeatable=repeatable)
+            case Submit(operations, on_outcomes, within_ms, repeatable, keep):
+                tickets = core.submit(
+                    now, operations, within_ms=within_ms, repeatable=repeatable, keep_statements=keep
+                )
                 self._waiting.update(zip(tickets, on_outcomes, strict=True))
             case Retry(ticket, on_outcome, within_ms):
                 try:

@@ -107,6 +107,20 @@ class Outcome:
     """Topics that gained an event."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventItem:
+    """One event of a topic: a head, which never changes, and perhaps content, which may be taken away one day.
+
+    Replicas vouch for the head and the content's digest, so that they agree whoever of them still has the content.
+    """
+
+    head: bytes
+    content_digest: bytes = b""
+    """SHA-256 of the content; empty for an event that never had any."""
+    content: bytes | None = None
+    """None when there never was any, or when it was taken away."""
+
+
 class Application(Protocol):
     """A deterministic service: no clock, randomness, floats, set order, locale or environment."""
 
@@ -121,13 +135,18 @@ class Application(Protocol):
         """Apply one operation. A failing operation is a result that changes no row, not an exception."""
         ...
 
+    def tidy(self, rows: Rows, sequence: SequenceNumber, time: Milliseconds) -> None:
+        """Forget what need not be kept, a bounded amount at a time: called after the operations of each batch that
+        ends in a checkpoint. `time` is the agreed one. What raises leaves no write."""
+        ...
+
     def query(self, reader: Reader, device: PublicKey, query: bytes) -> bytes:
         """Answer a read. Bad queries get an error result; never raises for any bytes."""
         ...
 
     def events(
         self, reader: Reader, device: PublicKey, topic: bytes, start: EventIndex, limit: int
-    ) -> Sequence[bytes] | None:
+    ) -> Sequence[EventItem] | None:
         """At most `limit` events of `topic` from `start` on, without gaps; empty when there are none (yet),
         None when the topic does not exist or `device` may not read it."""
         ...

@@ -8,6 +8,7 @@ from enum import Enum
 
 from crypto.digest import Digest
 from crypto.signing import PublicKey
+from pbft.core.application import EventItem
 from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult, PeerMessage, ToClient
 from pbft.core.state_messages import FetchState, KeyedRow
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
@@ -139,7 +140,7 @@ class EventsDone:
     subscription: int
     sequence: SequenceNumber
     start: EventIndex
-    events: tuple[bytes, ...] | None
+    events: tuple[EventItem, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

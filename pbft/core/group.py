@@ -63,6 +63,8 @@ class Group:
     members: tuple[PublicKey, ...]
     parameters: Parameters = field(default_factory=Parameters)
     epoch: Epoch = Epoch(0)
+    application: tuple[tuple[str, int], ...] = ()
+    """What the application's rules go by, sorted by name; part of the group id as well."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a membership that tolerates no fault or names one key twice."""
@@ -75,6 +77,10 @@ class Group:
         if len(set(self.members)) != len(self.members):
             msg = "two replicas of the group have the same signing key"
             raise ValueError(msg)
+        names = [name for name, _ in self.application]
+        if names != sorted(set(names)):
+            msg = "the application's settings are sorted by name, each given once"
+            raise ValueError(msg)
         if self.new_view_bytes_max > NEW_VIEW_BYTES_MAX:
             msg = (
                 f"a NEW-VIEW of {self.size} replicas may take {self.new_view_bytes_max} bytes, and at most "
@@ -86,7 +92,10 @@ class Group:
     def group_id(self) -> Digest:
         """Names the group for ever: addresses, certificates and later epochs do not change it."""
         parameters: list[Value] = [[name, value] for name, value in sorted(asdict(self.parameters).items())]
-        return digest_of(encode(["quorate/group/1", self.name, self.nonce, list(self.members), parameters]))
+        parts: list[Value] = ["quorate/group/1", self.name, self.nonce, list(self.members), parameters]
+        if self.application:
+            parts.append([[name, value] for name, value in self.application])
+        return digest_of(encode(parts))
 
     @property
     def size(self) -> int:

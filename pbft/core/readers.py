@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from crypto.digest import digest_of
 from crypto.signing import PublicKey
+from pbft.core.application import EventItem
 from pbft.core.bodies import CREDIT, EVENTS_MAX, QUERY, SUBSCRIBE, UNSUBSCRIBE
 from pbft.core.effects import ClientGone, EventsDone, IgnoreReason, QueryDone, ReadEvents, RunQuery
+from pbft.core.events import encode_item, item_digest
 from pbft.core.messages import Answer, Credit, Events, Query, Subscribe, Unsubscribe
 from pbft.core.output import Output
 from pbft.core.places import Places
@@ -260,7 +261,7 @@ class Readers:
             return  # closed or restarted while the read was under way
         asked, subscription.reading = subscription.reading, 0
         found = done.events or ()
-        items = _fitting(found) if subscription.bodies else found
+        items = _fitting(found) if subscription.bodies else tuple(map(item_digest, found))
         if items or done.events is None:
             events = Events(
                 device=done.device,
@@ -268,7 +269,7 @@ class Readers:
                 sequence=done.sequence,
                 first=done.start,
                 bodies=subscription.bodies,
-                items=items if subscription.bodies else tuple(digest_of(item) for item in items),
+                items=items,
                 closed=done.events is None,
             )
             out.reply_to(done.device, self._rules.sign_events(events))
@@ -361,11 +362,14 @@ class Readers:
         )
 
 
-def _fitting(items: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """As many of the first items as a frame holds; the others are read again."""
+def _fitting(found: tuple[EventItem, ...]) -> tuple[bytes, ...]:
+    """As many of the first items as a frame holds, encoded; the others are read again."""
+    items: list[bytes] = []
     size = 0
-    for count, item in enumerate(items):
+    for each in found:
+        item = encode_item(each)
         size += len(item) + 16
-        if count and size > EVENTS_BYTES_MAX:
-            return items[:count]
-    return items
+        if items and size > EVENTS_BYTES_MAX:
+            break
+        items.append(item)
+    return tuple(items)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from crypto.canonical import encode
 from crypto.digest import Digest, digest_of_parts
 from crypto.signing import PublicKey
-from pbft.core.application import Application, Call, Key, Reader, Row
+from pbft.core.application import Application, Call, EventItem, Key, Reader, Row
 from pbft.core.dedupe import DEDUPE_TABLES, DamagedRow, Dedupe, Executed, SessionWindow, Standing, Verdict
 from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest, InstallPages, InstallState, StateInstalled
 from pbft.core.errors import InvariantViolation, invariant
@@ -27,6 +28,8 @@ from pbft.state.store import StateStore
 
 INTERNAL_ERROR = encode(["error", "INTERNAL", ""])
 """Result of an operation or query that the application failed on: the same bytes whatever the failure."""
+
+T = TypeVar("T")
 
 
 def open_state(
@@ -96,6 +99,8 @@ class Executor:
         with self._store.transaction(durable=durable):
             try:
                 results, topics = self._run(batch, after)
+                if durable:
+                    self._tidy(after)
             except DamagedRow as error:
                 raise self._store.guard.damage(error) from error
             changes = self._store.changes(self._application_tables) if self._index is not None else []
@@ -208,7 +213,7 @@ class Executor:
 
     def events(
         self, device: PublicKey, topic: bytes, start: EventIndex, limit: int
-    ) -> tuple[SequenceNumber, tuple[bytes, ...] | None]:
+    ) -> tuple[SequenceNumber, tuple[EventItem, ...] | None]:
         """Read events of a topic (None: it cannot be read), with the sequence number whose state answered."""
         invariant(self._position.is_whole, "events read out of a state that is not whole")
         try:
@@ -272,23 +277,15 @@ class Executor:
         self, window: SessionWindow, call: Call, operation: bytes, topics: dict[bytes, None]
     ) -> OperationResult:
         """Run one operation. Whatever it makes the application raise is its result, at every replica the same."""
-        store = self._store
         knew = self.knows(call.device)
-        store.begin_operation()
-        try:
-            outcome = self._application.execute(store, call, operation)
-            answer, remember, gained = outcome.result, outcome.remember, dict.fromkeys(outcome.topics)
-            if type(answer) is not bytes:
+
+        def execute() -> tuple[bytes, bool, dict[bytes, None]]:
+            outcome = self._application.execute(self._store, call, operation)
+            if type(outcome.result) is not bytes:
                 raise TypeError("a result is bytes")
-            store.accept_operation()
-        except StorageFailure:
-            raise
-        except MemoryError as error:
-            # Not the operation's doing, which is bounded, but this machine's: another one would have managed.
-            raise InvariantViolation("this machine has no memory left; the node stops rather than differ") from error
-        except Exception:  # noqa: BLE001 - a query of death: every replica would stop at it, again after each restart
-            store.drop_operation()
-            answer, remember, gained = INTERNAL_ERROR, True, {}
+            return outcome.result, outcome.remember, dict.fromkeys(outcome.topics)
+
+        answer, remember, gained = self._apart(execute) or (INTERNAL_ERROR, True, {})
         topics.update(gained)
         result = OperationResult(client_sequence=call.client_sequence, index=call.index, refused=False, result=answer)
         if self.knows(call.device):
@@ -299,6 +296,26 @@ class Executor:
             else:
                 window.note(call.client_sequence)
         return result
+
+    def _tidy(self, position: Position) -> None:
+        self._apart(lambda: self._application.tidy(self._store, position.last_executed, position.agreed_time))
+
+    def _apart(self, work: Callable[[], T]) -> T | None:
+        """Let the application write. What it raises leaves no write, and gives None, at every replica the same."""
+        store = self._store
+        store.begin_operation()
+        try:
+            done = work()
+            store.accept_operation()
+        except StorageFailure:
+            raise
+        except MemoryError as error:
+            # Not the operation's doing, which is bounded, but this machine's: another one would have managed.
+            raise InvariantViolation("this machine has no memory left; the node stops rather than differ") from error
+        except Exception:  # noqa: BLE001 - a query of death: every replica would stop at it, again after each restart
+            store.drop_operation()
+            return None
+        return done
 
     def knows(self, device: PublicKey) -> bool:
         """Whether the application knows the device."""

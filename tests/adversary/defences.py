@@ -12,10 +12,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import cbor2
+from msgspec.structs import replace
 
+from adversary.attacks import Attack, Talk, attack_named
 from adversary.behaviours.wire import NOT_CANONICAL, SMALL_ORDER
 from adversary.simulator import operators, storage
 from adversary.simulator.mutants import MUTANTS, Mutant, Patch
+from adversary.simulator.scenario import Crash, Restarts
 from adversary.simulator.waiting import WAITING_MAX, Source, Turns
 from chatsvc.application import chat
 from chatsvc.application.operations import Operation, decode_operation
@@ -324,7 +327,7 @@ DEFENCES: Final[dict[str, tuple[Missing, ...]]] = {
     "query_of_death": (Missing("errors_of_operations_not_caught", "internal broke"),),
     "flood": (Missing("no_turns", "floor broke"),),
     "checkpoint_lie": (Missing("second_checkpoints_not_heard", "proves E4 against 3"),),
-    "snapshot_poison": (Missing("pages_not_checked", "did not come to: a false page refused"),),
+    "snapshot_poison": (Missing("pages_not_checked", "storage broke"),),
     "reply_lie": (Missing("client_accepts_one_reply", "replies broke"),),
     "false_accuser": (Missing("accusations_believed", "honest evidence broke"),),
     "cbor_bombs": (
@@ -334,18 +337,52 @@ DEFENCES: Final[dict[str, tuple[Missing, ...]]] = {
     "dual_encoding": (Missing("any_spelling", "one spelling broke"),),
     "crash_loop": (Missing("restart_forgets_votes", "one vote broke"),),
     "torn_ledger": (Missing("voice_back_at_once", "one vote broke"),),
-    "bit_rot": (Missing("no_scrubbing", "did not come to: rot found by scrubbing"),),
+    "bit_rot": (Missing("no_scrubbing", "progress broke"),),
     "vm_rollback": (Missing("commits_not_compared", "proves E5 against 3"),),
-    "disk_full": (Missing("failed_writes_ignored", "did not come to: full disk stopped a node"),),
+    "disk_full": (Missing("failed_writes_ignored", "one vote broke: 0 sends a second"),),
     "clock_jump": (Missing("any_time_accepted", "proposal from the future refused"),),
     "cert_expiry": (Missing("timers_never_armed", "floor broke"),),
-    "runaway_automation": (Missing("restarts_not_guarded", "did not come to: restart of one too many refused"),),
+    "runaway_automation": (Missing("restarts_not_guarded", "floor broke"),),
     "site_loss": (Missing("timers_never_armed", "floor broke"),),
     "police_raid": (Missing("second_votes_not_heard", "2 culprits should be named, not 0"),),
     "cascade": (Missing("timers_never_doubled", "floor broke"),),
     "total_disk_loss": (Missing("voice_back_at_once", "one vote broke"),),
 }
-"""By the name of the attack: what it does not get past."""
+"""By the name of the attack: what it does not get past.
+
+Of `clock_jump` this shows only that the defence is what refuses the proposal: no invariant says which time a message
+may show, so a group that takes any time breaks none.
+"""
+
+
+def _without_marks(name: str, **changes: Any) -> Attack:
+    """Marks would be missed without the defence whatever came of it: here something has to break."""
+    known = attack_named(name)
+    return replace(known, seeds=1, expect=replace(known.expect, marks=()), **changes)
+
+
+_DISK_FULL: Final = attack_named("disk_full").happens
+HARDER: Final[dict[str, Attack]] = {
+    "snapshot_poison": _without_marks("snapshot_poison"),
+    "bit_rot": _without_marks("bit_rot"),
+    "disk_full": _without_marks(
+        "disk_full",
+        talk=Talk(people=4, messages=40),
+        happens=(*_DISK_FULL, Crash(id=9, at_ms=1400, for_ms=50, replica=0)),
+    ),
+    "runaway_automation": _without_marks(
+        "runaway_automation",
+        happens=(Restarts(id=0, at_ms=1000, for_ms=4000, replicas=(0, 1, 2, 3), down_ms=1000),),
+    ),
+}
+"""In the place of attacks that would only miss a mark: `disk_full` goes on with a crash, in which what was not stored
+is forgotten, and each restart of `runaway_automation` takes longer.
+"""
+
+
+def to_be_borne(name: str) -> Attack:
+    """The attack that the gate runs."""
+    return HARDER[name] if name in HARDER else attack_named(name)
 
 
 def without(defence: str) -> Mutant:

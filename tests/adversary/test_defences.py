@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from adversary.attacks import Expect, all_attacks, attack_named, run
 from adversary.simulator.mutants import MUTANTS
-from tests.adversary.defences import DEFENCES, OWN, without
+from tests.adversary.defences import DEFENCES, HARDER, OWN, to_be_borne, without
 
 COSTLY = {("censor_vip", "unfairness_not_judged"), ("bit_rot", "no_scrubbing")}
 """They take seconds."""
@@ -21,9 +21,16 @@ EACH = [(attack, missing.defence, missing.because) for attack, found in DEFENCES
 )
 def test_a_group_without_its_defence_does_not_bear_the_attack(attack: str, defence: str, because: str) -> None:
     with without(defence).planted():
-        outcome = run(attack_named(attack))
+        outcome = run(to_be_borne(attack))
     assert not outcome.as_expected
     assert because in outcome.why_not
+
+
+@pytest.mark.parametrize("attack", ["disk_full", "runaway_automation"])
+def test_with_its_defence_the_group_bears_more_than_the_attack(attack: str) -> None:
+    """Otherwise it would not be the defence that is missed."""
+    outcome = run(HARDER[attack])
+    assert outcome.as_expected, outcome.why_not
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from adversary import attack_commands
 from adversary.attacks.catalogue import all_attacks, attack_named
-from adversary.attacks.model import AttackError
+from adversary.attacks.model import AttackError, Expect
 from adversary.attacks.reading import attack_from_json
+from adversary.attacks.telling import expected_in_words
 from adversary.live.checking import check
 
 CRASH = {"kind": "crash", "at_ms": 500, "for_ms": 1000, "replica": 2}
@@ -54,8 +55,12 @@ def test_every_attack_that_is_marked_so_can_be_carried_out(name: str) -> None:
             "overlap for whoever it meets",
         ),
         (
-            {"happens": [CRASH | {"again": 3}, PAUSE, FULL | {"at_ms": 3000}]},
+            {"happens": [CRASH | {"again": 3}, FULL | {"at_ms": 3000}]},
             "crash at 500 ms and disk_full at 3000 ms overlap",
+        ),
+        (
+            {"happens": [PAUSE | {"at_ms": 900}, CRASH]},
+            "crash at 500 ms and pause at 900 ms overlap for replica 2",
         ),
     ],
 )
@@ -74,7 +79,7 @@ def test_what_cannot_be_carried_out_is_refused(
 
 def test_what_follows_after_another_or_hits_somebody_else_is_fine() -> None:
     later = CRASH | {"at_ms": 1500}
-    happens = [CRASH, later, FULL | {"replica": 1}, PAUSE]
+    happens = [CRASH, later, FULL | {"replica": 1}, PAUSE | {"at_ms": 450, "for_ms": 400}, PAUSE | {"at_ms": 2600}]
     check(attack_from_json(msgspec.json.encode({"name": "own", "happens": happens})), seed=7)
 
 
@@ -92,3 +97,9 @@ def test_a_file_is_no_place_to_keep_a_group(tmp_path: Path, capsys: pytest.Captu
     assert f"--keep {file}: File exists; give a directory" in capsys.readouterr().err
     with pytest.raises(AttackError, match="Not a directory"):
         check(replace(attack_named("reply_lie"), until_ms=500), seed=7, directory=file / "below")
+
+
+def test_what_is_told_is_the_wait_that_real_people_may_have() -> None:
+    expect = Expect(wait_ms=900, live_wait_ms=2500)
+    assert expected_in_words(expect, "live") == "safe, live, nobody waits longer than 2.5 s"
+    assert expected_in_words(expect) == "safe, live, nobody waits longer than 0.9 s"

@@ -8,18 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from adversary.attacks.catalogue import all_attacks
+from adversary.attacks.catalogue import all_attacks, attack_named
 from adversary.attacks.model import Attack, AttackError, Expect
 from adversary.attacks.outcome import Outcome, Proof
+from adversary.live.faults import stopped_for_its_disk
 from adversary.live.group import LiveGroup
 from adversary.live.judging import judge, note_floor
 from adversary.live.node import BEGINS_TO_LIE, LIES_TOLD
+from adversary.live.operators import note_restarts
 from adversary.live.people import Journal, Said
 from adversary.live.rooms import what_is_wrong
 from adversary.live.running import run_live
-from adversary.live.signs import why_not_live
+from adversary.live.signs import UNDER_ATTACK, why_not_live
 from adversary.live.stage import Stage
-from adversary.simulator.scenario import Crash, Damage, Liar, SyncFails
+from adversary.simulator.scenario import Crash, Damage, Liar, Network, SyncFails
 from chatsvc.application.answers import Message
 from pbft.client.inspection import Report
 from tests.chatsvc_process.processes import make_group
@@ -151,6 +153,42 @@ def test_each_liar_must_lie_and_each_fault_come_about(tmp_path: Path) -> None:
     idle = stage_of(Attack(name="idle"), tmp_path / "idle")
     idle.deeds.clear()
     assert "nothing was done that an honest group does not do" in verdict(idle).why_not
+    for troubled in (Attack(name="slow", network=Network(delay_us=9)), Attack(name="late", drift_ppm=(0, 50))):
+        stage = stage_of(troubled, tmp_path / troubled.name)
+        stage.deeds.clear()
+        assert verdict(stage).as_expected
+
+
+def test_an_attack_under_which_nobody_got_anything_through_was_none(tmp_path: Path) -> None:
+    stage = stage_of(Attack(name="cbor_bombs"), tmp_path)
+    stage.journal.add(said(b"1", stage.began - 3, stage.began - 2))
+    stage.moment("replica 0", "starts")
+    stage.restart_clock()
+    assert [moment.at_ms for moment in stage.moments] == [0.0], "what was before it stands at its beginning"
+    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
+    outcome = verdict(stage)
+    assert "nothing was accepted from when the attackers began until they ended" in outcome.why_not
+    assert outcome.is_worth_another_try
+    stage.journal.add(said(b"2", stage.began, stage.began + 1))
+    stage.figures[UNDER_ATTACK] = stage.accepted_since_it_began()
+    assert verdict(stage).as_expected
+
+
+def test_who_was_restarted_is_counted_and_not_assumed(tmp_path: Path) -> None:
+    stage = stage_of(attack_named("runaway_automation"), tmp_path)
+    up = "... [info     ] node up                        last_executed=9 replica=1"
+    log(stage, 1, up)
+    note_restarts(stage, {0: 0, 1: 1, 2: 0}, {0}, 0)
+    assert stage.figures["restarted"] == 1
+    assert stage.missed == [
+        "replica 1 was not restarted",
+        "replica 2 was not restarted",
+        "nobody asked to restart one too many",
+    ]
+    stage.missed.clear()
+    log(stage, 1, up)
+    note_restarts(stage, {0: 0, 1: 1}, {0}, 3)
+    assert (stage.figures["restarted"], stage.missed) == (2, [])
 
 
 def test_what_broke_is_told_and_never_tried_again(tmp_path: Path) -> None:
@@ -234,6 +272,7 @@ def report(**fields: Any) -> Report:
         "slowed_links": 0,
         "shed": {},
         "dropped_messages": 0,
+        "in_view_change": False,
     }
     return {**usual, "view": 0, "transfer": None, **fields}
 
@@ -246,6 +285,9 @@ def report(**fields: Any) -> Report:
         ("proposal from the future refused", {"ignored": {"TIMESTAMP_OUT_OF_RANGE": 1}}),
         ("malformed frame refused", {"closed_connections": {"MalformedMessage": 1}}),
         ("frames left waiting by a busy replica", {"slowed_links": 2}),
+        ("frames left waiting by a busy replica", {"shed": {"too much of strangers": 1}}),
+        ("frames left waiting by a busy replica", {"ignored": {"POOL_FULL": 1}}),
+        ("frames left waiting by a busy replica", {"ignored": {"DEVICE_FULL": 1}}),
         ("state transfer finished", {"transfer": {"checkpoint": 8}}),
     ],
 )
@@ -258,6 +300,32 @@ def test_a_mark_that_a_replica_reported_is_not_forgotten_with_its_process(
     stage.saw(1, report(**fields))
     stage.saw(1, report())
     assert verdict(stage).as_expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "fields"),
+    [
+        ("view change", {"view": 1, "in_view_change": True}),
+        ("malformed frame refused", {"closed_connections": {"BrokenResourceError": 2, "InvalidMessageSignature": 1}}),
+        ("frames left waiting by a busy replica", {"dropped_messages": 12, "ignored": {"DUPLICATE": 9}}),
+    ],
+)
+def test_what_any_group_reports_is_no_mark(mark: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    stage = stage_of(Attack(name="marked", expect=Expect(marks=(mark,))), tmp_path)
+    stage.saw(1, report(**fields))
+    outcome = verdict(stage)
+    assert (outcome.why_not, outcome.missed) == (f"it did not come to: {mark}", (mark,))
+
+
+def test_a_full_disk_is_what_a_node_must_say_that_it_stopped_for() -> None:
+    up = "... [info     ] node up                        last_executed=0 replica=0"
+    full = "quorate: ledger.sqlite: disk I/O error. Nothing was sent that is not stored; free the disk or replace it"
+    assert stopped_for_its_disk([up, "... link up", full])
+    assert stopped_for_its_disk(["Traceback of an earlier life", up, full])
+    assert not stopped_for_its_disk([up, "quorate: group.toml: no such file"])
+    assert not stopped_for_its_disk([up, "Traceback (most recent call last):", full])
+    assert not stopped_for_its_disk([full, up]), "that was long ago"
+    assert not stopped_for_its_disk([])
 
 
 def test_who_dies_again_and_again_must_have_died_more_than_once_and_gone_on_each_time(tmp_path: Path) -> None:
@@ -285,6 +353,21 @@ def test_a_replica_that_knows_that_it_forgot_may_not_be_accused_and_one_that_can
     assert verdict(stage, proof(3, "E2")).as_expected
 
 
+def test_whose_rows_rotted_may_have_told_people_what_is_false_and_no_more(tmp_path: Path) -> None:
+    rot = Damage(id=1, at_ms=0, for_ms=0, replica=3, what="flipped_state")
+    stage = stage_of(Attack(name="rot", happens=(rot,)), tmp_path)
+    assert verdict(stage, proof(3, "E9")).as_expected
+    assert verdict(stage, proof(3, "E2")).breaks == "honest evidence"
+
+
+def test_nobody_may_be_told_that_what_was_asked_for_is_forgotten(tmp_path: Path) -> None:
+    stage = stage_of(LIED, tmp_path)
+    stage.journal.add(said(b"1", 0, None, is_forgotten=True))
+    outcome = verdict(stage, proof(0))
+    assert (outcome.breaks, outcome.safe) == ("replies", False)
+    assert "ann was told that its post is forgotten" in outcome.why_not
+
+
 def test_what_is_not_accepted_in_the_end_is_told(tmp_path: Path) -> None:
     outcome = verdict(stage_of(LIED, tmp_path), proof(0), is_live=False, why_dead="ann waits")
     assert (outcome.as_expected, outcome.live, outcome.safe) == (False, False, True)
@@ -299,3 +382,15 @@ def test_who_waits_for_longer_than_a_real_machine_excuses_is_late(tmp_path: Path
     stage.journal.add(said(b"2", 0, 0.35))
     note_floor(stage)
     assert "floor: somebody waited 350 ms" in verdict(stage).why_not
+
+
+def test_a_figure_for_real_machines_is_excused_no_further(tmp_path: Path) -> None:
+    stage = stage_of(Attack(name="slow", expect=Expect(wait_ms=100, live_wait_ms=500)), tmp_path)
+    stage.journal.add(said(b"1", 0, 0.45))
+    note_floor(stage)
+    assert verdict(stage).as_expected
+    stage.journal.add(said(b"2", 0, 0.55))
+    note_floor(stage)
+    outcome = verdict(stage)
+    assert "waited 550 ms for an operation, where 500 are allowed" in outcome.why_not
+    assert outcome.record()["expected"]["wait_ms"] == 500

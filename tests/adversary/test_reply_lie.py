@@ -16,8 +16,10 @@ from adversary.node import played
 from chatsvc.groupfile import GroupFile
 from crypto.digest import digest_of
 from crypto.signing import Ed25519Signer
+from pbft.core.application import EventItem
 from pbft.core.codec import Opener
 from pbft.core.effects import EFFECT_FIELDS, Effects, Record, RecordKind, ReplyTo, Send, Timer, TimerExpired
+from pbft.core.events import decode_item, encode_item, item_digest
 from pbft.core.frames import wire_of
 from pbft.core.messages import Answer, Events, OperationResult, Query, Reply, Status, ToClient
 from pbft.core.replica import Replica
@@ -114,12 +116,15 @@ def test_results_and_answers_are_false_and_validly_signed(result: bytes) -> None
 
 @pytest.mark.parametrize("bodies", [True, False], ids=["bodies", "digests"])
 def test_events_are_false_and_validly_signed(bodies: bool) -> None:
-    items = tuple(item if bodies else digest_of(item) for item in (b"one", b"two"))
+    told = (EventItem(head=b"one"), EventItem(head=b"two", content_digest=digest_of(b"said"), content=b"said"))
+    items = tuple(encode_item(item) if bodies else item_digest(item) for item in told)
     honest = events(*items, bodies=bodies)
     (lied,) = said(Effects(reply=(ReplyTo(device=DEVICE, message=RULES.sign_events(honest)),)))
     assert isinstance(lied.message.message, Events)
     assert not set(lied.message.message.items) & set(items)
     assert bodies or {len(item) for item in lied.message.message.items} == {32}
+    if bodies:
+        assert [decode_item(item).content for item in lied.message.message.items] == [None, b"said"]
     assert replace(lied.message.message, items=items) == honest
 
 

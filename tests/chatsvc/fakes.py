@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chatsvc.application.answers import Answer, decode_answer
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.application.operations import Create, Join, Operation, Post, Register, encode_operation
 from chatsvc.application.queries import Query, encode_query
 from chatsvc.application.results import Posted, Rejected, Result, decode_result
@@ -81,13 +82,13 @@ class FakeRows:
 class Service:
     """Batches of one operation, a second apart, unless a test writes several before `commit`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ChatLimits = ChatLimits()) -> None:  # noqa: B008 - frozen
         self.rows = FakeRows()
         self.index = SearchIndex()
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.index.bind(self.connection)
         self.index.create(self.connection)
-        self.application = ChatApplication(self.index)
+        self.application = ChatApplication(self.index, limits)
         self.sequence = 0
 
     def do(self, device: PublicKey, operation: Operation, *, time: Milliseconds | None = None) -> Result:

@@ -20,7 +20,7 @@ class Scanned:
 
 
 def scan_messages(rows: FakeRows) -> list[Scanned]:
-    """Return all messages, newest first."""
+    """Return all messages but deleted ones, newest first."""
     found = [
         Scanned(
             room=str(change.key[0]),
@@ -31,6 +31,7 @@ def scan_messages(rows: FakeRows) -> list[Scanned]:
         for change in rows.all_rows()
         if change.table == MESSAGES and change.row is not None
     ]
+    found = [scanned for scanned in found if scanned.message.deleted_by is None]
     return sorted(found, key=lambda scanned: -scanned.message.serial)
 
 
@@ -46,6 +47,9 @@ def plain_find(
 
 def _matches(plan: SearchPlan, scanned: Scanned) -> bool:
     author = parse_account(scanned.message.author).key
+    mentioned = {parse_account(str(name)).key for name in scanned.message.mentions}
+    traits = {"link"} if any(start in scanned.message.body for start in ("http://", "https://", "www.")) else set()
+    traits |= {"poll"} if scanned.message.kind == "poll" else set()
     shown = scanned.message.time if scanned.message.claimed_ms is None else scanned.message.claimed_ms
     return (
         all(term in scanned.tokens for term in plan.terms)
@@ -56,6 +60,10 @@ def _matches(plan: SearchPlan, scanned: Scanned) -> bool:
         and not any(_has(scanned.tokens, phrase) for phrase in plan.excluded_phrases)
         and author not in plan.excluded_authors
         and scanned.room not in plan.excluded_rooms
+        and (not plan.mentions or not mentioned.isdisjoint(plan.mentions))
+        and traits.issuperset(plan.traits)
+        and mentioned.isdisjoint(plan.excluded_mentions)
+        and traits.isdisjoint(plan.excluded_traits)
         and (plan.before_ms is None or shown < plan.before_ms)
         and (plan.after_ms is None or shown >= plan.after_ms)
     )

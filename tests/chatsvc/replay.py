@@ -12,16 +12,29 @@ from __future__ import annotations
 import sys
 from hashlib import sha256
 
-from chatsvc.application.operations import Create, Join, Leave, Operation, Post, Read, Register, encode_operation
+from chatsvc.application.operations import (
+    Create,
+    Join,
+    Leave,
+    Operation,
+    Post,
+    React,
+    Read,
+    Register,
+    SetDisplay,
+    encode_operation,
+)
 from chatsvc.application.queries import (
     ListMembers,
     ListRooms,
+    ListThreads,
     Query,
     ReadHistory,
     SearchMessages,
     ShowRoom,
     encode_query,
 )
+from chatsvc.application.schema import MessageIndex
 from crypto.canonical import encode
 from tests.chatsvc.fakes import Service, device_of, replay_sample, sample_messages
 
@@ -82,6 +95,9 @@ def operations() -> list[tuple[str, Operation]]:
             (device, Create(name.lower(), "")),
             (device, Join("ubuntu")),
             *((device, Post(room="ubuntu", body=body)) for body in BODIES),
+            (device, SetDisplay(name)),
+            (device, Post(room="ubuntu", body=f"@{name} and @{name.upper()}'s", thread=name)),
+            (device, React("ubuntu", MessageIndex(number), name)),
         ]
     done += [(f"device {number}", Leave("ubuntu")) for number in range(0, len(NAMES), 3)]
     return done
@@ -89,7 +105,8 @@ def operations() -> list[tuple[str, Operation]]:
 
 def queries() -> list[Query]:
     searches = [SearchMessages(text=text, limit=100) for text in SEARCHES]
-    return [ListRooms(), ShowRoom("ubuntu"), ListMembers(room="ubuntu"), ReadHistory(room="ubuntu"), *searches]
+    more = [ListThreads(room="ubuntu")]
+    return [ListRooms(), ShowRoom("ubuntu"), ListMembers(room="ubuntu"), ReadHistory(room="ubuntu"), *more, *searches]
 
 
 def replay() -> str:

@@ -9,91 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsvc.application.answers import Answer, decode_answer, decode_event
+from chatsvc.application.answers import Answer, decode_answer
+from chatsvc.application.events import (
+    Content,
+    Head,
+    NoticeHead,
+    decode_content,
+    decode_head,
+    decode_notice,
+)
 from chatsvc.application.operations import (
-    CLAIMED_MS_MAX,
     OPERATION_BYTES_MAX,
-    Create,
-    Join,
-    Leave,
+    TIME_MS_MAX,
     Operation,
-    Post,
-    Read,
     Register,
     decode_operation,
     encode_operation,
 )
-from chatsvc.application.queries import (
-    ROWS_MAX,
-    ListMembers,
-    ListMemberships,
-    ListRooms,
-    Query,
-    ReadHistory,
-    SearchMessages,
-    ShowAccount,
-    ShowRoom,
-    WhoAmI,
-    decode_query,
-    encode_query,
-)
-from chatsvc.application.results import (
-    Created,
-    ErrorCode,
-    Joined,
-    Left,
-    Posted,
-    Registered,
-    Rejected,
-    Result,
-    decode_result,
-    encode_result,
-)
-from chatsvc.application.schema import MessageIndex, MessageKind, MessageSerial
+from chatsvc.application.queries import ROWS_MAX, Query, ShowRoom, decode_query, encode_query
+from chatsvc.application.results import ErrorCode, Rejected, Result, decode_result, encode_result
+from chatsvc.application.wire import encode_wire
 from crypto.canonical import Value, encode
 from crypto.errors import MalformedEncoding
-from pbft.core.types import Milliseconds
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-numbers = st.integers(0, 2**63 - 1)
-limits = st.integers(1, ROWS_MAX)
-
-operations: st.SearchStrategy[Operation] = st.one_of(
-    st.builds(Register, texts),
-    st.builds(Create, texts, texts),
-    st.builds(Join, texts),
-    st.builds(Leave, texts),
-    st.builds(
-        Post,
-        room=texts,
-        body=texts,
-        kind=st.sampled_from(MessageKind),
-        reply_to=st.none() | numbers.map(MessageIndex),
-        nonce=st.binary(max_size=16),
-        claimed_ms=st.none() | st.integers(0, CLAIMED_MS_MAX).map(Milliseconds),
-    ),
-    st.builds(Read, st.binary(max_size=40)),
-)
-queries: st.SearchStrategy[Query] = st.one_of(
-    st.builds(ListRooms, after=st.none() | texts, limit=limits),
-    st.builds(ShowRoom, texts),
-    st.builds(ListMembers, room=texts, after=st.none() | texts, limit=limits),
-    st.builds(ShowAccount, texts),
-    st.builds(WhoAmI),
-    st.builds(ListMemberships, name=texts, after=st.none() | texts, limit=limits),
-    st.builds(ReadHistory, room=texts, before=numbers.map(MessageIndex), limit=limits),
-    st.builds(ReadHistory, room=texts, after=st.none() | numbers.map(MessageIndex), limit=limits),
-    st.builds(SearchMessages, text=texts, before=st.none() | numbers.map(MessageSerial), limit=limits),
-)
-
-RESULTS: list[Result] = [
-    Registered("Alice"),  # type: ignore[arg-type]  # names are plain text here
-    Created("garden"),  # type: ignore[arg-type]
-    Joined("garden"),  # type: ignore[arg-type]
-    Left("garden"),  # type: ignore[arg-type]
-    Posted("garden", MessageIndex(7)),  # type: ignore[arg-type]
-    *(Rejected(code, "why") for code in ErrorCode),
-]
+from tests.chatsvc.shapes import operations, queries, structure, structures
 
 
 @given(operations)
@@ -106,9 +44,27 @@ def test_a_query_is_read_back(query: Query) -> None:
     assert decode_query(encode_query(query)) == query
 
 
-@pytest.mark.parametrize("result", RESULTS, ids=repr)
+@given(structures(Result))
 def test_a_result_is_read_back(result: Result) -> None:
     assert decode_result(encode_result(result)) == result
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_a_refusal_is_result_and_answer(code: ErrorCode) -> None:
+    data = encode_result(Rejected(code, "why"))
+    assert decode_result(data) == decode_answer(data) == Rejected(code, "why")
+
+
+@given(structures(Answer))
+def test_an_answer_is_read_back(answer: Answer) -> None:
+    assert decode_answer(encode_wire(answer)) == answer
+
+
+@given(structure(Head), structure(NoticeHead), structure(Content))
+def test_an_event_is_read_back(head: Head, notice: NoticeHead, content: Content) -> None:
+    assert decode_head(encode_wire(head)) == head
+    assert decode_notice(encode_wire(notice)) == notice
+    assert decode_content(encode_wire(content)) == content
 
 
 BAD_OPERATIONS: list[Value] = [
@@ -121,23 +77,40 @@ BAD_OPERATIONS: list[Value] = [
     ["register", "a", "b"],
     ["Register", "a"],
     [b"register", "a"],
-    ["create", "a"],
-    ["create", "a", None],
+    ["register", "a", None],
+    ["register", "a", b"short", ""],
+    ["register", "a", None, "", "more"],
+    ["create", "a", "t", False],
+    ["create", "a", None, False, ""],
+    ["create", "a", "t", 0, ""],
+    ["direct", []],
+    ["direct", ["a"] * 8],
+    ["direct", "a"],
+    ["slow", "r", -1],
+    ["slow", "r", 2**31],
+    ["role", "r", "a", "king"],
+    ["make-link", "r", bytes(32), 5, 0],
+    ["make-link", "r", bytes(31), 5, 1],
     ["join", b"a"],
     ["leave", ["a"]],
     ["read", "a"],
     ["unknown", "a"],
-    ["post", "r", "text", "b", None, b""],
-    ["post", "r", "shout", "b", None, b"", None],
-    ["post", "r", None, "b", None, b"", None],
-    ["post", "r", "text", b"b", None, b"", None],
-    ["post", "r", "text", "b", -1, b"", None],
-    ["post", "r", "text", "b", True, b"", None],
-    ["post", "r", "text", "b", 2**63, b"", None],
-    ["post", "r", "text", "b", None, b"n" * 17, None],
-    ["post", "r", "text", "b", None, "n", None],
-    ["post", "r", "text", "b", None, b"", -1],
-    ["post", "r", "text", "b", None, b"", CLAIMED_MS_MAX + 1],
+    ["post", "r", "b", "text", None, None, b""],
+    ["post", "r", "b", "shout", None, None, b"", None],
+    ["post", "r", "b", None, None, None, b"", None],
+    ["post", "r", b"b", "text", None, None, b"", None],
+    ["post", "r", "b", "text", -1, None, b"", None],
+    ["post", "r", "b", "text", True, None, b"", None],
+    ["post", "r", "b", "text", 2**63, None, b"", None],
+    ["post", "r", "b", "text", None, 1, b"", None],
+    ["post", "r", "b", "text", None, None, b"n" * 17, None],
+    ["post", "r", "b", "text", None, None, "n", None],
+    ["post", "r", "b", "text", None, None, b"", -1],
+    ["post", "r", "b", "text", None, None, b"", TIME_MS_MAX + 1],
+    ["poll", "r", "q", ["one"], None, b""],
+    ["poll", "r", "q", ["x"] * 11, None, b""],
+    ["vote", "r", 0, 10],
+    ["vote", "r", 0, False],
     ["register", "x" * OPERATION_BYTES_MAX],
 ]
 
@@ -177,24 +150,31 @@ def test_what_is_no_query(value: Value) -> None:
         decode_query(encode(value))
 
 
-MESSAGE: list[Value] = ["r", 0, "text", "Alice", "hi", None, b"", 5, None, 1, 0, 0]
+MESSAGE: list[Value] = [
+    *("r", 0, "text", "Alice", "hi", None, None, [], b""),
+    *(5, None, 1, 0, 0, 0),
+    *(0, None, None, []),
+]
 
 BAD_ANSWERS: list[Value] = [
     None,
-    ["ok"],
-    ["ok", "nothing"],
-    ["ok", "rooms", [["r", "t", "c"]], None],
-    ["ok", "rooms", [], 1],
-    ["ok", "members", ["m"], None],
-    ["ok", "account", "Alice", b"short", 0],
-    ["ok", "history", [MESSAGE[:-1]], None],
-    ["ok", "history", [[*MESSAGE[:2], "shout", *MESSAGE[3:]]], None],
-    ["ok", "history", [MESSAGE] * (ROWS_MAX + 1), None],
-    ["ok", "found", [MESSAGE], "1"],
-    ["error", "OF_A_NEW_KIND", "why"],
-    ["error", "MALFORMED", b"why"],
-    ["error", "MALFORMED", "w" * 1000],
+    ["nothing"],
+    ["rooms", [["r", "t", "c"]], None],
+    ["rooms", [], 1],
+    ["members", ["m"], None],
+    ["account", "Alice", "", 0, b"none", False],
+    ["history", [MESSAGE[:9]], None],
+    ["history", [[*MESSAGE[:2], "shout", *MESSAGE[3:]]], None],
+    ["found", [MESSAGE], "1"],
+    ["error", "OF_A_NEW_KIND", "why", None],
+    ["error", "MALFORMED", b"why", None],
+    ["error", "MALFORMED", "why", None, None],
+    ["h" * 300_000],
 ]
+
+
+def test_the_message_of_the_bad_answers_is_a_good_one() -> None:
+    decode_answer(encode(["history", [MESSAGE], None]))
 
 
 @pytest.mark.parametrize("value", BAD_ANSWERS, ids=lambda value: ascii(value)[:50])
@@ -204,7 +184,7 @@ def test_what_is_no_answer_and_no_result(value: Value) -> None:
     with pytest.raises(MalformedEncoding):
         decode_result(encode(value))
     with pytest.raises(MalformedEncoding):
-        decode_event(encode(value))
+        decode_head(encode(value))
 
 
 DECODERS: list[Callable[[bytes], Operation | Query | Result | Answer | object]] = [
@@ -212,7 +192,9 @@ DECODERS: list[Callable[[bytes], Operation | Query | Result | Answer | object]] 
     decode_query,
     decode_result,
     decode_answer,
-    decode_event,
+    decode_head,
+    decode_notice,
+    decode_content,
 ]
 
 Mutation = tuple[int, bytes, int]

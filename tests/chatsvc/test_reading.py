@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,10 +19,12 @@ from chatsvc.application.answers import (
     RoomDetails,
     RoomList,
     decode_answer,
-    decode_event,
 )
 from chatsvc.application.bodies import BODY_BYTES_MAX
-from chatsvc.application.operations import Create, Join, Post, Register, encode_operation
+from chatsvc.application.events import Content, EventKind, Head, decode_content, decode_head
+from chatsvc.application.limits import ChatLimits
+from chatsvc.application.names import DisplayName
+from chatsvc.application.operations import Create, Delete, Edit, Join, Post, React, Register, encode_operation
 from chatsvc.application.queries import (
     ROWS_MAX,
     ListMembers,
@@ -35,13 +38,14 @@ from chatsvc.application.queries import (
     WhoAmI,
     encode_query,
 )
-from chatsvc.application.results import ErrorCode, Rejected
-from chatsvc.application.schema import MESSAGES, MessageIndex, MessageKind
+from chatsvc.application.results import Applied, ErrorCode, Posted, Rejected
+from chatsvc.application.schema import MESSAGES, MessageIndex, MessageKind, Role
+from chatsvc.application.wire import encode_wire
 from crypto.canonical import encode
 from crypto.signing import PublicKey
 from pbft.core.errors import InvariantViolation
-from pbft.core.types import EventIndex
-from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON, Service
+from pbft.core.types import EventIndex, Milliseconds
+from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON, Service, device_of
 
 
 def indexes(answer: object) -> list[int]:
@@ -109,6 +113,7 @@ def test_a_message_shows_everything(service: Service) -> None:
     assert (message.room, message.index, message.kind, message.author) == ("garden", 1, MessageKind.ACTION, "Bob")
     assert (message.body, message.reply_to, message.nonce, message.claimed_ms) == ("nods", 0, b"x", None)
     assert (message.sequence, message.batch_index, message.serial) == (6, 0, 1)
+    assert (message.event, message.edits, message.deleted_by, message.reactions) == (3, 0, None, ())
     assert message.time == message.shown_ms == NOON + 6000
 
 
@@ -152,20 +157,32 @@ def test_pages_of_long_messages_stay_below_the_limit_and_say_where_to_go_on(serv
 
 
 def test_the_largest_message_is_no_larger_than_said(empty: Service) -> None:
-    wide = "\U0001f600" * 16
+    limits, wide, thread = ChatLimits(), "\U0001f600" * 16, "\U0001f600" * 48
+    named = [f"{number:02}" + "\u1e9e" * 20 for number in range(limits.mentions_per_message)]
+    for number, name in enumerate(named):
+        empty.do(device_of(f"{number}"), Register(name))
     empty.do(ALICE, Register(wide))
     empty.do(ALICE, Create(wide, ""))
+    empty.say(ALICE, "first", wide)
+    body = "".join(f" @{name}" for name in named)
     operation = Post(
         room=wide,
         kind=MessageKind.ACTION,
-        body="x" * BODY_BYTES_MAX,
+        body="x" * (BODY_BYTES_MAX - len(body.encode())) + body,
+        reply_to=MessageIndex(0),
+        thread=thread,
         nonce=b"n" * 16,
         claimed_ms=NOON,
     )
-    empty.do(ALICE, operation)
-    (event,) = empty.application.events(empty.rows, ALICE, wide.encode(), EventIndex(0), 1) or ()
-    five_numbers_of_at_most_9_bytes = 6 * 9
-    assert len(event) + five_numbers_of_at_most_9_bytes <= MESSAGE_BYTES_MAX
+    assert isinstance(empty.do(ALICE, operation), Posted)
+    for number in range(limits.reactions_per_message):
+        assert empty.do(ALICE, React(wide, MessageIndex(1), f"{number:032}")) == Applied()
+    answer = empty.ask(ReadHistory(room=wide, limit=1))
+    assert isinstance(answer, History)
+    (message,) = answer.messages
+    assert (len(message.mentions), len(message.reactions)) == (16, 32)
+    nine_numbers_of_at_most_9_bytes = (9 + limits.reactions_per_message) * 9
+    assert len(encode_wire(message)) + nine_numbers_of_at_most_9_bytes <= MESSAGE_BYTES_MAX
 
 
 def test_rooms(service: Service) -> None:
@@ -201,8 +218,8 @@ def test_members_and_memberships(service: Service) -> None:
     members = service.ask(ListMembers(room="garden"))
     assert members == MemberList(
         tuple(
-            Member(name, NOON + 1000 * at)  # type: ignore[arg-type]  # plain text and numbers
-            for name, at in (("Alice", 3), ("Bob", 4), ("carol", 6))
+            Member(DisplayName(name), Milliseconds(NOON + 1000 * at), role, Milliseconds(0))
+            for name, at, role in (("Alice", 3, Role.OWNER), ("Bob", 4, Role.MEMBER), ("carol", 6, Role.MEMBER))
         ),
         None,
     )
@@ -218,7 +235,8 @@ def test_members_and_memberships(service: Service) -> None:
 
 
 def test_accounts(service: Service) -> None:
-    alice = AccountDetails("Alice", ALICE, NOON + 1000)  # type: ignore[arg-type]  # plain text and numbers
+    registered_ms = Milliseconds(NOON + 1000)
+    alice = AccountDetails(DisplayName("Alice"), "", registered_ms, (ALICE,), has_recovery=False)
     assert service.ask(ShowAccount("aLICE")) == alice
     assert service.ask(WhoAmI(), device=ALICE) == alice
 
@@ -269,12 +287,42 @@ def test_search_pages(ten: Service) -> None:
     assert rest.messages[-1] == history(ten, before=1).messages[0]
 
 
-def test_events_are_the_messages_as_history_shows_them(ten: Service) -> None:
-    events = ten.application.events(ten.rows, CAROL, b"garden", EventIndex(2), 5)
-    assert events is not None
-    assert tuple(map(decode_event, events)) == history(ten, after=1, limit=5).messages
-    data = ten.application.query(ten.rows, ALICE, encode_query(ReadHistory(room="garden", limit=200)))
-    assert all(event in data for event in events)
+def heads(service: Service, start: int, limit: int) -> list[tuple[Head, Content | None]]:
+    items = service.application.events(service.rows, CAROL, b"garden", EventIndex(start), limit)
+    assert items is not None
+    return [
+        (decode_head(item.head), None if item.content is None else decode_content(item.content)) for item in items
+    ]
+
+
+def test_events_tell_what_history_shows(ten: Service) -> None:
+    (alice, _), (bob, _), *posted = heads(ten, 0, 100)
+    assert [(head.kind, head.actor, head.event) for head in (alice, bob)] == [
+        (EventKind.JOINED, "Alice", 0),
+        (EventKind.JOINED, "Bob", 1),
+    ]
+    messages = history(ten, limit=100).messages
+    assert [(head.index, head.event, head.time, head.actor) for head, _ in posted] == [
+        (message.index, message.event, message.time, message.author) for message in messages
+    ]
+    assert [content for _, content in posted] == [Content(message.body, message.nonce) for message in messages]
+
+
+def test_an_event_stays_what_it_was_and_only_its_content_goes(ten: Service) -> None:
+    before = ten.application.events(ten.rows, ALICE, b"garden", EventIndex(0), 100) or ()
+    ten.do(BOB, Edit("garden", MessageIndex(0), "number nought"))
+    ten.do(ALICE, React("garden", MessageIndex(1), "+1"))
+    edited = ten.application.events(ten.rows, ALICE, b"garden", EventIndex(0), len(before))
+    assert edited == before
+    ten.do(BOB, Delete("garden", MessageIndex(0)))
+    first, *rest = (ten.application.events(ten.rows, ALICE, b"garden", EventIndex(2), 100) or ())[: len(before) - 2]
+    assert rest == list(before[3:])
+    assert first == replace(before[2], content=None)
+    assert [(head.kind, content) for head, content in heads(ten, len(before), 100)] == [
+        (EventKind.EDITED, None),
+        (EventKind.REACTED, None),
+        (EventKind.DELETED, None),
+    ]
 
 
 def test_events_end_where_the_room_ends(ten: Service) -> None:
@@ -282,8 +330,8 @@ def test_events_end_where_the_room_ends(ten: Service) -> None:
         events = ten.application.events(ten.rows, ALICE, topic, EventIndex(start), limit)
         return None if events is None else len(events)
 
-    assert count(b"garden", 8, 100) == 2
-    assert count(b"garden", 10, 100) == 0
+    assert count(b"garden", 10, 100) == 2
+    assert count(b"garden", 12, 100) == 0
     assert count(b"garden", 2**63 - 1, 100) == 0
     assert count(b"garden", 0, 0) == 0
     assert count(b"attic", 0, 10) is None

@@ -13,6 +13,7 @@ from chatsvc.application.operations import Create, Join, Leave, Operation, Post,
 from chatsvc.application.queries import encode_query
 from chatsvc.application.results import Rejected, decode_result
 from chatsvc.application.schema import (
+    ACCOUNT_DEVICES,
     ACCOUNTS,
     COUNTERS,
     DEVICES,
@@ -28,7 +29,8 @@ from chatsvc.application.schema import (
 )
 from crypto.signing import PublicKey
 from tests.chatsvc.fakes import ALICE, BOB, CAROL, Service, furnish
-from tests.chatsvc.test_encodings import Mutation, mutate, mutations, operations, queries
+from tests.chatsvc.shapes import operations, queries
+from tests.chatsvc.test_encodings import Mutation, mutate, mutations
 
 devices = st.sampled_from([ALICE, BOB, CAROL])
 names = st.sampled_from(["Alice", "Bob", "ALICE", "carol", "garden", "attic", "Attic", "a b", ""])
@@ -90,5 +92,9 @@ def test_counts_and_numbers_agree_after_any_history(history: list[tuple[PublicKe
         assert {(room, account) for account, room in tables.get(MEMBERSHIPS, {})} == set(tables.get(MEMBERS, {}))
         for key, row in tables.get(ACCOUNTS, {}).items():
             account = AccountRow.from_row(row)
-            assert tables[DEVICES][account.device,] == DeviceRow(key[0], account.display)  # type: ignore[arg-type]
+            (public_key,) = tables[ACCOUNT_DEVICES][key[0], 0]
+            found = DeviceRow.from_row(tables[DEVICES][public_key,])  # type: ignore[index]  # it is bytes
+            assert (found.account, found.name, found.revoked_ms) == (key[0], account.name, None)
+            rooms = sum(member == key[0] for member, _ in tables.get(MEMBERSHIPS, {}))
+            assert (account.active_count, account.room_count) == (1, rooms)
         assert len(tables.get(ACCOUNTS, {})) == len(tables.get(DEVICES, {}))

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.application.operations import Create, Operation, Post, Register, encode_operation
 from chatsvc.search_index import SearchIndex
 from crypto.signing import PublicKey
@@ -30,7 +31,7 @@ def members() -> Members:
 
 def chat_state(group: Members, path: Path | str = ":memory:") -> tuple[Executor, SearchIndex]:
     index = SearchIndex()
-    return open_state(path, ChatApplication(index), group.group, index), index
+    return open_state(path, ChatApplication(index, ChatLimits()), group.group, index), index
 
 
 class Speaker:

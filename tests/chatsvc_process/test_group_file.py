@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_what_was_rendered_is_read_back(founded: GroupFile, tmp_path: Path) -> N
     assert (again.group, again.members) == (founded.group, founded.members)
     assert again.group.group_id == founded.group.group_id
     assert read_group_file(tmp_path).path == path, "a directory stands for the file in it"
+
+
+def test_the_chats_limits_are_read_back_and_make_another_group(founded: GroupFile, tmp_path: Path) -> None:
+    limited = replace(founded.group, application=(("edit_minutes", 5), ("pins_per_room", 7)))
+    path = tmp_path / "group.toml"
+    path.write_text(render_group_file(limited, founded.members))
+    assert "\n[chat]\nedit_minutes = 5\npins_per_room = 7\n" in path.read_text()
+    again = read_group_file(path).group
+    assert again == limited
+    assert again.group_id == limited.group_id != founded.group.group_id
 
 
 def test_a_half_written_group_file_is_told_in_one_line(founded: GroupFile, tmp_path: Path) -> None:
@@ -67,6 +78,10 @@ def replacing(pattern: str, text: str) -> Callable[[str], str]:
     return change
 
 
+def with_chat(line: str) -> Callable[[str], str]:
+    return lambda file: file.replace("[[replicas]]", f"[chat]\n{line}\n\n[[replicas]]", 1)
+
+
 def swapped(file: str) -> str:
     head, *replicas = file.split("[[replicas]]")
     replicas[0], replicas[1] = replicas[1], replicas[0]
@@ -99,6 +114,10 @@ SPOILT: dict[str, tuple[Callable[[str], str], str]] = {
     "parameter is text": (replacing("^client_window = .*", 'client_window = "x"'), "$.parameters[...]"),
     "parameter is zero": (replacing("^client_window = .*", "client_window = 0"), "client_window must be at least 1"),
     "parameter is huge": (replacing("^client_window = .*", f"client_window = {2**70}"), "copy"),
+    "unknown limit": (with_chat("operations_per_hour = 1"), "chat: there is no limit operations_per_hour; there are"),
+    "limit below its least": (with_chat("pins_per_room = 0"), "chat: pins_per_room is a whole number from 1 to"),
+    "limit is huge": (with_chat(f"edit_minutes = {2**70}"), "correct the line in [chat], or remove it"),
+    "limit is text": (with_chat('pins_per_room = "x"'), "$.chat[...]"),
     "epoch is huge": (replacing("^epoch = 0", f"epoch = {2**63}"), "epoch"),
     "epoch is negative": (replacing("^epoch = 0", "epoch = -1"), "epoch"),
     "name is empty": (replacing("^name = .*", 'name = ""'), "$.name"),

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from chatsvc.application.chat import ChatApplication
+from chatsvc.application.limits import ChatLimits
 from chatsvc.expiry import EXPIRY_WARNING_DAYS, expiring
-from chatsvc.founding import NAME_CHARACTERS_MAX, ledger_identity
+from chatsvc.founding import NAME_CHARACTERS_MAX, USUAL_LIMITS, ledger_identity
 from chatsvc.groupfile import GroupFile, Member, read_group_file, render_group_file
 from chatsvc.process import STATE_NAME
 from chatsvc.search_index import SearchIndex
@@ -89,7 +90,7 @@ def test_a_replica_that_is_none(directory: Path, replica: int) -> None:
 def test_the_state_of_another_group(directory: Path, tmp_path: Path) -> None:
     other = make_group(tmp_path / "other").group
     index = SearchIndex()
-    open_state(directory / "replica-0" / STATE_NAME, ChatApplication(index), other, index).close()
+    open_state(directory / "replica-0" / STATE_NAME, ChatApplication(index, ChatLimits()), other, index).close()
     line = refused(directory)
     assert line.startswith(f"{directory}/replica-0/state.sqlite: group_id is ")
     assert "check the group file: this is the state of another group" in line
@@ -226,6 +227,21 @@ def test_a_group_that_cannot_be(tmp_path: Path, options: list[object], expected:
     (line,) = finished.errors
     assert line.startswith(f"quorate: {expected}")
     assert not directory.exists() or not list(directory.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("options", "chat"),
+    [
+        ([], {"operations_per_minute": 600, "operations_burst": 600, "message_bytes_per_day": 20_000_000}),
+        (["--limits", "default"], USUAL_LIMITS),
+        (["--limits", "off"], {}),
+    ],
+)
+def test_a_group_is_founded_with_limits_for_people_or_without(
+    tmp_path: Path, options: list[object], chat: dict[str, int]
+) -> None:
+    assert run("init", tmp_path / "group", *options).code == 0
+    assert dict(read_group_file(tmp_path / "group").group.application) == chat
 
 
 def test_the_longest_name_works(tmp_path: Path) -> None:

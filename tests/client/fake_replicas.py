@@ -12,12 +12,13 @@ from typing import Protocol
 import trio
 from trio.testing import memory_stream_pair
 
-from crypto.digest import digest_of
 from crypto.signing import Ed25519Signer, Ed25519Verifier, PublicKey, SecretSeed
 from crypto.tls import TlsIdentity, client_listener_context, make_tls_identity, write_tls_identity
 from pbft.client.directory import GroupDirectory, ReplicaContact
+from pbft.core.application import EventItem
 from pbft.core.codec import Opener
 from pbft.core.errors import ProtocolViolation
+from pbft.core.events import encode_item, item_digest
 from pbft.core.frames import wire_of
 from pbft.core.group import Group, Parameters
 from pbft.core.handshake import (
@@ -61,7 +62,7 @@ class Backend(Protocol):
 
     def query(self, device: PublicKey, query: bytes) -> bytes: ...
 
-    def events(self, topic: bytes) -> Sequence[bytes] | None: ...
+    def events(self, topic: bytes) -> Sequence[EventItem] | None: ...
 
 
 @dataclass
@@ -77,8 +78,8 @@ class Toy:
     def query(self, device: PublicKey, query: bytes) -> bytes:  # noqa: ARG002
         return b"answer:" + query
 
-    def events(self, topic: bytes) -> Sequence[bytes] | None:
-        return self.said if topic == b"room" else None
+    def events(self, topic: bytes) -> Sequence[EventItem] | None:
+        return [EventItem(head=said) for said in self.said] if topic == b"room" else None
 
 
 class Link:
@@ -227,7 +228,7 @@ class FakeReplica:
             sequence=self.world.sequence,
             first=EventIndex(first),
             bodies=subscribe.bodies,
-            items=items if subscribe.bodies else tuple(map(digest_of, items)),
+            items=tuple(map(encode_item if subscribe.bodies else item_digest, items)),
             closed=found is None,
         )
         self.say(link, events)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from crypto.digest import digest_of
 from crypto.signing import PublicKey, Signature
 from pbft.client.quorums import ClientCore, Knowledge, Output, Send, Settings
 from pbft.core import bodies
+from pbft.core.application import EventItem
 from pbft.core.codec import Opener
+from pbft.core.events import encode_item, item_digest
 from pbft.core.frames import encode_signed
 from pbft.core.group import Group, Parameters
 from pbft.core.messages import Answer, ClientMessage, Events, OperationResult, Reply, Signed, SignedRequest
@@ -110,21 +113,22 @@ def events(
     replica: int,
     subscription: int,
     first: int,
-    items: list[bytes],
+    items: Sequence[bytes | EventItem],
     *,
     bodies: bool = False,
     sequence: int = 1,
     closed: bool = False,
     device: PublicKey = DEVICE,
 ) -> Signed[Events]:
-    """`items` are always bodies; digests are made of them."""
+    """`items` are the events' heads, or whole events."""
+    told = [item if isinstance(item, EventItem) else EventItem(head=item) for item in items]
     message = Events(
         device=device,
         subscription=subscription,
         sequence=SequenceNumber(sequence),
         first=EventIndex(first),
         bodies=bodies,
-        items=tuple(items) if bodies else tuple(digest_of(item) for item in items),
+        items=tuple(map(encode_item if bodies else item_digest, told)),
         closed=closed,
     )
     return signed(replica, message)

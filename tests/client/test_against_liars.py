@@ -7,7 +7,7 @@ A failing run names its seed.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -18,7 +18,7 @@ from pbft.client.quorums import Accepted, Answered, ClientCore, Output, QueryId,
 from pbft.client.quorums.subscriptions import AHEAD_MAX
 from pbft.core.messages import Query, SignedRequest, Subscribe, ToClient, Unsubscribe
 from pbft.core.types import EventIndex, ReplicaId
-from tests.client.said import answer, core_of, events, ms, opened, reply, result
+from tests.client.said import answer, core_of, events, ms, opened, reply, result, signed
 
 TOPIC = b"room"
 
@@ -82,6 +82,8 @@ class World:
                 said_events = events(
                     replica, number, first, items, bodies=pick([True, False]), closed=closed, sequence=2**62
                 )
+                if said_events.message.bodies and pick([True, False, False]):
+                    said_events = signed(replica, replace(said_events.message, items=(b"garbage",)))
                 self.said.append((replica, said_events))
             case _:
                 pass
@@ -148,7 +150,7 @@ class World:
                 self.answers[query] = answered
         for number, event in out.events:
             seen = self.events.setdefault(number, [])
-            assert (event.index, event.body) == (len(seen), true_event(event.index))
+            assert (event.index, event.head) == (len(seen), true_event(event.index))
             seen.append(event.index)
             if event.index % 7 == 0:
                 self.core.on_taken(number, EventIndex(event.index + 1))

@@ -11,7 +11,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pbft.client.driver import SESSION_RANDOM_BITS, next_session
 from pbft.client.errors import (
     OutcomeUnknown,
     ReplicasDisagree,
@@ -20,6 +19,7 @@ from pbft.client.errors import (
     TopicClosed,
 )
 from pbft.client.quorums import Contradiction, Outcome, Settings, Unknown, UnknownTicket
+from pbft.client.sessions import SESSION_RANDOM_BITS, next_session
 from pbft.core.effects import Evidence
 from pbft.core.frames import encode_signed
 from pbft.core.handshake import framed
@@ -285,7 +285,7 @@ async def test_events_come_once_and_in_order_and_go_on_after_the_links_broke(
         got: list[bytes] = []
         for round_ in range(4):
             await client.submit_many([b"%d %d" % (round_, i) for i in range(10)])
-            got += [(await anext(stream)).body for _ in range(10)]
+            got += [(await anext(stream)).head for _ in range(10)]
             for replica in world.replicas:
                 await replica.break_links()
             await client.wait_connected(4)
@@ -300,7 +300,7 @@ async def test_a_streamer_that_withholds_is_replaced(world: World, autojump_cloc
         world.replicas[2].withholds_bodies = False
         async with client.subscribe(b"room", EventIndex(1)) as stream:
             event = await anext(stream)
-            assert (event.index, event.body) == (1, b"b")
+            assert (event.index, event.head) == (1, b"b")
 
 
 async def test_a_topic_that_cannot_be_read_raises(world: World, autojump_clock: MockClock) -> None:
@@ -368,8 +368,8 @@ def test_two_programs_that_start_together_have_different_sessions(monkeypatch: p
         drawn.append(bits)
         return len(drawn)
 
-    monkeypatch.setattr("pbft.client.driver.time.time_ns", lambda: 1_800_000_000_000_000_000)
-    monkeypatch.setattr("pbft.client.driver.secrets.randbits", draw)
+    monkeypatch.setattr("pbft.client.sessions.time.time_ns", lambda: 1_800_000_000_000_000_000)
+    monkeypatch.setattr("pbft.client.sessions.secrets.randbits", draw)
     first, second = next_session(), next_session()
     assert second == first + 1
     assert drawn == [SESSION_RANDOM_BITS, SESSION_RANDOM_BITS]

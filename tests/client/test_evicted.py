@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pbft.client.quorums import ClientCore, Event, Settings
+from pbft.core.application import EventItem
 from pbft.core.codec import Opener
 from pbft.core.effects import EventsDone, IgnoreReason, ReadEvents
 from pbft.core.messages import Events, Signed, Subscribe
@@ -26,7 +27,7 @@ class World:
     def __init__(self) -> None:
         group = MEMBERS.group
         self.now = 0
-        self.told: list[bytes] = []
+        self.told: list[EventItem] = []
         self.core = ClientCore(group, CLIENT, SessionNumber(1), Settings())
         self.readers = [Readers(VotingRules(group, replica, MEMBERS.signers[replica])) for replica in group.replicas]
         self.asked = 0
@@ -75,7 +76,7 @@ class World:
         self.carry_out()
 
     def execute(self, body: bytes) -> None:
-        self.told.append(body)
+        self.told.append(EventItem(head=body))
         for replica in MEMBERS.group.replicas:
             out = Output()
             self.readers[replica].on_executed(out, [TOPIC], SequenceNumber(len(self.told)))
@@ -104,11 +105,11 @@ def test_a_client_whose_subscription_had_to_make_room_gets_the_next_event(monkey
     world.crowd(7)
     assert world.blamed == [IgnoreReason.TOO_MANY_SUBSCRIPTIONS] * 4, "it made room at every replica"
     world.execute(b"second")
-    assert [event.body for event in world.events] == [b"first"]
+    assert [event.head for event in world.events] == [b"first"]
     world.wait(Settings().quiet_ms)
-    assert [event.body for event in world.events] == [b"first", b"second"]
+    assert [event.head for event in world.events] == [b"first", b"second"]
     world.execute(b"third")
-    assert world.events[-1].body == b"third"
+    assert world.events[-1].head == b"third"
 
 
 def test_a_quiet_topic_costs_a_question_now_and_then_and_nobody_is_blamed_for_it() -> None:
@@ -119,4 +120,4 @@ def test_a_quiet_topic_costs_a_question_now_and_then_and_nobody_is_blamed_for_it
         world.wait(100)
     assert world.asked == 4 + 4 * (minute // Settings().quiet_ms)
     assert world.blamed == []
-    assert [event.body for event in world.events] == [b"first"]
+    assert [event.head for event in world.events] == [b"first"]

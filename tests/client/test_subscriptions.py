@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from crypto.digest import digest_of
 from pbft.client.quorums import Event, Knowledge, Output, Settings, SubscriptionId, SubscriptionTracker
 from pbft.client.quorums.subscriptions import AHEAD_MAX, CREDIT_STEP, STREAM_BYTES_MAX
+from pbft.core.application import EventItem
+from pbft.core.events import encode_item
 from pbft.core.messages import Credit, Events, Signed, Subscribe, Unsubscribe
 from pbft.core.readers import CREDIT_EVENTS
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
-from tests.client.said import DEVICE, OTHER_DEVICE, events, knowledge_of, ms, opened
+from tests.client.said import DEVICE, OTHER_DEVICE, events, knowledge_of, ms, opened, signed
 
 NUMBER = SubscriptionId(7)
 
@@ -101,7 +106,7 @@ def test_an_event_is_delivered_when_f_plus_1_replicas_agree_on_its_digest(n: int
     for replica in range(bench.group.honest_minimum):
         assert not bench.delivered
         bench.hear(*[truth(replica, 0, 2, bodies=replica == 0, sequence=9)] * 2)
-    assert [event.body for event in bench.delivered] == [body(0), body(1)]
+    assert [event.head for event in bench.delivered] == [body(0), body(1)]
     assert bench.delivered[0].vouchers == tuple(range(bench.group.honest_minimum))
     assert bench.knowledge.seen == 9
 
@@ -136,7 +141,7 @@ def test_f_liars_deliver_nothing_and_are_convicted_by_both_signed_frames() -> No
     assert bench.tracker.streamer == 1
     bench.hear(truth(1, 0, 1, bodies=True))
     assert bench.delivered == [
-        Event(index=EventIndex(0), body=body(0), vouchers=(ReplicaId(1), ReplicaId(2), ReplicaId(3)))
+        Event(index=EventIndex(0), head=body(0), vouchers=(ReplicaId(1), ReplicaId(2), ReplicaId(3)))
     ]
 
 
@@ -154,6 +159,88 @@ def test_a_replica_that_signs_two_bodies_for_one_event_convicts_itself() -> None
     first, second = events(0, NUMBER, 0, [b"a"], bodies=True), events(0, NUMBER, 0, [b"b"], bodies=True)
     (found,) = bench.hear(first, second).contradictions
     assert (found.accepted, found.contradicting) == ((first.wire,), second.wire)
+
+
+# -- content
+
+
+def content_of(number: int, *, withheld: bool = False) -> EventItem:
+    said = b"what was said %d" % number
+    return EventItem(head=body(number), content_digest=digest_of(said), content=None if withheld else said)
+
+
+def test_content_is_delivered_with_its_head_though_only_the_streamer_sends_it() -> None:
+    bench = Bench()
+    told = [content_of(0), content_of(1)]
+    bench.hear(events(0, NUMBER, 0, told, bodies=True), events(1, NUMBER, 0, told))
+    assert [(event.head, event.content) for event in bench.delivered] == [
+        (body(0), b"what was said 0"),
+        (body(1), b"what was said 1"),
+    ]
+
+
+def test_replicas_with_and_without_the_content_vouch_for_one_event() -> None:
+    bench = Bench()
+    bench.hear(
+        events(0, NUMBER, 0, [content_of(0, withheld=True)], bodies=True), events(1, NUMBER, 0, [content_of(0)])
+    )
+    (event,) = bench.delivered
+    assert (event.head, event.content, event.content_digest) == (body(0), None, digest_of(b"what was said 0"))
+    assert not len(bench.knowledge.lies)
+
+
+def test_content_that_one_replica_sent_counts_before_another_keeps_it_back() -> None:
+    bench = Bench()
+    bench.hear(events(0, NUMBER, 0, [content_of(0)], bodies=True))
+    bench.hear(
+        events(0, NUMBER, 0, [content_of(0, withheld=True)], bodies=True), events(1, NUMBER, 0, [content_of(0)])
+    )
+    assert [event.content for event in bench.delivered] == [b"what was said 0"]
+
+
+def garbage(replica: int, item: bytes) -> Signed[Events]:
+    """What no correct replica signs in place of event 0."""
+    return signed(replica, replace(truth(replica, 0, 1, bodies=True).message, items=(item,)))
+
+
+FORGED = encode_item(replace(content_of(0), content=b"what was not said"))
+
+
+@pytest.mark.parametrize(
+    "item", [b"", b"no item", FORGED], ids=["nothing", "no encoding", "content of another event"]
+)
+def test_a_streamer_that_sends_what_is_no_event_is_accused_and_replaced(item: bytes) -> None:
+    bench = Bench()
+    del bench.subscribed[:]
+    lie = garbage(0, item)
+    (found,) = bench.hear(lie).contradictions
+    assert (found.replica, found.accepted, found.contradicting) == (0, (), lie.wire)
+    assert bench.subscribed == [(1, 0, True)], "the liar is asked for digests once it has had to wait"
+    bench.wait(200)
+    assert bench.subscribed[1:] == [(0, 0, False)]
+    bench.hear(events(1, NUMBER, 0, [content_of(0)], bodies=True), events(2, NUMBER, 0, [content_of(0)]))
+    assert [event.content for event in bench.delivered] == [b"what was said 0"]
+
+
+def test_nothing_counts_in_a_statement_of_which_one_item_is_garbage() -> None:
+    bench = Bench()
+    mixed = truth(0, 0, 2, bodies=True).message
+    bench.hear(signed(0, replace(mixed, items=(mixed.items[0], b"no item"))), truth(1, 0, 1))
+    assert not bench.delivered
+
+
+def test_a_liar_that_is_the_only_one_left_is_asked_ever_more_seldom() -> None:
+    bench = Bench()
+    for replica in (1, 2, 3):
+        bench.link(replica, up=False)
+    del bench.subscribed[:]
+    bench.hear(garbage(0, b"no item"))
+    asked = []
+    for _ in range(100):
+        if bench.wait(100).send:
+            asked.append(bench.now)
+            bench.hear(garbage(0, b"no item"))
+    assert asked == [200, 600, 1_400, 3_000, 6_200]
 
 
 # -- the streamer

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from clients.demo import sample_log
-from clients.irc_import import line_nonce, user_signer
+from clients.imported_users import user_signer
+from clients.irc_import import line_nonce
 from clients.irc_log import LogError, parse_log, read_log
 from crypto.signing import Ed25519Signer
 

@@ -15,11 +15,14 @@ from chatsvc.application.schema import MessageIndex
 from chatsvc.closed_loop import Loop
 from clients.sdk import ClientFailure, ExitCode
 from clients.takeover import ECHO_SECONDS, RESUME_SECONDS, gap, until_resumed, without_outcome
+from crypto.signing import Ed25519Signer, SecretSeed
 from pbft.client.commands import OnOutcome
 from pbft.client.driver import ReplicaClient
 from pbft.client.quorums.model import Accepted, Outcome, Ticket, Unknown
 from pbft.client.quorums.model import Rejected as Stale
 from pbft.core.types import ClientSequence, ReplicaId, SequenceNumber
+
+SIGNER = Ed25519Signer(SecretSeed(bytes(32)))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_the_gap_ends_with_the_longest_pause_after_the_kill(moments: list[float]
 def loop_with(*moments: float) -> Loop:
     nobody = cast("ReplicaClient", None)  # these loops have run already
     journal = [(moment, b"nonce") for moment in moments]
-    return Loop(client=nobody, room="room", body="x", number=0, journal=journal)
+    return Loop(client=nobody, signer=SIGNER, room="room", body="x", number=0, journal=journal)
 
 
 async def test_replies_that_were_under_way_are_no_sign_that_another_took_over(autojump_clock: MockClock) -> None:
@@ -86,7 +89,15 @@ OUTCOMES: list[Outcome] = [
 
 async def test_what_the_chat_rejected_has_an_outcome_and_what_was_never_heard_of_again_has_none() -> None:
     client = Submitted()
-    loop = Loop(client=cast("ReplicaClient", client), room="room", body="x", number=0, journal=[], running=False)
+    loop = Loop(
+        client=cast("ReplicaClient", client),
+        signer=SIGNER,
+        room="room",
+        body="x",
+        number=0,
+        journal=[],
+        running=False,
+    )
     loop.start(len(OUTCOMES) + 1)
     for on_outcome, outcome in zip(client.open, OUTCOMES, strict=False):
         on_outcome(outcome)

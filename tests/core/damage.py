@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pbft.core.effects import IgnoreReason, RecordKind, StateDamaged
+from pbft.core.events import decode_item
 from pbft.core.messages import ClientMessage, Events, Subscribe
 from pbft.core.replica import Replica
 from pbft.core.state_messages import FetchState
@@ -109,7 +110,7 @@ class World:
         for message in self.told():
             if isinstance(message, Events):
                 assert message.first == len(told), "a gap, or an event told twice"
-                told += message.items
+                told += [decode_item(item).head for item in message.items]
         return told
 
 

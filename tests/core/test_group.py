@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
 import pytest
 
+from crypto.canonical import encode
+from crypto.digest import digest_of
 from crypto.signing import PublicKey
 from pbft.core.bodies import BITMAP_MAX
 from pbft.core.group import Group, Parameters
@@ -84,3 +87,25 @@ def test_the_group_id_covers_what_the_replicas_must_agree_on() -> None:
         ),
     )
     assert len({founding, *(each.group_id for each in others)}) == 1 + len(others)
+
+
+SETTINGS = (("a", 1), ("b", 2))
+
+
+def test_the_applications_settings_are_part_of_the_identity_where_there_are_any() -> None:
+    plain = make_group(4).group
+    limited = replace(plain, application=SETTINGS)
+    parameters = sorted([name, value] for name, value in asdict(plain.parameters).items())
+    as_before = encode(["quorate/group/1", plain.name, plain.nonce, list(plain.members), parameters])
+    assert plain.group_id == digest_of(as_before)
+    others = [
+        replace(plain, application=other) for other in ((("a", 1),), (("a", 2), ("b", 2)), (("a", 1), ("c", 2)))
+    ]
+    assert len({group.group_id for group in (plain, limited, *others)}) == 5
+    assert replace(plain, application=SETTINGS).group_id == limited.group_id
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[::-1], (("a", 1), ("a", 2)), (("a", 1), ("a", 1))])
+def test_settings_have_one_order_and_one_value_each(settings: tuple[tuple[str, int], ...]) -> None:
+    with pytest.raises(ValueError, match="sorted by name, each given once"):
+        replace(make_group(4).group, application=settings)

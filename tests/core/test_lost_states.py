@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from pbft.core.application import EventItem
 from pbft.core.effects import FromPeer, Received, Record, RecordKind
 from pbft.core.messages import (
     Body,
@@ -142,7 +143,7 @@ def test_a_stream_is_not_closed_because_the_state_was_set_back_to_before_its_top
     executor = world.cluster.nodes[ME].executor
     events = executor.events
 
-    def events_since_opened(topic: bytes, start: EventIndex, limit: int) -> tuple[bytes, ...] | None:
+    def events_since_opened(topic: bytes, start: EventIndex, limit: int) -> tuple[EventItem, ...] | None:
         return events(topic, start, limit) if executor.state.last_executed > K else None
 
     executor.events = events_since_opened  # type: ignore[method-assign]

@@ -109,7 +109,7 @@ async def test_errors_are_one_line_and_have_their_exit_code(tmp_path: Path) -> N
             (("send", "bad room", "x"), 4, "bad room"),
             (("send", "ubuntu", "x" * 4097), 4, "4096"),
             (("send", "ubuntu", "bell \x07"), 4, "U+0007"),
-            (("send", "ubuntu", "x", "--reply-to", "7"), 4, "replied to"),
+            (("send", "ubuntu", "x", "--reply-to", "7"), 4, "no message 7"),
             (("create", "ubuntu"), 4, "of this name already"),
             (("join", "ubuntu"), 4, "joined this room already"),
             (("register", "bob"), 4, "alice"),
@@ -124,7 +124,7 @@ async def test_errors_are_one_line_and_have_their_exit_code(tmp_path: Path) -> N
             assert word in err, (arguments, err)
         code, _, err = await run("register", "ALICE", identity=mallory)
         assert code == 4
-        assert "registered this name" in err
+        assert "another account has this name" in err
         for replica in (0, 1, 2):
             await group.end(replica, signal.SIGTERM)
         code, _, err = await run("send", "ubuntu", "anyone?", "--timeout", "1")

@@ -15,7 +15,7 @@ from typing import cast
 from crypto.canonical import decode, encode
 from crypto.digest import Digest, digest_of, digest_of_parts
 from crypto.signing import PublicKey
-from pbft.core.application import Key, Row
+from pbft.core.application import EventItem, Key, Row
 from pbft.core.dedupe import DEDUPE_TABLES, Dedupe, Executed, Standing, Verdict
 from pbft.core.effects import BatchExecuted, Execute, ExecutedRequest, InstallPages, InstallState, StateInstalled
 from pbft.core.group import Group
@@ -294,9 +294,9 @@ class MemoryExecutor:
     def query(self, query: bytes) -> tuple[SequenceNumber, bytes]:
         return self.state.last_executed, b"%s=%d" % (query, len(self.state.ran))
 
-    def events(self, topic: bytes, start: EventIndex, limit: int) -> tuple[bytes, ...] | None:
+    def events(self, topic: bytes, start: EventIndex, limit: int) -> tuple[EventItem, ...] | None:
         if topic != TOPIC:
             return None
         last = min(start + limit, len(self.state.ran))
         rows = (self.state.rows[TOPIC.decode(), (index,)] for index in range(start, last))
-        return tuple(bytes(row[0]) for row in rows if isinstance(row[0], bytes))
+        return tuple(EventItem(head=bytes(row[0])) for row in rows if isinstance(row[0], bytes))

@@ -48,7 +48,7 @@ def two_batches_at_one_place(b: Bench) -> None:
 def another_batch_than_a_client_saw_accepted(b: Bench) -> None:
     request = b.register("alice")
     b.checker.on_executed(b.zero, b.executed(1, request))
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     b.checker.on_accepted((request.device, 1, 0), b.accepted(1, result), (0, 0), repeatable=False)
     b.checker.on_executed(b.one, b.executed(1, b.register("bob")))
 
@@ -121,7 +121,7 @@ def another_state_installed(b: Bench) -> None:
 
 def a_wrong_result(b: Bench) -> None:
     post = b.craft.request("alice", 0, encode_operation(Post(room="main", body="hello")))
-    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["ok", "posted", "main", 0]),)))
+    b.checker.on_executed(b.zero, b.executed(1, post, results=(encode(["posted", "main", 0]),)))
 
 
 def garbage_of_an_honest_replica(b: Bench) -> None:
@@ -170,7 +170,7 @@ def nothing_that_wakes_it_when_the_primary_is_late(b: Bench) -> None:
 def an_order_against_time(b: Bench) -> None:
     b.checker.on_executed(b.zero, b.executed(1, b.register("alice")))
     name = (b.register("alice").device, 1, 0)
-    accepted = b.accepted(1, encode(["ok", "registered", "alice"]))
+    accepted = b.accepted(1, encode(["registered", "alice"]))
     b.checker.on_accepted(name, accepted, (1, 5), repeatable=False)
 
 
@@ -340,7 +340,7 @@ def test_whoever_waits_longer_than_allowed_breaks_the_floor(memory: Path) -> Non
 def test_above_f_a_client_is_deceived_when_nobody_ever_executes_what_it_accepted(bench: Bench) -> None:
     checker = Checker(bench.run.group, frozenset({2, 3}), Marks())
     request = bench.register("alice")
-    result = encode(["ok", "registered", "alice"])
+    result = encode(["registered", "alice"])
     checker.on_accepted((request.device, 1, 0), bench.accepted(1, result), (0, 0), repeatable=False)
     broken = checker.beyond.in_the_end()
     assert broken is not None

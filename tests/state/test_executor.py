@@ -7,7 +7,7 @@ import pytest
 
 from crypto.digest import digest_of_parts
 from crypto.signing import PublicKey
-from pbft.core.application import Call, Outcome, Reader, Rows
+from pbft.core.application import Call, EventItem, Outcome, Reader, Rows
 from pbft.core.dedupe import Executed, Standing
 from pbft.core.effects import Execute
 from pbft.core.errors import InvariantViolation
@@ -49,7 +49,7 @@ def executor(toy: Toy) -> Iterator[Executor]:
 
 def lines(executor: Executor, log: str = "log") -> list[bytes]:
     _, found = executor.events(ALICE, log.encode(), EventIndex(0), 100)
-    return list(found or ())
+    return [item.head for item in found or ()]
 
 
 # -- order, time, history ------------------------------------------------------------------------------------------
@@ -299,6 +299,61 @@ def test_a_storage_failure_is_no_answer_to_a_read_either(executor: Executor, toy
         run(executor, request(ALICE, 2, op("fail", "log")))
 
 
+# -- tidying ---------------------------------------------------------------------------------------------------
+
+
+class Tidy(Toy):
+    """Keeps the first line of the log only, and may fail after that."""
+
+    def __init__(self, how: str | None = None) -> None:
+        super().__init__()
+        self.how = how
+        self.tidied: list[tuple[int, int]] = []
+
+    def tidy(self, rows: Rows, sequence: SequenceNumber, time: Milliseconds) -> None:
+        self.tidied.append((sequence, time))
+        count = rows.get("lines", ("log", 0)) or (0,)
+        assert isinstance(count[0], int)
+        for number in range(2, count[0] + 1):
+            rows.delete("lines", ("log", number))
+        if self.how is not None:
+            self.fail(rows, self.how)
+
+
+def run_to_checkpoint(application: Toy) -> tuple[Executor, list[str]]:
+    """Execute batches 1 .. 4, of a line each, and return what a reader sees after each."""
+    executor, seen = open_state(":memory:", application, GROUP), []
+    for number in range(4):
+        run(executor, request(ALICE, number, op("say", "log", f"line {number}")), timestamp=1000 + number)
+        seen.append(
+            " ".join(item.head.decode() for item in executor.events(ALICE, b"log", EventIndex(0), 9)[1] or ())
+        )
+    return executor, seen
+
+
+def test_a_state_is_tidied_at_checkpoints_after_the_operations_and_before_the_root() -> None:
+    application, kept = Tidy(), Toy()
+    executor, seen = run_to_checkpoint(application)
+    untidy, _ = run_to_checkpoint(kept)
+    assert application.tidied == [(4, 1003)]
+    assert seen == ["line 0", "line 0 line 1", "line 0 line 1 line 2", "line 0"]
+    assert executor.checkpoint is not None
+    assert executor.checkpoint.state_root == executor.recomputed_state_root() != untidy.state_root()
+    executor.close()
+    untidy.close()
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_failure_to_tidy_leaves_no_write_and_the_batch_stands(how: str) -> None:
+    executor, seen = run_to_checkpoint(Tidy(how))
+    untidy, told = run_to_checkpoint(Toy())
+    assert seen == told
+    assert executor.state_root() == untidy.state_root()
+    assert answers(run(executor, request(ALICE, 4, op("say", "log", "on it goes")))) == [b"5"]
+    executor.close()
+    untidy.close()
+
+
 # -- reads -----------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +362,7 @@ def test_reads_answer_from_the_last_executed_batch(executor: Executor) -> None:
     sequence, answer = executor.query(ALICE, b"log")
     assert sequence == 1
     assert b"'a'" in answer
-    assert executor.events(ALICE, b"log", EventIndex(1), 5) == (1, (b"b",))
+    assert executor.events(ALICE, b"log", EventIndex(1), 5) == (1, (EventItem(head=b"b"),))
     assert executor.events(ALICE, b"log", EventIndex(2), 5) == (1, ())
     assert executor.events(ALICE, b"nowhere", EventIndex(0), 5) == (1, None)
     assert executor.events(STRANGER, b"log", EventIndex(0), 5) == (1, None)

@@ -11,6 +11,7 @@ from crypto.digest import Digest, digest_of, digest_of_parts
 from crypto.signing import PublicKey
 from pbft.core.application import (
     Call,
+    EventItem,
     HashedPages,
     KeyType,
     Outcome,
@@ -106,6 +107,9 @@ class Toy:
             case _:
                 raise RuntimeError(how)
 
+    def tidy(self, rows: Rows, sequence: SequenceNumber, time: Milliseconds) -> None:
+        """Keeps everything."""
+
     def query(self, reader: Reader, device: PublicKey, query: bytes) -> bytes:
         if query == b"put":
             reader.put("accounts", (device,), (7,))  # type: ignore[attr-defined]  # what a Reader must not allow
@@ -115,7 +119,7 @@ class Toy:
 
     def events(
         self, reader: Reader, device: PublicKey, topic: bytes, start: EventIndex, limit: int
-    ) -> Sequence[bytes] | None:
+    ) -> Sequence[EventItem] | None:
         if device == STRANGER:
             return None
         if topic == b"raise":
@@ -124,7 +128,7 @@ class Toy:
         if reader.get("lines", (log, 0)) is None:
             return None
         found = reader.scan("lines", prefix=(log,), start=(log, start + 1), limit=limit)
-        return [str(row[0]).encode() for _, row in found]
+        return [EventItem(head=str(row[0]).encode()) for _, row in found]
 
 
 def small_group(name: str = "toy", **parameters: int) -> Group:

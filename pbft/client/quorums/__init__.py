@@ -19,14 +19,16 @@ from pbft.client.quorums.model import (
     Send,
     Settings,
     Statement,
+    Statements,
     SubscriptionId,
     Ticket,
     Unanswered,
     Unknown,
     Vouchers,
 )
+from pbft.client.quorums.operations import OutboxFull, UnknownTicket
 from pbft.client.quorums.queries import QueryTracker
-from pbft.client.quorums.requests import OutboxFull, RequestTracker, UnknownTicket
+from pbft.client.quorums.requests import RequestTracker
 from pbft.client.quorums.subscriptions import SubscriptionTracker
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Send",
     "Settings",
     "Statement",
+    "Statements",
     "SubscriptionId",
     "SubscriptionTracker",
     "Ticket",

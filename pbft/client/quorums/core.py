@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from crypto.signing import Signer
 from pbft.client.quorums.knowledge import ContradictionLog, Knowledge
 from pbft.client.quorums.model import Output, QueryId, Settings, SubscriptionId, Ticket, earliest
+from pbft.client.quorums.operations import FIRST_NAME
 from pbft.client.quorums.queries import QueryTracker
 from pbft.client.quorums.requests import RequestTracker
 from pbft.client.quorums.subscriptions import SubscriptionTracker
 from pbft.core.group import Group
 from pbft.core.messages import Answer, Events, Reply, Signed, ToClient
 from pbft.core.readers import QUERIES_PER_DEVICE_MAX, SUBSCRIPTIONS_PER_DEVICE_MAX
-from pbft.core.types import EventIndex, Milliseconds, ReplicaId, SessionNumber
+from pbft.core.types import ClientSequence, EventIndex, Milliseconds, ReplicaId, SessionNumber
 
 QUERIES_MAX = QUERIES_PER_DEVICE_MAX
 """Outstanding queries: more a replica would not keep waiting."""
@@ -27,13 +28,19 @@ class ClientCore:
     """Owned by one task. Two clients of one device need two sessions."""
 
     def __init__(
-        self, group: Group, signer: Signer, session: SessionNumber, settings: Settings | None = None
+        self,
+        group: Group,
+        signer: Signer,
+        session: SessionNumber,
+        settings: Settings | None = None,
+        *,
+        resume_at: ClientSequence = FIRST_NAME,
     ) -> None:
         settings = settings or Settings()
         first_id = (session % _SESSIONS) * IDS_PER_SESSION
         self.group = group
         self.knowledge = Knowledge(group)
-        self.requests = RequestTracker(self.knowledge, signer, session, settings)
+        self.requests = RequestTracker(self.knowledge, signer, session, settings, resume_at=resume_at)
         self.queries = QueryTracker(self.knowledge, signer.public_key, QueryId(first_id), settings)
         self.subscriptions: dict[SubscriptionId, SubscriptionTracker] = {}
         self._device = signer.public_key
@@ -65,9 +72,12 @@ class ClientCore:
         *,
         within_ms: int | None = None,
         repeatable: bool = False,
+        keep_statements: bool = False,
     ) -> tuple[Ticket, ...]:
         """As `RequestTracker.submit`."""
-        return self.requests.submit(self._out, now, operations, within_ms=within_ms, repeatable=repeatable)
+        return self.requests.submit(
+            self._out, now, operations, within_ms=within_ms, repeatable=repeatable, keep_statements=keep_statements
+        )
 
     def retry(self, now: Milliseconds, ticket: Ticket, *, within_ms: int | None = None) -> None:
         """As `RequestTracker.retry`."""

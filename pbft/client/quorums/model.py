@@ -14,6 +14,8 @@ SubscriptionId = NewType("SubscriptionId", int)
 
 Vouchers: TypeAlias = tuple[ReplicaId, ...]
 """Distinct replicas, ascending, that signed the same thing."""
+Statements: TypeAlias = tuple[bytes, ...]
+"""Signed frames of f+1 distinct replicas: what `pbft.client.offline` shows to anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Accepted:
     index: int
     result: bytes
     vouchers: Vouchers
+    statements: Statements = field(default=(), repr=False, compare=False)
+    """Empty unless asked for. Fewer than f+1 when so many large results were under way that frames were dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ class Answered:
     result: bytes
     sequence: SequenceNumber
     vouchers: Vouchers
+    statements: Statements = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +133,14 @@ QueryOutcome: TypeAlias = Answered | Disagreement | Unanswered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Event `index` of a topic, on whose digest f+1 replicas agree."""
+    """Event `index` of a topic, on whose digest f+1 replicas agree: on its head, and on its content's digest."""
 
     index: EventIndex
-    body: bytes
+    head: bytes
+    content_digest: bytes = b""
+    """Empty for an event that never had content."""
+    content: bytes | None = None
+    """Checked against the digest. None, where the digest is set: it was taken away, or the streamer keeps it back."""
     vouchers: Vouchers
 
 

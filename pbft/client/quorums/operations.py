@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from crypto.digest import Digest, digest_of
 from pbft.client.quorums.model import Ticket
@@ -12,6 +13,12 @@ from pbft.core.types import ClientSequence, Milliseconds, ReplicaId, SequenceNum
 Place = tuple[int, int, Digest]
 """Sequence, index in the batch, digest of the result: what f+1 replies must agree on."""
 REFUSED: Place = (-1, -1, digest_of(b""))
+FIRST_NAME = ClientSequence(0)
+"""Of a session."""
+LATE_OUTCOMES_MAX = 4096
+"""Outcomes that came after they were reported unknown, kept for a retry; and operations that were never sent."""
+
+T = TypeVar("T")
 
 
 def place_of(result: OperationResult, sequence: SequenceNumber) -> Place:
@@ -29,11 +36,20 @@ def contradicts(accepted: Place, other: Place, *, repeatable: bool) -> bool:
     return not repeatable or accepted[0] == other[0]
 
 
+class OutboxFull(Exception):  # noqa: N818 - named for what it is
+    """More operations wait to be sent than the client may hold. None of those given was taken."""
+
+
+class UnknownTicket(Exception):  # noqa: N818 - the same
+    """No operation with this ticket is held (any more): it has its outcome, or was forgotten long ago."""
+
+
 @dataclass(slots=True, eq=False)
 class HeldOperation:
     ticket: Ticket
     operation: bytes
     repeatable: bool
+    keep_statements: bool = False
     deadline: Milliseconds = Milliseconds(0)
     waited_for: bool = True
     """Its outcome has not been reported yet, not even as unknown."""
@@ -53,3 +69,10 @@ class Bundle:
     pause_ms: int
     fresh: bool = True
     """Not yet sent to all replicas for want of replies."""
+
+
+def remember(memory: dict[Ticket, T], ticket: Ticket, value: T) -> None:
+    """Keep a late outcome, or an operation that was not sent; the oldest go when there are too many."""
+    memory[ticket] = value
+    while len(memory) > LATE_OUTCOMES_MAX:
+        del memory[next(iter(memory))]

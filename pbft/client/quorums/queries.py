@@ -198,7 +198,9 @@ class QueryTracker:
             backed = highest_backed((signed.message.sequence for signed in group), self._group.honest_minimum)
             if backed is not None and (best is None or backed > best.sequence):
                 vouchers = tuple(sorted(signed.signer for signed in group))
-                best = Answered(result=result, sequence=backed, vouchers=vouchers)
+                newest = sorted(group, key=lambda signed: -signed.message.sequence)[: self._group.honest_minimum]
+                frames = tuple(signed.wire for signed in newest)
+                best = Answered(result=result, sequence=backed, vouchers=vouchers, statements=frames)
         return best
 
     def _convict(self, out: Output, question: _Question, accepted: Answered) -> None:

@@ -10,21 +10,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TypeVar
 
 from crypto.signing import Signer
 from pbft.client.quorums.knowledge import AcceptedMemory, Knowledge
-from pbft.client.quorums.model import (
-    Accepted,
-    Outcome,
-    Output,
-    Rejected,
-    Settings,
-    Ticket,
-    Unknown,
-    earliest,
+from pbft.client.quorums.model import Accepted, Outcome, Output, Rejected, Settings, Ticket, Unknown, earliest
+from pbft.client.quorums.operations import (
+    FIRST_NAME,
+    REFUSED,
+    Bundle,
+    HeldOperation,
+    OutboxFull,
+    Place,
+    UnknownTicket,
+    contradicts,
+    place_of,
+    remember,
 )
-from pbft.client.quorums.operations import REFUSED, Bundle, HeldOperation, Place, contradicts, place_of
 from pbft.core.bodies import REPLY
 from pbft.core.frames import sign_request
 from pbft.core.messages import Reply, Request, Signed
@@ -35,24 +36,21 @@ ACCEPTED_REMEMBERED = 4096
 ACCEPTED_FRAME_BYTES_MAX = 16 * 1024 * 1024
 OPINION_FRAME_BYTES_MAX = 32 * 1024 * 1024
 """Of each replica, counted once for each opinion: opinions beyond it count, but their frames are not kept."""
-LATE_OUTCOMES_MAX = 4096
-"""Outcomes that came after they were reported unknown, kept for a retry; and operations that were never sent."""
-
-T = TypeVar("T")
-
-
-class OutboxFull(Exception):  # noqa: N818 - named for what it is
-    """More operations wait to be sent than the client may hold. None of those given was taken."""
-
-
-class UnknownTicket(Exception):  # noqa: N818 - the same
-    """No operation with this ticket is held (any more): it has its outcome, or was forgotten long ago."""
 
 
 class RequestTracker:
     """Owned by one task. Every method is told the time, and says in `out` what to send and what became known."""
 
-    def __init__(self, knowledge: Knowledge, signer: Signer, session: SessionNumber, settings: Settings) -> None:
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        signer: Signer,
+        session: SessionNumber,
+        settings: Settings,
+        *,
+        resume_at: ClientSequence = FIRST_NAME,
+    ) -> None:
+        """`resume_at`: the first name to give, all earlier ones of the session having had their outcome."""
         self.session = session
         self._knowledge = knowledge
         self._group = knowledge.group
@@ -61,8 +59,8 @@ class RequestTracker:
         self._honest_minimum = self._group.honest_minimum
         self._bundle_max = min(settings.bundle, self._group.parameters.request_operations_max)
         self._next_ticket = 0
-        self._next_client_sequence = 0
-        self._ack_below = 0
+        self._next_client_sequence: int = resume_at
+        self._ack_below: int = resume_at
         self._held: dict[Ticket, HeldOperation] = {}
         self._outbox: deque[HeldOperation] = deque()
         self._open: dict[ClientSequence, HeldOperation] = {}
@@ -102,12 +100,13 @@ class RequestTracker:
         *,
         within_ms: int | None = None,
         repeatable: bool = False,
+        keep_statements: bool = False,
     ) -> tuple[Ticket, ...]:
         """Send the operations, in their order, as soon as the window allows; at once when the client is idle.
 
         `repeatable`: the application may not remember them (an ordered read, anything of a device that it does not
-        know), so that one may run twice, and correct replies name either. Raises OutboxFull, and ValueError for an
-        operation over the group's limit.
+        know), so that one may run twice, and correct replies name either. `keep_statements`: their outcomes are to
+        hold what replicas signed. Raises OutboxFull, and ValueError for an operation over the group's limit.
         """
         most = self._group.parameters.operation_bytes_max
         if any(len(operation) > most for operation in operations):
@@ -120,7 +119,7 @@ class RequestTracker:
         for operation in operations:
             ticket = Ticket(self._next_ticket)
             self._next_ticket += 1
-            self._wait_for(HeldOperation(ticket, operation, repeatable), now, within_ms)
+            self._wait_for(HeldOperation(ticket, operation, repeatable, keep_statements), now, within_ms)
             tickets.append(ticket)
         self._pump(out, now)
         return tuple(tickets)
@@ -333,14 +332,15 @@ class RequestTracker:
         else:
             sequence = SequenceNumber(place[0])
             self._knowledge.on_seen(sequence)
+            frames = tuple(agreeing[replica] for replica in vouchers if agreeing[replica])[: self._honest_minimum]
             outcome = Accepted(
                 client_sequence=held.client_sequence,
                 sequence=sequence,
                 index=place[1],
                 result=result,
                 vouchers=vouchers,
+                statements=frames if held.keep_statements else (),
             )
-            frames = tuple(agreeing[replica] for replica in vouchers[: self._honest_minimum])
             if len(agreeing) < len(held.opinions):
                 for replica, (said, frame) in held.opinions.items():
                     if contradicts(place, said, repeatable=held.repeatable):
@@ -350,7 +350,7 @@ class RequestTracker:
         if held.waited_for:
             out.outcomes.append((held.ticket, outcome))
         else:
-            _remember(self._late, held.ticket, outcome)
+            remember(self._late, held.ticket, outcome)
 
     def _close(self, held: HeldOperation) -> None:
         del self._open[held.client_sequence]
@@ -387,11 +387,5 @@ class RequestTracker:
         if not sent:
             del self._held[held.ticket]
             self._outbox.remove(held)
-            _remember(self._unsent, held.ticket, held)
+            remember(self._unsent, held.ticket, held)
         out.outcomes.append((held.ticket, Unknown(ticket=held.ticket, sent=sent)))
-
-
-def _remember(memory: dict[Ticket, T], ticket: Ticket, value: T) -> None:
-    memory[ticket] = value
-    while len(memory) > LATE_OUTCOMES_MAX:
-        del memory[next(iter(memory))]

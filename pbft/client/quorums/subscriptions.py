@@ -1,20 +1,23 @@
 """One subscription: events believed at f+1 equal digests, delivered once and in order.
 
-One replica, the streamer, sends the events' bodies, the others their digests. A signed EVENTS statement says that
+One replica, the streamer, sends the events themselves, the others their digests. A signed EVENTS statement says that
 event i of the topic is such and such, for ever: it counts whenever and in whatever order it arrives.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from crypto.digest import Digest, digest_of
+from crypto.digest import Digest
+from crypto.errors import MalformedEncoding
 from crypto.signing import PublicKey
 from pbft.client.quorums.knowledge import AcceptedMemory, Knowledge, highest_backed
 from pbft.client.quorums.model import Event, Output, Settings, SubscriptionId, earliest
+from pbft.core.application import EventItem
 from pbft.core.bodies import EVENTS
+from pbft.core.events import decode_item, item_digest
 from pbft.core.frames import wire_of
 from pbft.core.messages import Credit, Events, Signed, Subscribe, Unsubscribe
 from pbft.core.readers import CREDIT_EVENTS
@@ -60,9 +63,24 @@ class _Slot:
     """What is known of one event that was not delivered yet."""
 
     opinions: dict[ReplicaId, tuple[Digest, Signed[Events]]] = field(default_factory=dict)
-    bodies: dict[Digest, bytes] = field(default_factory=dict)
+    bodies: dict[Digest, EventItem] = field(default_factory=dict)
     """At most one of each replica."""
     agreed: Digest | None = None
+
+
+_Item = tuple[Digest, EventItem | None]
+"""What was vouched for, and the event itself where that was sent."""
+
+
+def _read(events: Events) -> list[_Item] | None:
+    """Return the events of a statement, or None if one of them is malformed."""
+    if not events.bodies:
+        return [(Digest(item), None) for item in events.items]
+    try:
+        items = [decode_item(item) for item in events.items]
+    except MalformedEncoding:
+        return None
+    return [(item_digest(item), item) for item in items]
 
 
 class SubscriptionTracker:
@@ -149,6 +167,10 @@ class SubscriptionTracker:
             return
         stream.closed = False
         stream.quiet_at = Milliseconds(now + self._settings.quiet_ms)
+        items = _read(events)
+        if items is None:
+            self._on_garbage(out, now, stream, signed)
+            return
         end = EventIndex(events.first + len(events.items))
         limit = self._taken + AHEAD_MAX
         fits = events.first < limit and self._hold(stream, min(end, limit), len(signed.wire))
@@ -159,7 +181,7 @@ class SubscriptionTracker:
         else:  # Something was lost, or does not fit now: let it be sent again.
             self._again_later(now, stream)
         if fits:
-            self._on_items(out, signed, limit)
+            self._on_items(out, signed, items, limit)
         before = self.needed
         self._deliver(out)
         if self.needed > before:
@@ -204,12 +226,11 @@ class SubscriptionTracker:
 
     # -- statements
 
-    def _on_items(self, out: Output, signed: Signed[Events], limit: int) -> None:
-        events, replica = signed.message, signed.signer
-        for index, item in enumerate(events.items, events.first):
+    def _on_items(self, out: Output, signed: Signed[Events], items: Sequence[_Item], limit: int) -> None:
+        replica = signed.signer
+        for index, (digest, item) in enumerate(items, signed.message.first):
             if index >= limit:
                 return
-            digest = digest_of(item) if events.bodies else Digest(item)
             if index < self.needed:
                 agreed = self._delivered.get(index)
                 if agreed is not None and agreed != digest:
@@ -223,8 +244,8 @@ class SubscriptionTracker:
             if known is None:
                 slot.opinions[replica] = (digest, signed)
                 self._count(out, slot, digest, replica)
-            if events.bodies:
-                slot.bodies.setdefault(digest, item)
+            if item is not None and (item.content is not None or digest not in slot.bodies):
+                slot.bodies[digest] = item
 
     def _count(self, out: Output, slot: _Slot, digest: Digest, replica: ReplicaId) -> None:
         """A new opinion: does it make f+1, or stand against them?"""
@@ -245,6 +266,13 @@ class SubscriptionTracker:
 
     def _accuse(self, out: Output, replica: ReplicaId, accepted: Iterable[bytes], signed: Signed[Events]) -> None:
         self._knowledge.accuse(out, EVENTS, replica, accepted=accepted, contradicting=signed.wire)
+
+    def _on_garbage(self, out: Output, now: Milliseconds, stream: _Stream, signed: Signed[Events]) -> None:
+        """No correct replica signs this: nothing in it counts, and the replica is asked again later, for digests."""
+        self._accuse(out, signed.signer, (), signed)
+        self._again_later(now, stream)
+        if signed.signer == self.streamer:
+            self._change_streamer(out, now)
 
     def _on_closed(
         self, out: Output, now: Milliseconds, replica: ReplicaId, stream: _Stream, sequence: SequenceNumber
@@ -274,7 +302,14 @@ class SubscriptionTracker:
             if sequence is not None:
                 self._knowledge.on_seen(sequence)
             self._delivered.add(self.needed, slot.agreed, self._frames(slot))
-            out.events.append((self.number, Event(index=self.needed, body=body, vouchers=vouchers)))
+            event = Event(
+                index=self.needed,
+                head=body.head,
+                content_digest=body.content_digest,
+                content=body.content,
+                vouchers=vouchers,
+            )
+            out.events.append((self.number, event))
             del self._slots[self.needed]
             self.needed = EventIndex(self.needed + 1)
 
@@ -330,10 +365,7 @@ class SubscriptionTracker:
         stream.again_at = None
         self._streams[replica] = stream
         subscribe = Subscribe(
-            subscription=self.number,
-            topic=self._topic,
-            start=self.needed,
-            bodies=replica == self.streamer,
+            subscription=self.number, topic=self._topic, start=self.needed, bodies=replica == self.streamer
         )
         out.send_to((replica,), wire_of(self._group.epoch, subscribe))
 

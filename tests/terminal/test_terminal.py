@@ -1,0 +1,106 @@
+"""The program on a real pseudo-terminal, read off the screen as a person would."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+from clients.sdk import ExitCode
+from clients.terminal.command import chat
+from tests.harness.waiting import PATIENCE_S
+
+ROWS, COLS = 24, 80
+
+
+class Person:
+    """Types on the terminal of a process, and looks at its screen."""
+
+    def __init__(self, *command: str) -> None:
+        self.screen = pyte.Screen(COLS, ROWS)
+        self._stream = pyte.ByteStream(self.screen)
+        environment = os.environ | {"TERM": "xterm-256color"}
+        self.child: pexpect.spawn[bytes] = pexpect.spawn(
+            command[0], list(command[1:]), dimensions=(ROWS, COLS), env=environment, timeout=PATIENCE_S
+        )
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def sees(self, *texts: str) -> None:
+        """Wait until all of them are on the screen."""
+        self._until(lambda: all(text in self.text for text in texts), f"no {texts}")
+
+    def sees_no(self, text: str) -> None:
+        """Wait until it is not."""
+        self._until(lambda: text not in self.text, f"still {text!r}")
+
+    def _until(self, holds: Callable[[], bool], otherwise: str) -> None:
+        """The deadline is met only by a test that fails."""
+        end = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < end, f"{otherwise} on:\n{self.text}"
+            try:
+                self._stream.feed(self.child.read_nonblocking(65536, timeout=1))
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                assert holds(), f"it ended with {otherwise} on:\n{self.text}"
+
+    def types(self, keys: str) -> None:
+        self.child.send(keys)
+
+    def resizes(self, rows: int, cols: int) -> None:
+        self.screen.resize(rows, cols)
+        self.child.setwinsize(rows, cols)
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Iterator[Person]:
+    person = Person(sys.executable, "-m", "tests.terminal.desk_process", str(tmp_path))
+    yield person
+    person.child.close(force=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_from_the_first_steps_to_the_way_out(person: Person, tmp_path: Path) -> None:
+    person.sees("First steps", "Make an identity")
+    person.types("\r")
+    person.sees("Your name", "Register")
+    assert (tmp_path / "identity.toml").exists()
+    person.types("two words\r")
+    person.sees("does not contain the character U+0020")
+    person.types("Alice\r")
+    person.sees("Your first room", "Join or create")
+    person.types("garden\r")
+    person.sees("#garden", "Alice connected 0+1+2+3+")
+    person.types("hello, garden\r")
+    person.sees("✓ <Alice> hello, garden")
+    person.types("\x1b[200~one\rtwo\x1b[201~")
+    person.sees("> one", "two")
+    assert "<Alice> one" not in person.text
+    person.types("\r")
+    person.sees("✓ <Alice> one")
+    person.types("/receipt 0\r")
+    person.sees("Receipt of message 0", "2 equal answers")
+    person.types("\x1b")
+    person.sees_no("Receipt")
+    person.resizes(30, 110)
+    person.sees("#garden               │")
+    person.types("\x03")
+    person.sees("left in order")
+    person.child.expect(pexpect.EOF)
+    person.child.wait()
+    assert person.child.exitstatus == 0
+
+
+def test_without_a_terminal_there_is_another_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chat("garden") == ExitCode.USAGE
+    assert "quorate tail -f" in capsys.readouterr().err
