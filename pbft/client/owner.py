@@ -122,7 +122,7 @@ class Owner:
             case Ask(query, on_answer, within_ms):
                 self._asking[core.ask(now, query, within_ms=within_ms)] = on_answer
             case OpenStream() | Taken() | CloseStream():
-                self._carry_stream(command)
+                self._carry_stream(command, now)
             case Heard(messages, taken_event):
                 taken_event.set()
                 core.on_heard(now, messages)
@@ -133,10 +133,10 @@ class Owner:
             case _:
                 assert_never(command)
 
-    def _carry_stream(self, command: OpenStream | Taken | CloseStream) -> None:
+    def _carry_stream(self, command: OpenStream | Taken | CloseStream, now: Milliseconds) -> None:
         match command:
             case OpenStream(stream):
-                number = self.core.subscribe(stream.topic, stream.start)
+                number = self.core.subscribe(now, stream.topic, stream.start)
                 self._streams[number] = stream
                 self._numbers[stream] = number
             case Taken(stream, taken):

@@ -13,8 +13,6 @@ from pbft.core.messages import Batch, Checkpoint, ClientMessage, OperationResult
 from pbft.core.state_messages import FetchState, KeyedRow
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber, SessionNumber
 
-# -- inputs ----------------------------------------------------------------------------------------------------
-
 
 class Timer(Enum):
     """Timers a replica may set; setting one again moves it. One that expired before it was moved may still come."""
@@ -226,11 +224,12 @@ class IgnoreReason(Enum):
     NOT_OWN = "signed with this replica's key, but unknown to its ledger"
     NAME_IN_USE = "another request with this name waits already"
     POOL_FULL = "no room for more waiting requests"
+    DEVICE_FULL = "as much of this device waits here as may"
     WRONG_DEVICE = "request of another device than the connection's"
     STALE_NAME = "client sequence or session was forgotten after it was acknowledged"
     OUT_OF_WINDOW = "client sequence beyond the session's window"
     TOO_FAR_AHEAD = "too far ahead of what this replica has executed"
-    TOO_MANY_READS = "too many reads of this device wait"
+    TOO_MANY_READS = "too many reads wait"
     TOO_MANY_SUBSCRIPTIONS = "too many subscriptions"
     STATE_NOT_WHOLE = "this replica's state is damaged or being fetched: it answers nobody out of it"
     NO_SUBSCRIPTION = "no such subscription"

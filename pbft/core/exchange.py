@@ -36,9 +36,10 @@ TOLD_TOKENS_MAX = TOKENS_MAX // 2
 """As the sender counts: what it is behind with, the network may deliver late and all at once."""
 TOKEN_MS = 250
 SIGNATURES_PER_STEP = 128
-"""Ten to twenty milliseconds, parsing again included. The rest waits for later steps, and ordering not for it."""
+"""And in all steps of one moment, as those of what a node found waiting. Ten to twenty milliseconds, parsing again
+included: the rest waits for later ones, and ordering not for it."""
 EXAMINE_PAUSE_MS = 20
-"""So long at most until it is gone on with, if nothing else happens."""
+"""So long until it is gone on with."""
 INVALID_COSTS = 4
 """How many times over a peer pays for a proof that proves nothing."""
 
@@ -94,6 +95,11 @@ class Exchange:
         """By others in this step, and verified."""
         self._cases: deque[_Case] = deque()
         """In order of arrival. Few: each peer has paid for its own out of its tokens."""
+        self._left = 0
+        """Of the portion that was begun at `_begun_at`."""
+        self._begun_at = Milliseconds(-1)
+        self._examine_at = Milliseconds(0)
+        """When those that the last portion was not enough for are gone on with."""
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -209,17 +215,21 @@ class Exchange:
         return None
 
     def _examine(self, out: Output, now: Milliseconds) -> None:
-        """Verify what others brought, as much of it as one step may take."""
-        left = SIGNATURES_PER_STEP
+        """Verify what others brought, as much of it as may be now."""
+        if now < self._examine_at:
+            return
+        if now > self._begun_at:
+            self._begun_at, self._left = now, SIGNATURES_PER_STEP
         while self._cases:
             case = self._cases[0]
-            case.portions.left = left
+            case.portions.left = self._left
             try:
                 reason = self._why_no_news(case)
             except PortionUsedUp:
-                out.set_timer(Timer.EVIDENCE, Milliseconds(now + EXAMINE_PAUSE_MS))
+                self._examine_at = Milliseconds(now + EXAMINE_PAUSE_MS)
+                out.set_timer(Timer.EVIDENCE, self._examine_at)
                 return
-            left = case.portions.left
+            self._left = case.portions.left
             self._cases.popleft()
             if reason is not None:
                 out.ignore(reason, case.peer, EVIDENCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -36,6 +36,10 @@ EVENTS_BYTES_MAX = 512 * 1024
 """Of bodies in one frame, unless the first alone is larger."""
 CREDIT_EVENTS = 1024
 """How far a stream may run ahead of what its client has taken."""
+DROPPED_REMEMBERED = 4096
+FORGIVEN_MAX = 8
+"""What a client may say of a subscription of which it does not know that it is gone: there are credits for as much
+as it was sent, and an end."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,8 @@ class Readers:
         self._under_way = 0
         self._subscriptions: dict[PublicKey, dict[int, _Subscription]] = {}
         self._subscribed = Places(SUBSCRIPTIONS_MAX, knows)
+        self._dropped: OrderedDict[tuple[PublicKey, int], int] = OrderedDict()
+        """Subscriptions that had to make room for others, and how much more said of each is nobody's fault."""
         self._is_suspended = False
         self._may_resume = False
         """The state is whole again, but stands below what was read out of it before."""
@@ -107,8 +113,10 @@ class Readers:
         if query.minimum_sequence > last_executed + QUERY_AHEAD_MAX:
             out.ignore(IgnoreReason.TOO_FAR_AHEAD, device, QUERY)
             return
-        fullest = device if self._open.of(device) >= QUERIES_PER_DEVICE_MAX else None
-        fullest = fullest or self._open.who_makes_room(device, host)
+        if self._open.of(device) >= QUERIES_PER_DEVICE_MAX:
+            out.ignore(IgnoreReason.DEVICE_FULL, device, QUERY)
+            return
+        fullest = self._open.who_makes_room(device, host)
         if fullest is not None:
             out.ignore(IgnoreReason.TOO_MANY_READS, fullest, QUERY)
             if fullest == device:
@@ -175,7 +183,7 @@ class Readers:
         """Start, or restart at another place, the subscription with this number."""
         number = subscribe.subscription
         if self._reads[device, number] >= RESTARTS_MAX or self._reading[device] >= READS_PER_DEVICE_MAX:
-            out.ignore(IgnoreReason.TOO_MANY_READS, device, SUBSCRIBE)
+            out.ignore(IgnoreReason.DEVICE_FULL, device, SUBSCRIBE)
             return
         if number not in self._subscriptions.get(device, {}) and not self._make_place(out, device, host):
             out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, device, SUBSCRIBE)
@@ -184,6 +192,7 @@ class Readers:
             topic=subscribe.topic, next=subscribe.start, taken=subscribe.start, bodies=subscribe.bodies
         )
         self._subscriptions.setdefault(device, {})[number] = subscription
+        self._dropped.pop((device, number), None)
         self._read(out, device, number, subscription)
 
     def _make_place(self, out: Output, device: PublicKey, host: str) -> bool:
@@ -196,21 +205,25 @@ class Readers:
             return False
         if fullest is not None:
             out.ignore(IgnoreReason.TOO_MANY_SUBSCRIPTIONS, fullest, SUBSCRIBE)
-            self._drop_oldest(fullest)
+            self._dropped[fullest, self._drop_oldest(fullest)] = FORGIVEN_MAX
+            if len(self._dropped) > DROPPED_REMEMBERED:
+                self._dropped.popitem(last=False)
         self._subscribed.take(device, host)
         return True
 
-    def _drop_oldest(self, device: PublicKey) -> None:
+    def _drop_oldest(self, device: PublicKey) -> int:
         mine = self._subscriptions[device]
-        del mine[next(iter(mine))]
+        oldest = next(iter(mine))
+        del mine[oldest]
         if not mine:
             del self._subscriptions[device]
         self._subscribed.give_back(device)
+        return oldest
 
     def on_credit(self, out: Output, device: PublicKey, credit: Credit) -> None:
         subscription = self._subscriptions.get(device, {}).get(credit.subscription)
         if subscription is None:
-            out.ignore(IgnoreReason.NO_SUBSCRIPTION, device, CREDIT)
+            out.ignore(self._why_no_subscription(device, credit.subscription), device, CREDIT)
             return
         was_full = subscription.room <= 0
         subscription.taken = EventIndex(min(max(subscription.taken, credit.taken), subscription.next))
@@ -220,11 +233,19 @@ class Readers:
     def on_unsubscribe(self, out: Output, device: PublicKey, unsubscribe: Unsubscribe) -> None:
         mine = self._subscriptions.get(device, {})
         if mine.pop(unsubscribe.subscription, None) is None:
-            out.ignore(IgnoreReason.NO_SUBSCRIPTION, device, UNSUBSCRIBE)
+            out.ignore(self._why_no_subscription(device, unsubscribe.subscription), device, UNSUBSCRIBE)
             return
         self._subscribed.give_back(device)
         if not mine:
             del self._subscriptions[device]
+
+    def _why_no_subscription(self, device: PublicKey, number: int) -> IgnoreReason:
+        """One that had to make room is not missed by its client's doing: it may give credit, and end it."""
+        left = self._dropped.get((device, number), 0)
+        if not left:
+            return IgnoreReason.NO_SUBSCRIPTION
+        self._dropped[device, number] = left - 1
+        return IgnoreReason.TOO_MANY_SUBSCRIPTIONS
 
     def on_events_done(self, out: Output, done: EventsDone) -> None:
         key = (done.device, done.subscription)

@@ -144,7 +144,7 @@ class RequestPool:
         if device is None:
             return False
         most = DEVICE_WINDOWS_MAX * self._parameters.client_window
-        return device.operations >= most and self.why_refuse(request) is IgnoreReason.POOL_FULL
+        return device.operations >= most and self.why_refuse(request) is IgnoreReason.DEVICE_FULL
 
     def why_refuse(
         self, request: SignedRequest, *, is_stranger: bool = False, via: ReplicaId | None = None
@@ -159,7 +159,7 @@ class RequestPool:
         count = len(request.message.operations)
         device = self._devices.get(request.device)
         if device is not None and device.operations + count > DEVICE_WINDOWS_MAX * self._parameters.client_window:
-            return IgnoreReason.POOL_FULL
+            return IgnoreReason.DEVICE_FULL
         if is_stranger and self._strangers_operations + count > POOL_STRANGERS_MAX:
             return IgnoreReason.POOL_FULL
         if self._operations + count > POOL_OPERATIONS_MAX or self._bytes + len(request.wire) > POOL_BYTES_MAX:

@@ -68,7 +68,8 @@ NO_FAULT = frozenset(
         IgnoreReason.TOO_MANY_SUBSCRIPTIONS,
     }
 )
-"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong."""
+"""Of this replica, or of others who were here before: a client that meets it has done nothing wrong. What a device is
+refused because as much of its own waits is another reason (DEVICE_FULL), and charged."""
 
 log = structlog.get_logger()
 
@@ -241,6 +242,7 @@ class Clients:
     async def _read(self, stream: FrameStream, connection: Connection, place: Place) -> None:
         while frames := await stream.receive():
             came_at = trio.current_time()
+            place.heard()
             is_known = self._knows(connection.device)
             connection.become(known=is_known)
             if is_known:
@@ -251,8 +253,6 @@ class Clients:
                 connection.queue.put_nowait(framed(encode_inspection(self._config.group.epoch, self._report())))
                 frames = [frame for frame in frames if not is_inspect(self._config.group, frame)]
             for start in range(0, len(frames), FRAMES_AT_ONCE):
-                if trio.current_time() - came_at > HOLD_SECONDS and stream.was_left():
-                    return  # held up for long: the rest is for nobody, and must not keep the place
                 violation = await self._hand_in(frames[start : start + FRAMES_AT_ONCE], connection)
                 if violation is not None:
                     log.warning("client refused", device=connection.device.hex()[:16], reason=str(violation))
@@ -263,6 +263,9 @@ class Clients:
                 if pause:
                     self.slowed += 1
                     await trio.sleep(min(pause, HOLD_SECONDS))
+                was_held_up = pause or trio.current_time() - came_at > HOLD_SECONDS
+                if was_held_up and stream.was_left():
+                    return  # the rest is for nobody, and must not keep the place
 
     async def _hand_in(self, frames: Sequence[bytes], connection: Connection) -> ProtocolViolation | None:
         """Leave what is good with the replica, until the first that is not."""

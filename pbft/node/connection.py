@@ -8,7 +8,7 @@ from crypto.signing import PublicKey
 from pbft.core.claims import Unverified
 from pbft.core.messages import ClientMessage, SignedRequest
 from pbft.node.streams import FrameStream, SendQueue
-from pbft.node.turns import Door, Party, Ration, Room, Share, Turn, places_of
+from pbft.node.turns import HOLD_SECONDS, Door, Party, Ration, Room, Share, Turn, places_of
 
 
 class Connection:
@@ -42,21 +42,32 @@ class Connection:
         self.party = (Share.PEOPLE, self.host, self.device) if known else (Share.NEWCOMERS, self.host, None)
 
     async def admit(self, messages: list[Unverified[ClientMessage]], turn: Turn) -> list[Unverified[ClientMessage]]:
-        """Without the requests, if there is no room for them for long; nothing, if strangers ask too much."""
+        """Without the requests, if there is no room for them for long; of strangers what their ration allows."""
+        if self.party[0] is Share.NEWCOMERS:
+            messages = await self._within_ration(messages, turn)
         requests = [message.value for message in messages if isinstance(message.value, SignedRequest)]
-        operations = sum(len(request.message.operations) for request in requests)
-        asked = len(messages) - len(requests) + operations
-        if self.party[0] is Share.NEWCOMERS and not await self._enter(self._strangers, asked, turn):
-            return []
+        operations = sum(map(_asked, requests))
         places = places_of(operations, sum(len(request.wire) for request in requests))
         if requests and not await self._enter(self._room, places, turn):
             return [message for message in messages if not isinstance(message.value, SignedRequest)]
         return messages
 
-    async def _enter(self, door: Door, amount: int, turn: Turn) -> bool:
+    async def _within_ration(
+        self, messages: list[Unverified[ClientMessage]], turn: Turn
+    ) -> list[Unverified[ClientMessage]]:
+        """One by one: nothing is known to be signed yet, and those who come from elsewhere have turns in between."""
+        until = trio.current_time() + HOLD_SECONDS
+        for count, message in enumerate(messages):
+            if not await self._enter(self._strangers, _asked(message.value), turn, until):
+                return messages[:count]
+        return messages
+
+    async def _enter(self, door: Door, amount: int, turn: Turn, until: float | None = None) -> bool:
+        """`until`: when to give up, if not after HOLD_SECONDS."""
         if not door.enter_now(self.party, amount):
             turn.end()
-            if not await door.enter(self.party, amount):
+            hold = HOLD_SECONDS if until is None else max(0.0, until - trio.current_time())
+            if not await door.enter(self.party, amount, hold):
                 await turn.begin()
                 return False
             # Nothing may come between: a connection that ends while it waits for its turn must give back its room.
@@ -80,3 +91,8 @@ class Connection:
         if self._reserved:
             self._room.leave(self._reserved)
             self._reserved = 0
+
+
+def _asked(message: ClientMessage) -> int:
+    """Operations, or questions."""
+    return len(message.message.operations) if isinstance(message, SignedRequest) else 1

@@ -116,13 +116,15 @@ class Intake:
         party: Party,
         may_prove: Callable[[str, ReplicaId], bool],
         spend: Callable[[int], None],
+        in_full: bool = True,
     ) -> Evidence | None:
         """What a frame that did not open proves of its signer, if anything; in turns, as all checks of signatures.
 
-        Nothing is looked into that `may_prove` has enough of. `spend` is told what is about to be done, in units.
+        Nothing is looked into that `may_prove` has enough of. `spend` is told of the signatures about to be checked,
+        in units; unless `in_full` that is the signer's own alone, which is enough for what is malformed inside.
+        Garbage costs nothing here: who brings it must not come by a debt behind which he may lie.
         """
         opener = Opener(self._opener.group, self._opener.verifier)  # what was checked before must not count
-        spend(FRAME_UNITS + len(frame) // BYTES_PER_UNIT)
         suspicion = suspicion_in(opener, frame)
         if suspicion is None or not may_prove(suspicion.code, suspicion.culprit):
             return None
@@ -133,6 +135,8 @@ class Intake:
                 return None
             turn.units += FRAME_UNITS + len(frame) // BYTES_PER_UNIT
             for claims in claims_inside(opener, suspicion):
+                if not in_full:
+                    return None
                 if not await self._hold(claims, turn, spend):
                     return suspicion.evidence
                 if turn.is_over:

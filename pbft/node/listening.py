@@ -20,7 +20,10 @@ from pbft.transport import keep_alive
 RESERVED_FILES = 128
 """For the stores, the links to the peers and the rest of the process."""
 IPV6_NETWORK_BITS: Final = 64
-"""Of an address, what its owner was given: all addresses below are his."""
+"""The least that anybody is given of addresses: all below are his. Who was given more counts as several."""
+IDLE_SECONDS: Final = 300.0
+"""A member that has said nothing for so long makes room for another. Clients with subscriptions say something sooner
+(`pbft.client.quorums.model.Settings.quiet_ms`)."""
 
 log = structlog.get_logger()
 
@@ -52,10 +55,16 @@ class Place:
         self.scope = trio.CancelScope()
         self.host = host
         """What is counted as one address (`network_of`)."""
+        self.heard_at = trio.current_time()
         self._doorway = doorway
 
+    def heard(self) -> None:
+        """Something came over it."""
+        self.heard_at = trio.current_time()
+
     def become_member(self) -> None:
-        """It has shown whose it is. Once; nothing changes for one that had to make room before."""
+        """It has shown whose it is. Once; nothing changes for one that had to make room before. Closes it if its
+        address has its fill of members, and none of them is idle."""
         doorway = self._doorway
         if doorway.newcomers.remove(self):
             doorway.members.add(self)
@@ -80,14 +89,16 @@ class Crowd:
         here[place] = None
         self._count += 1
         if len(here) > self._per_address_max:
-            self._displace(here)
+            self._displace(self._who_leaves(here, place))
         elif self._count > self._most:
-            self._displace(max(self._places.values(), key=len))
+            self._displace(self._who_leaves(max(self._places.values(), key=len), place))
 
-    def _displace(self, crowd: dict[Place, None]) -> None:
-        oldest = next(iter(crowd))
-        oldest.scope.cancel()
-        self.remove(oldest)
+    def _who_leaves(self, crowd: dict[Place, None], _newest: Place) -> Place:
+        return next(iter(crowd))
+
+    def _displace(self, place: Place) -> None:
+        place.scope.cancel()
+        self.remove(place)
         self.displaced += 1
 
     def remove(self, place: Place) -> bool:
@@ -102,6 +113,16 @@ class Crowd:
         return True
 
 
+class Members(Crowd):
+    """Those who come back when they are closed: one more than there is room for would go round for ever, each time at
+    the price of a handshake. So among those of one address the newest leaves, unless another is idle."""
+
+    def _who_leaves(self, crowd: dict[Place, None], newest: Place) -> Place:
+        idlest = min(crowd, key=lambda place: place.heard_at)
+        is_idle = newest.heard_at - idlest.heard_at > IDLE_SECONDS
+        return idlest if is_idle or newest not in crowd else newest
+
+
 class Doorway:
     """Who is connected to one listener. Newcomers, who may be anybody, have `newcomers_max` of the places and never
     more than half; the rest is for those who have shown that they are members, and no newcomer takes any of it."""
@@ -110,7 +131,7 @@ class Doorway:
         most = max(2, connections_max(limits.connections_max))
         newcomers = min(limits.newcomers_max, most // 2)
         self.newcomers = Crowd(newcomers, limits.connections_per_address_max)
-        self.members = Crowd(most - newcomers, limits.connections_per_address_max)
+        self.members = Members(most - newcomers, limits.connections_per_address_max)
 
     @contextmanager
     def enter(self, host: str) -> Iterator[Place]:

@@ -50,7 +50,8 @@ QUESTION_UNITS = 8
 VIOLATION_UNITS = 1000
 """What a frame costs that does not open, however little of it was looked at."""
 JUDGED_UNITS_PER_S = 800
-"""Of work, for a peer whose frames do not open: about a hundredth of the time, to see whether they are proofs."""
+"""Of signature checks, for a peer whose frames do not open: about a hundredth of the time, to see whether they are
+proofs. That they are looked at at all, VIOLATION_UNITS pay for."""
 QUESTIONS = (Status, Fetch, FetchState)
 """What asks for an answer: correct replicas do so a few times a second, or some hundred times when far behind."""
 REQUEST_PREFIX = encode([REQUEST, 0, b"", b"", b""])[: 2 + len(REQUEST)]
@@ -265,20 +266,19 @@ class PeerListener:
                 raise violation
 
     async def _judge(self, peer: ReplicaId, party: Party, frame: bytes) -> None:
-        """See whether the frame proves something. Who brings many has to wait for it, also over another link; what
-        would have to wait for long is not looked at: the link ends in any case."""
+        """See whether the frame proves something. Who brings many that are signed has to wait for it, also over
+        another link; of what would have to wait for long, the signatures inside are not checked."""
         allowance = self._judged[peer]
         pause = allowance.seconds_overdrawn(trio.current_time())
         if pause:
             self.slowed += 1
             await trio.sleep(min(pause, HOLD_SECONDS))
-            if pause > HOLD_SECONDS:
-                return
         evidence = await self._intake.proof_in(
             frame,
             party=party,
             may_prove=self._may_prove,
             spend=lambda units: allowance.spend(trio.current_time(), units),
+            in_full=pause <= HOLD_SECONDS,
         )
         if evidence is not None:
             self._on_proof(evidence)

@@ -262,9 +262,9 @@ class Door:
         self.take(amount)
         return True
 
-    async def enter(self, party: Party, amount: int) -> bool:
+    async def enter(self, party: Party, amount: int, hold_s: float = HOLD_SECONDS) -> bool:
         """In turn; False if there was no room in time."""
-        with trio.move_on_after(HOLD_SECONDS):
+        with trio.move_on_after(hold_s):
             await self._queue.wait(party, amount)
             return True
         self.shed += amount

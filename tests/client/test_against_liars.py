@@ -181,7 +181,7 @@ class World:
             case 1 if self.core.queries.outstanding < 8:
                 self.core.ask(ms(self.now), b"?")
             case 2 if len(self.core.subscriptions) < 2:
-                self.core.subscribe(TOPIC, EventIndex(0))
+                self.core.subscribe(ms(self.now), TOPIC, EventIndex(0))
             case 3:
                 self.event_count += self.random.randrange(4)
             case 4:
@@ -233,7 +233,7 @@ def test_f_liars_alone_get_nothing_accepted(n: int, seed: int) -> None:
         world.core.on_link(ms(0), ReplicaId(replica), up=False)
     world.core.submit(ms(0), [b"x"] * 3)
     world.core.ask(ms(0), b"?", within_ms=10_000)
-    number = world.core.subscribe(TOPIC, EventIndex(0))
+    number = world.core.subscribe(ms(0), TOPIC, EventIndex(0))
     for _ in range(60):
         world.carry_out()
         world.hear(len(world.said))

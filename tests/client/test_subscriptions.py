@@ -51,7 +51,7 @@ class Bench:
         self.credits: list[tuple[int, int]] = []
         self.unsubscribed: list[int] = []
         out = Output()
-        self.tracker.open(out)
+        self.tracker.open(out, ms(0))
         self.note(out)
 
     def note(self, out: Output) -> Output:
@@ -305,7 +305,7 @@ def test_a_claim_that_nobody_shares_makes_the_silent_ones_be_asked_again_ever_mo
     bench = Bench()
     bench.hear(events(3, NUMBER, 0, [b"lie"]))
     del bench.subscribed[:]
-    times = [bench.now for _ in range(300) if bench.wait(100).send]
+    times = [bench.now for _ in range(290) if bench.wait(100).send]
     assert times == [2_000, 6_000, 14_000, 24_000]
     assert {replica for replica, *_ in bench.subscribed} == {0, 1, 2}
 
@@ -358,6 +358,17 @@ def test_a_large_stream_gets_through_in_spite_of_the_bound_in_bytes() -> None:
                 sent[replica] = start
         del bench.subscribed[:]
     assert bench.indices == list(range(40))
+
+
+def test_who_says_nothing_for_long_is_asked_again_unless_it_may_say_no_more() -> None:
+    bench, quiet_ms = Bench(), Settings().quiet_ms
+    bench.hear(truth(0, 0, CREDIT_EVENTS, bodies=True), truth(1, 0, CREDIT_EVENTS))
+    del bench.subscribed[:]
+    bench.wait(quiet_ms)
+    assert bench.subscribed == [(2, CREDIT_EVENTS, False), (3, CREDIT_EVENTS, False)]
+    bench.take(CREDIT_EVENTS)
+    bench.wait(quiet_ms)
+    assert [replica for replica, _, _ in bench.subscribed] == [2, 3, 0, 1, 2, 3]
 
 
 # -- the end

@@ -335,6 +335,44 @@ def test_a_large_proof_is_verified_in_steps_and_holds_nobody_up(monkeypatch: pyt
     assert max(later - sooner for sooner, later in itertools.pairwise(checked)) <= 10
 
 
+def test_what_waited_together_is_verified_in_portions_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass of a node is many steps, and nobody's turn comes in between."""
+    monkeypatch.setattr(exchange_module, "SIGNATURES_PER_STEP", 10)
+    members = Cluster(byzantine=(LIAR,), checkpoint_interval=32)
+    craft = Craft(members.members)
+    counting = Counting(members.members.verifier)
+    exchange = members.replicas[FINDER].exchange
+    exchange._opener.verifier = counting
+    shown = [craft.prepared(number, digest("x"), (1, 2)) for number in range(1, 17)]
+    commit, hiding = craft.commit(LIAR, 17, digest("x")), craft.view_change(LIAR, 3, *shown)
+    large = shared(members, "E5", LIAR, commit.wire, hiding.wire)
+    small = [
+        shared(members, code, LIAR, *(say(LIAR, 1, digest(text)).wire for text in "xy"))
+        for code, say in (("E2", craft.prepare), ("E3", craft.commit))
+    ]
+    found: list[str] = []
+    due: list[Milliseconds] = []
+
+    def step(now: int, *brought: tuple[ReplicaId, SharedEvidence]) -> int:
+        """Returns how many signatures were checked until then."""
+        out = Output()
+        for peer, message in brought:
+            exchange.on_evidence(out, Milliseconds(now), peer, message)
+        exchange.conclude(out, Milliseconds(now), is_verified=False)
+        found.extend(proof.code for proof in out.evidence)
+        due.extend(timer.at for timer in out.timers)
+        return counting.checked
+
+    for brought in ((OTHER, small[0]), (THIRD, small[1]), (OTHER, large)):
+        step(5, brought)
+    checked = [step(5) for _ in range(5)]
+    assert (checked, found) == ([10] * 5, ["E2", "E3"]), "what is done with counts as well"
+    while len(found) < 3:
+        assert step(due[-1] - 1) == checked[-1], "what is to wait waits, whatever comes"
+        checked.append(step(due[-1]))
+    assert max(later - sooner for sooner, later in itertools.pairwise(checked)) <= 10
+
+
 def test_a_large_proof_of_nothing_is_paid_for_and_one_that_two_bring_is_looked_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,11 +13,13 @@ from pbft.core.exchange import INVALID_COSTS, SHARED_PER_CULPRIT_MAX, TOKENS_MAX
 from pbft.core.messages import Body, Credit, Query, SharedEvidence, Subscribe, Unsubscribe
 from pbft.core.places import STRANGERS_DIVISOR
 from pbft.core.readers import (
+    QUERIES_MAX,
     QUERIES_PER_DEVICE_MAX,
     QUERY_AHEAD_MAX,
     SUBSCRIPTIONS_MAX,
     SUBSCRIPTIONS_PER_DEVICE_MAX,
 )
+from pbft.core.request_pool import POOL_STRANGERS_MAX
 from pbft.core.types import EventIndex, ReplicaId, SequenceNumber, View
 from tests.harness.cluster import WALL_START_MS, Cluster
 from tests.harness.craft import Craft, digest
@@ -129,11 +131,23 @@ def stale_checkpoint(world: World) -> None:
     world.tell(world.craft.checkpoint(3, K, digest("root")))
 
 
-def too_many_reads(world: World) -> None:
-    device = world.cluster.members.device("a")
-    for number in range(QUERIES_PER_DEVICE_MAX + 1):
+def ask_early(world: World, count: int) -> None:
+    """As many queries of each device as it may have."""
+    for number in range(count):
+        device = world.cluster.members.device(f"d{number // QUERIES_PER_DEVICE_MAX}")
         query = Query(query_id=number, minimum_sequence=SequenceNumber(9), query=b"count")
         world.cluster.from_client(device, ME, query)
+
+
+def too_many_reads(world: World) -> None:
+    """Of devices that are strangers to the application."""
+    ask_early(world, QUERIES_MAX // STRANGERS_DIVISOR + 1)
+
+
+def too_many_reads_of_one(world: World) -> None:
+    ask_early(world, QUERIES_PER_DEVICE_MAX)
+    query = Query(query_id=0, minimum_sequence=SequenceNumber(9), query=b"count")
+    world.cluster.from_client(world.cluster.members.device("d0"), ME, query)
 
 
 def too_far_ahead(world: World) -> None:
@@ -188,6 +202,12 @@ def two_requests(world: World) -> None:
 
 
 def full_pool(world: World) -> None:
+    """Strangers share a part of it."""
+    for number in range(POOL_STRANGERS_MAX // 4 + 1):
+        world.tell(world.craft.request(f"d{number}", 0, *[b"x"] * 4))
+
+
+def full_of_one(world: World) -> None:
     """A device may have two client windows of operations waiting."""
     for session in (1, 2, 3):
         world.tell(world.craft.request("a", 0, *[b"x"] * 4 if session < 3 else (b"x",), session=session))
@@ -326,11 +346,8 @@ CASES = (
         IgnoreReason.NAME_IN_USE,
         two_requests,
     ),
-    Case(
-        "pool",
-        IgnoreReason.POOL_FULL,
-        full_pool,
-    ),
+    Case("pool", IgnoreReason.POOL_FULL, full_pool),
+    Case("pool, for one device", IgnoreReason.DEVICE_FULL, full_of_one),
     Case("request", IgnoreReason.WRONG_DEVICE, someone_elses_request),
     Case("acknowledged", IgnoreReason.STALE_NAME, stale_name),
     Case("sequence", IgnoreReason.OUT_OF_WINDOW, lambda w: w.ask(4)),
@@ -338,6 +355,7 @@ CASES = (
     Case("evidence", IgnoreReason.PROVEN_ALREADY, evidence_of_what_is_proven),
     Case("evidence", IgnoreReason.TOO_MUCH_EVIDENCE, evidence_without_end),
     Case("queries", IgnoreReason.TOO_MANY_READS, too_many_reads),
+    Case("queries of one device", IgnoreReason.DEVICE_FULL, too_many_reads_of_one),
     Case("a query to a damaged replica", IgnoreReason.STATE_NOT_WHOLE, read_of_a_damaged_state),
     Case("a query for a far future", IgnoreReason.TOO_FAR_AHEAD, too_far_ahead),
     Case("subscriptions", IgnoreReason.TOO_MANY_SUBSCRIPTIONS, too_many_subscriptions),

@@ -6,9 +6,9 @@ import pytest
 
 from crypto.signing import PublicKey
 from pbft.core.effects import EventsDone, IgnoreReason, QueryDone, ReadEvents
-from pbft.core.messages import Query, Subscribe, Unsubscribe
+from pbft.core.messages import Credit, Query, Subscribe, Unsubscribe
 from pbft.core.output import Output
-from pbft.core.readers import QUERIES_AT_ONCE, READS_PER_DEVICE_MAX, Readers
+from pbft.core.readers import FORGIVEN_MAX, QUERIES_AT_ONCE, READS_PER_DEVICE_MAX, RESTARTS_MAX, Readers
 from pbft.core.types import EventIndex, Milliseconds, Now, ReplicaId, SequenceNumber
 from pbft.core.voting_rules import VotingRules
 from tests.harness.keys import make_group
@@ -94,6 +94,39 @@ def test_a_newcomer_gets_a_subscription_of_the_device_that_has_most_and_of_that_
     assert len(out.ignored) == 2
     assert open_subscriptions(readers, device("greedy"), range(101)) == list(range(1, 9))
     assert open_subscriptions(readers, device("modest"), range(5)) == list(range(5))
+
+
+def test_what_is_said_of_a_subscription_that_made_room_for_others_is_no_fault_and_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers, out = readers_for_a_few(monkeypatch), Output()
+    for number in range(14):
+        readers.on_subscribe(out, device("evicted"), subscribe(number), "home")
+    readers.on_subscribe(out, device("newcomer"), subscribe(0), "elsewhere")
+    credit = Credit(subscription=0, taken=EventIndex(1))
+    for _ in range(FORGIVEN_MAX + 1):
+        readers.on_credit(out, device("evicted"), credit)
+    readers.on_credit(out, device("another"), credit)
+    made_room, none = IgnoreReason.TOO_MANY_SUBSCRIPTIONS, IgnoreReason.NO_SUBSCRIPTION
+    assert [each.reason for each in out.ignored] == [made_room] * (1 + FORGIVEN_MAX) + [none, none]
+
+
+def test_what_made_room_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pbft.core.readers.DROPPED_REMEMBERED", 2)
+    readers, out = readers_for_a_few(monkeypatch), Output()
+    for number in range(14 + 3):
+        readers.on_subscribe(out, device(f"{number}"), subscribe(0))
+    for number in range(3):
+        readers.on_unsubscribe(out, device(f"{number}"), Unsubscribe(subscription=0))
+    made_room = IgnoreReason.TOO_MANY_SUBSCRIPTIONS
+    assert [each.reason for each in out.ignored[3:]] == [IgnoreReason.NO_SUBSCRIPTION, made_room, made_room]
+
+
+def test_restarts_of_a_subscription_that_is_not_read_are_their_clients_own_doing() -> None:
+    readers, out = Readers(VotingRules(GROUP.group, ReplicaId(1), GROUP.signers[1])), Output()
+    for _ in range(RESTARTS_MAX + 2):
+        readers.on_subscribe(out, device("restless"), subscribe(0))
+    assert [each.reason for each in out.ignored] == [IgnoreReason.DEVICE_FULL] * 2
 
 
 def test_a_device_that_subscribes_and_leaves_off_again_and_again_has_few_reads_under_way() -> None:

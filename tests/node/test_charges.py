@@ -17,9 +17,22 @@ from pbft.core.messages import Request, SignedRequest
 from pbft.core.types import ClientSequence, SessionNumber
 from pbft.node.clients import NO_FAULT
 from pbft.node.connection import Connection
+from pbft.node.intake import SLICE_CLAIMS
 from pbft.node.limits import Limits
+from pbft.node.node import TICK_S
 from pbft.node.streams import FrameStream, SendQueue
-from pbft.node.turns import BURST_SECONDS, BYTES_PER_PLACE, Party, Ration, Room, Share, Turn, Turns, places_of
+from pbft.node.turns import (
+    BURST_SECONDS,
+    BYTES_PER_PLACE,
+    HOLD_SECONDS,
+    Party,
+    Ration,
+    Room,
+    Share,
+    Turn,
+    Turns,
+    places_of,
+)
 from tests.harness.keys import make_group
 from tests.node.network import client, running
 
@@ -36,15 +49,13 @@ def request_of(*operations: bytes) -> SignedRequest:
     return sign_request(MEMBERS.group, MEMBERS.device("a"), request)
 
 
+def connection_of(request: SignedRequest, host: str, *, room: Room, strangers: Ration) -> Connection:
+    nothing = cast("FrameStream", None)  # nothing is read from it here
+    return Connection(request.device, host, room=room, strangers=strangers, stream=nothing, queue=SendQueue(1))
+
+
 async def admit(request: SignedRequest, *, room: Room, strangers: Ration, known: bool) -> None:
-    connection = Connection(
-        request.device,
-        "10.0.0.1",
-        room=room,
-        strangers=strangers,
-        stream=cast("FrameStream", None),  # nothing is read from it here
-        queue=SendQueue(1),
-    )
+    connection = connection_of(request, "10.0.0.1", room=room, strangers=strangers)
     connection.become(known=known)
     turn = Turn(Turns(), connection.party)
     await turn.begin()
@@ -59,6 +70,43 @@ async def test_a_stranger_pays_for_each_operation_of_a_request(autojump_clock: M
     party: Party = (Share.NEWCOMERS, "10.0.0.1", None)
     left = sum(strangers.enter_now(party, 1) for _ in range(100))
     assert left == 10 * BURST_SECONDS - 30
+
+
+async def test_the_largest_chunk_of_a_stranger_keeps_another_out_for_less_than_two_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody has checked a signature yet: what is in the chunk costs its sender next to nothing."""
+    ration, room = Ration(Limits().strangers_operations_per_s), Room(100_000, lambda: 0)
+    request = request_of(*[b""] * MEMBERS.group.parameters.request_operations_max)
+    let_in: list[tuple[str, int, float]] = []
+
+    async def bring(host: str, count: int) -> None:
+        connection = connection_of(request, host, room=room, strangers=ration)
+        turn = Turn(Turns(), connection.party)
+        await turn.begin()
+        items = [Opener(MEMBERS.group, MEMBERS.verifier).parse_client(request.wire) for _ in range(count)]
+        admitted = await connection.admit(items, turn)
+        turn.end()
+        let_in.append((host, len(admitted), trio.current_time() - began))
+
+    async def tick() -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            ration.admit()
+
+    began = trio.current_time()
+    async with trio.open_nursery() as ticking:
+        ticking.start_soon(tick)
+        async with trio.open_nursery() as strangers:
+            strangers.start_soon(bring, "10.0.0.1", SLICE_CLAIMS)
+            await trio.lowlevel.checkpoint()
+            strangers.start_soon(bring, "10.0.0.2", 1)
+        ticking.cancel_scope.cancel()
+    (other, one, waited), (flood, some, held) = let_in
+    assert (other, one, flood) == ("10.0.0.2", 1, "10.0.0.1")
+    assert waited < 2
+    assert some < SLICE_CLAIMS
+    assert held <= HOLD_SECONDS + TICK_S, "nor is the sender itself held for long"
 
 
 async def test_large_requests_take_more_of_the_room(autojump_clock: MockClock) -> None:

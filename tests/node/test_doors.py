@@ -6,16 +6,20 @@ import contextlib
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
-from pbft.core.frames import wire_of
+from pbft.core.bodies import VIEW_CHANGE
+from pbft.core.effects import Evidence
+from pbft.core.frames import encode_signed, wire_of
+from pbft.core.handshake import encode_client_hello
 from pbft.core.messages import Credit
 from pbft.core.types import EventIndex, ReplicaId
 from pbft.node import clients, peers
 from pbft.node.limits import Limits
-from pbft.node.listening import Doorway, Place, network_of
-from tests.node.network import PATIENCE_S, Customer, client, link, running, welcomed
+from pbft.node.listening import IDLE_SECONDS, Doorway, Place, network_of
+from tests.node.network import PATIENCE_S, Customer, client, link, running, signer_of, welcomed
 
 
 def displaced(*places: Place) -> list[bool]:
@@ -56,6 +60,43 @@ async def test_an_address_over_its_bound_loses_its_own_oldest() -> None:
         other = stack.enter_context(doorway.enter("other"))
         crowd.append(stack.enter_context(doorway.enter("crowd")))
         assert displaced(*crowd, other) == [True, False, False, False]
+
+
+async def test_a_member_too_many_of_an_address_is_refused_unless_another_is_idle(autojump_clock: MockClock) -> None:
+    doorway = Doorway(Limits(connections_per_address_max=2))
+    with contextlib.ExitStack() as stack:
+
+        def come(host: str) -> Place:
+            place = stack.enter_context(doorway.enter(host))
+            place.become_member()
+            return place
+
+        first, second = come("office"), come("office")
+        for _ in range(10):
+            assert displaced(come("office"), first, second) == [True, False, False], "it does not go round"
+        elsewhere = come("elsewhere")
+        await trio.sleep(IDLE_SECONDS / 2)
+        first.heard()
+        await trio.sleep(IDLE_SECONDS / 2 + 1)
+        third = come("office")
+        assert displaced(first, second, third, elsewhere) == [False, True, False, False]
+        assert len(doorway.members) == 3
+
+
+async def test_one_connection_too_many_of_members_does_not_go_round(group_file: GroupFile) -> None:
+    device = Ed25519Signer.generate()
+    async with (
+        running(group_file, [0], limits=Limits(connections_per_address_max=4)) as nodes,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        held = [await stack.enter_async_context(await client(group_file, 0, device)) for _ in range(4)]
+        caller, welcome = await welcomed(group_file, 0)
+        await caller.send(encode_client_hello(group_file.group, device, welcome))
+        assert await caller.rest() == [], "the fifth is closed"
+        await trio.aclose_forcefully(caller.stream)
+        for each in held:
+            await each.inspect()
+        assert (len(nodes[0]._doors[1].doorway.members), nodes[0]._clients.connected) == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +142,19 @@ async def test_a_wall_before_both_doors_keeps_neither_a_replica_nor_a_client_out
             await trio.aclose_forcefully(stream)
 
 
+@pytest.mark.parametrize("at_once", [50, 1])
 async def test_a_connection_that_is_read_slowly_gives_its_place_up_when_its_client_leaves(
-    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
+    group_file: GroupFile, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    """`at_once`: how many times as much a client writes at once as is handed in at once."""
     monkeypatch.setattr(clients, "HOLD_SECONDS", 0.02)
     limits = Limits(address_useless_per_s=1, strangers_operations_per_s=100_000)
     vain = wire_of(group_file.group.epoch, Credit(subscription=9, taken=EventIndex(0)))
     chunks = 100
     async with running(group_file, range(3), limits=limits) as nodes, Customer.of(group_file, [0]):
         async with await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.2") as flood:
-            await flood.send(*[vain] * (clients.FRAMES_AT_ONCE * chunks))
+            for _ in range(chunks // at_once):
+                await flood.send(*[vain] * (clients.FRAMES_AT_ONCE * at_once))
             with trio.fail_after(PATIENCE_S):
                 while not nodes[0]._clients.slowed:
                     await trio.lowlevel.checkpoint()
@@ -120,16 +164,20 @@ async def test_a_connection_that_is_read_slowly_gives_its_place_up_when_its_clie
         assert nodes[0]._clients.slowed < chunks / 2, "most of it was for nobody"
 
 
-async def test_who_brought_much_that_does_not_open_does_not_keep_its_link_for_it(
+async def test_who_brought_much_that_does_not_open_does_not_keep_its_link_for_it_and_is_convicted_still(
     group_file: GroupFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "HOLD_SECONDS", 0.01)
     async with running(group_file, [0]) as nodes, await link(group_file, 3, 0) as liar:
         listener = nodes[0]._peers
         listener._judged[ReplicaId(3)].spend(trio.current_time(), 10**9)
-        await liar.send(b"garbage")
+        proofs: list[Evidence] = []
+        monkeypatch.setattr(listener, "_on_proof", proofs.append)
+        signature = signer_of(group_file, 3).sign(group_file.group.domain(VIEW_CHANGE), b"\xff")
+        await liar.send(encode_signed(VIEW_CHANGE, group_file.group.epoch, 3, b"\xff", signature))
         assert await liar.rest() == []
         assert listener.slowed == 1
+        assert [(proof.code, proof.culprit) for proof in proofs] == [("E7", 3)]
 
 
 async def test_an_address_over_its_bound_is_let_in_at_the_price_of_its_oldest(group_file: GroupFile) -> None:

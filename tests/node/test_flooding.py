@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
 import trio
 
 from chatsvc.groupfile import GroupFile
 from crypto.signing import Ed25519Signer
 from pbft.core.frames import wire_of
-from pbft.core.messages import Credit
+from pbft.core.messages import Credit, Query
+from pbft.core.readers import QUERY_AHEAD_MAX
 from pbft.core.replica import Replica
-from pbft.core.types import EventIndex, ReplicaId
+from pbft.core.types import EventIndex, ReplicaId, SequenceNumber
 from pbft.node.limits import Limits
 from pbft.node.peers import QUESTION_UNITS
 from pbft.node.turns import BURST_SECONDS
@@ -21,6 +23,8 @@ from tests.node.network import PATIENCE_S, Customer, client, link, running, say,
 
 HONEST = range(3)
 """Replica 3 does not run: the attacker has its keys."""
+EARLY = Query(query_id=1, minimum_sequence=SequenceNumber(QUERY_AHEAD_MAX), query=b"log")
+"""Of a state that no replica reaches here."""
 
 
 async def test_the_address_with_most_newcomers_makes_room_for_another(group_file: GroupFile) -> None:
@@ -146,14 +150,22 @@ async def test_requests_that_a_replica_passes_on_beyond_measure_are_dropped_unre
         await customer.say("goes on")
 
 
-async def test_what_clients_say_in_vain_makes_their_address_slow_and_no_other(group_file: GroupFile) -> None:
+@pytest.mark.parametrize(
+    "vain",
+    [
+        pytest.param(Credit(subscription=1, taken=EventIndex(0)), id="credit of no subscription"),
+        pytest.param(EARLY, id="more queries than a device may have open"),
+    ],
+)
+async def test_what_clients_say_in_vain_makes_their_address_slow_and_no_other(
+    group_file: GroupFile, vain: Credit | Query
+) -> None:
     async with (
         running(group_file, HONEST, limits=Limits(address_useless_per_s=2)) as nodes,
         Customer.of(group_file, HONEST) as customer,
         await client(group_file, 0, Ed25519Signer.generate(), source="127.0.0.2") as flood,
     ):
         await customer.say("before")
-        vain = Credit(subscription=1, taken=EventIndex(0))  # of a subscription that does not exist
         await flood.send(*[wire_of(group_file.group.epoch, vain)] * 300)
         with trio.fail_after(PATIENCE_S):
             while not nodes[0]._clients.slowed:

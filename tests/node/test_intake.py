@@ -11,6 +11,7 @@ from trio.testing import MockClock, Sequencer, wait_all_tasks_blocked
 from crypto.canonical import encode
 from crypto.merkle import leaf_digest
 from crypto.signing import Domain, PublicKey, Signature, Verifier
+from pbft.core.bodies import VIEW_CHANGE
 from pbft.core.codec import Opener
 from pbft.core.effects import ClientGone, Evidence, FromClient, FromPeer, LinkUp
 from pbft.core.errors import InvalidMessageSignature, MalformedMessage
@@ -215,11 +216,11 @@ def change_with_a_forgery() -> bytes:
 class Judged:
     """What is told of one frame to whom brings it, and what that costs."""
 
-    def __init__(self, frame: bytes, *, may_prove: bool = True, threads: int = 0) -> None:
+    def __init__(self, frame: bytes, *, may_prove: bool = True, threads: int = 0, in_full: bool = True) -> None:
         self.counting = Counting(MEMBERS.verifier)
         self.turns = Turns()
         self.intake = Intake(Opener(MEMBERS.group, self.counting), threads=threads, turns=self.turns)
-        self.frame, self.may_prove = frame, may_prove
+        self.frame, self.may_prove, self.in_full = frame, may_prove, in_full
         self.spent = 0
         self.asked: list[tuple[str, int]] = []
 
@@ -236,7 +237,7 @@ class Judged:
             nursery.start_soon(self.turns.run)
             party = (Share.PEERS, 3, None)
             evidence = await self.intake.proof_in(
-                self.frame, party=party, may_prove=self._may_prove, spend=self._spend
+                self.frame, party=party, may_prove=self._may_prove, spend=self._spend, in_full=self.in_full
             )
             nursery.cancel_scope.cancel()
         return evidence
@@ -249,7 +250,25 @@ async def test_a_frame_that_does_not_open_proves_what_its_signer_signed(threads:
     assert evidence is not None
     assert (evidence.code, evidence.culprit) == ("E7", 3)
     verify_evidence(Opener(MEMBERS.group, MEMBERS.verifier), evidence)
-    assert judged.spent > CLAIM_UNITS * judged.counting.checked
+    assert judged.spent >= CLAIM_UNITS * judged.counting.checked
+
+
+async def test_garbage_is_looked_at_at_no_cost_to_what_comes_after_it() -> None:
+    judged = Judged(bytes(1_000_000))
+    assert await judged.proof() is None
+    assert judged.spent == 0
+
+
+async def test_who_is_in_debt_is_convicted_of_what_is_malformed_and_not_of_what_takes_many_checks() -> None:
+    malformed = CRAFT.sign(3, VIEW_CHANGE, b"\xff", bytes).wire
+    judged = Judged(malformed, in_full=False)
+    evidence = await judged.proof()
+    assert evidence is not None
+    assert (evidence.code, evidence.culprit) == ("E7", 3)
+    verify_evidence(Opener(MEMBERS.group, MEMBERS.verifier), evidence)
+    long = Judged(change_with_a_forgery(), in_full=False)
+    assert await long.proof() is None
+    assert (judged.counting.checked, long.counting.checked) == (1, 1)
 
 
 async def test_what_it_takes_to_judge_a_frame_is_done_in_turns_with_others() -> None:

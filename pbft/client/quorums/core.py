@@ -87,7 +87,7 @@ class ClientCore:
         """As `QueryTracker.ask`."""
         return self.queries.ask(self._out, now, query, within_ms=within_ms)
 
-    def subscribe(self, topic: bytes, start: EventIndex) -> SubscriptionId:
+    def subscribe(self, now: Milliseconds, topic: bytes, start: EventIndex) -> SubscriptionId:
         """Events of `topic` from `start` on. Raises ValueError beyond SUBSCRIPTIONS_MAX."""
         if len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
             msg = f"a client has at most {SUBSCRIPTIONS_MAX} subscriptions"
@@ -104,7 +104,7 @@ class ClientCore:
             streamer=ReplicaId(number % self.group.size),
         )
         self.subscriptions[number] = subscription
-        subscription.open(self._out)
+        subscription.open(self._out, now)
         return number
 
     def on_taken(self, number: SubscriptionId, taken: EventIndex) -> None:

@@ -42,6 +42,8 @@ class Settings:
     """How long an agreed event may lack its body before another replica is asked for bodies."""
     stall_ms: int = 2_000
     """How long a claimed event may lack agreement before the silent replicas are asked again."""
+    quiet_ms: int = 30_000
+    """After so long without an event a replica is asked for the stream again: it may have had no room for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ class _Stream:
 
     next: EventIndex
     credited: EventIndex
+    quiet_at: Milliseconds
+    """When it is asked for again if nothing came: a replica forgets subscriptions when it has no room for all."""
     held: deque[tuple[int, int]] = field(default_factory=deque)
     """(end, bytes) of frames with events not delivered yet."""
     held_bytes: int = 0
@@ -49,6 +51,11 @@ class _Stream:
     """It says that the topic cannot be read, out of a state no older than the subscription."""
     again_at: Milliseconds | None = None
     pause_ms: int = RESUBSCRIBE_PAUSE_MS
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the replica may send more than it has."""
+        return self.next < self.credited + CREDIT_EVENTS
 
 
 @dataclass(slots=True, eq=False)
@@ -115,8 +122,11 @@ class SubscriptionTracker:
 
     @property
     def next_at(self) -> Milliseconds | None:
-        again = (stream.again_at for stream in self._streams.values())
-        return earliest(self._body_at, self._stall_at, *again)
+        if self.is_closed:
+            return None
+        streams = self._streams.values()
+        again, quiet = (stream.again_at for stream in streams), (stream.quiet_at for stream in streams)
+        return earliest(self._body_at, self._stall_at, *again, *quiet)
 
     @property
     def buffered(self) -> int:
@@ -125,16 +135,15 @@ class SubscriptionTracker:
 
     # -- what the caller wants
 
-    def open(self, out: Output) -> None:
+    def open(self, out: Output, now: Milliseconds) -> None:
         if self.streamer not in self._knowledge.up and self._knowledge.up:
             self.streamer = self._next_streamer()
         for replica in self._knowledge.up:
-            self._subscribe(out, replica)
+            self._subscribe(out, now, replica)
 
     def close(self, out: Output) -> None:
         self.is_closed = True
         out.send_to(self._knowledge.up, wire_of(self._group.epoch, Unsubscribe(subscription=self.number)))
-        self._forget_timers()
 
     def on_taken(self, out: Output, taken: EventIndex) -> None:
         """The caller has done with the events below `taken`: the replicas may go on."""
@@ -157,6 +166,7 @@ class SubscriptionTracker:
             self._on_closed(out, now, replica, stream, events.sequence)
             return
         stream.closed = False
+        stream.quiet_at = Milliseconds(now + self._settings.quiet_ms)
         items = _read(events)
         if items is None:
             self._on_garbage(out, now, stream, signed)
@@ -184,11 +194,11 @@ class SubscriptionTracker:
         if up:
             if self.streamer not in self._knowledge.up:
                 self.streamer = replica
-            self._subscribe(out, replica)
+            self._subscribe(out, now, replica)
             return
         self._streams.pop(replica, None)
         if replica == self.streamer:
-            self._change_streamer(out)
+            self._change_streamer(out, now)
         self._arm(now)
 
     def on_time(self, out: Output, now: Milliseconds) -> None:
@@ -197,18 +207,21 @@ class SubscriptionTracker:
         if self._body_at is not None and self._body_at <= now:
             self._body_at = None
             self._body_patience_ms = min(2 * self._body_patience_ms, BODY_PATIENCE_MAX_MS)
-            self._change_streamer(out)
+            self._change_streamer(out, now)
         if self._stall_at is not None and self._stall_at <= now:
             self._stall_at = None
             self._stall_ms = min(2 * self._stall_ms, STALL_MAX_MS)
             said = self._slot_of(self.needed).opinions
             for replica in self._knowledge.up:
                 if replica not in said:
-                    self._subscribe(out, replica)
+                    self._subscribe(out, now, replica)
         for replica in sorted(self._streams):
-            again_at = self._streams[replica].again_at
-            if again_at is not None and again_at <= now:
-                self._subscribe(out, replica)
+            stream = self._streams[replica]
+            is_quiet = stream.quiet_at <= now
+            if is_quiet:
+                stream.quiet_at = Milliseconds(now + self._settings.quiet_ms)
+            if (stream.again_at is not None and stream.again_at <= now) or (is_quiet and stream.may_go_on):
+                self._subscribe(out, now, replica)
         self._arm(now)
 
     # -- statements
@@ -259,7 +272,7 @@ class SubscriptionTracker:
         self._accuse(out, signed.signer, (), signed)
         self._again_later(now, stream)
         if signed.signer == self.streamer:
-            self._change_streamer(out)
+            self._change_streamer(out, now)
 
     def _on_closed(
         self, out: Output, now: Milliseconds, replica: ReplicaId, stream: _Stream, sequence: SequenceNumber
@@ -270,10 +283,9 @@ class SubscriptionTracker:
         if said < self._group.honest_minimum:
             self._again_later(now, stream)
             if replica == self.streamer:
-                self._change_streamer(out)
+                self._change_streamer(out, now)
             return
         self.is_closed = True
-        self._forget_timers()
         out.closed.append(self.number)
 
     # -- delivery
@@ -343,11 +355,13 @@ class SubscriptionTracker:
             stream.again_at = Milliseconds(now + stream.pause_ms)
             stream.pause_ms = min(2 * stream.pause_ms, RESUBSCRIBE_PAUSE_MAX_MS)
 
-    def _subscribe(self, out: Output, replica: ReplicaId) -> None:
+    def _subscribe(self, out: Output, now: Milliseconds, replica: ReplicaId) -> None:
         """Start, or start again, the stream of one replica at the next event needed."""
+        quiet_at = Milliseconds(now + self._settings.quiet_ms)
         known = self._streams.get(replica)
-        stream = known or _Stream(next=self.needed, credited=self.needed)
+        stream = known or _Stream(next=self.needed, credited=self.needed, quiet_at=quiet_at)
         stream.next = stream.credited = self.needed
+        stream.quiet_at = quiet_at
         stream.again_at = None
         self._streams[replica] = stream
         subscribe = Subscribe(
@@ -377,15 +391,10 @@ class SubscriptionTracker:
 
         return min(up, key=is_doubtful, default=self.streamer)
 
-    def _change_streamer(self, out: Output) -> None:
+    def _change_streamer(self, out: Output, now: Milliseconds) -> None:
         """Ask another replica for bodies, and the old one for digests; where that must wait, the timer does it."""
         old, self.streamer = self.streamer, self._next_streamer()
         for replica in dict.fromkeys((self.streamer, old)):
             stream = self._streams.get(replica)
             if replica in self._knowledge.up and (stream is None or stream.again_at is None):
-                self._subscribe(out, replica)
-
-    def _forget_timers(self) -> None:
-        self._body_at = self._stall_at = None
-        for stream in self._streams.values():
-            stream.again_at = None
+                self._subscribe(out, now, replica)
