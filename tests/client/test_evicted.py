@@ -63,7 +63,7 @@ class World:
                 subscription=read.subscription,
                 sequence=SequenceNumber(len(self.told)),
                 start=read.start,
-                events=tuple(self.told[read.start : read.start + read.limit]),
+                events=tuple(EventItem(head=told) for told in self.told[read.start : read.start + read.limit]),
             )
             then = Output()
             self.readers[replica].on_events_done(then, done)
