@@ -27,7 +27,7 @@ class World:
     def __init__(self) -> None:
         group = MEMBERS.group
         self.now = 0
-        self.told: list[EventItem] = []
+        self.told: list[bytes] = []
         self.core = ClientCore(group, CLIENT, SessionNumber(1), Settings())
         self.readers = [Readers(VotingRules(group, replica, MEMBERS.signers[replica])) for replica in group.replicas]
         self.asked = 0
@@ -76,7 +76,7 @@ class World:
         self.carry_out()
 
     def execute(self, body: bytes) -> None:
-        self.told.append(EventItem(head=body))
+        self.told.append(body)
         for replica in MEMBERS.group.replicas:
             out = Output()
             self.readers[replica].on_executed(out, [TOPIC], SequenceNumber(len(self.told)))
