@@ -12,7 +12,16 @@ from chatsvc.application.schema import Role
 from clients.codes import new_code, new_nonce
 from clients.sdk import ChatError
 from clients.terminal import sides
-from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, take_index, take_word
+from clients.terminal.arguments import (
+    BadCommand,
+    only_index,
+    person,
+    poll_parts,
+    reaction_of,
+    take_index,
+    take_number,
+    take_word,
+)
 from clients.terminal.emoji import with_emoji
 from clients.terminal.lines import Entry, Fate
 from clients.terminal.model import RoomState
@@ -168,10 +177,10 @@ async def reply(session: Session, rest: str) -> None:
 
 
 async def edit(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
+    index, text = take_number(rest)
     room, index = open_room(session), target(session, index, mine=True)
     if not text:
-        raise BadCommand("say what it is to be: /edit [#N] TEXT")
+        raise BadCommand("say what it is to be: /edit [N] TEXT")
     await session.chat.edit(room.name, index, with_emoji(text), nonce=new_nonce())
 
 
@@ -180,9 +189,12 @@ async def delete(session: Session, rest: str) -> None:
 
 
 async def react(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
-    word, off = take_word(text, "with what: /react [#N] :+1:, and `off` to take it back")
-    await session.chat.react(open_room(session).name, target(session, index), with_emoji(word), on=off != "off")
+    number, text = take_number(rest)
+    word, off = take_word(text, "with what: /react [N] :+1:, and `off` to take it back")
+    room, index = open_room(session), target(session, number)
+    entry = room.log.entry(index)
+    there = () if entry is None else [one.reaction for one in entry.message.reactions]
+    await session.chat.react(room.name, index, reaction_of(word, there), on=off != "off")
 
 
 async def pin(session: Session, rest: str) -> None:
@@ -208,10 +220,10 @@ def _poll(session: Session, index: int | None) -> Entry:
 
 
 async def vote(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
+    index, text = take_number(rest)
     entry = _poll(session, index)
     if text != "none" and not (text.isdecimal() and 1 <= int(text) <= len(entry.options)):
-        raise BadCommand(f"say which option: /vote [#N] 1 to {len(entry.options)}, or none")
+        raise BadCommand(f"say which option: /vote [N] 1 to {len(entry.options)}, or none")
     option = None if text == "none" else int(text) - 1
     await session.chat.vote(open_room(session).name, entry.message.index, option)
     session.model.say("your vote is counted")
@@ -287,13 +299,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("role", "NAME owner|moderator|member", "Say what a member may do.", role),
     Command("me", "TEXT", "Say what you do.", action),
     Command("reply", "[#N] [TEXT]", "Answer a message: now, or with what you type next.", reply),
-    Command("edit", "[#N] TEXT", "Change what you said.", edit),
+    Command("edit", "[N] TEXT", "Change what you said.", edit),
     Command("delete", "[N]", "Take a message away.", delete),
-    Command("react", "[#N] :EMOJI: [off]", "React to a message, or take it back.", react),
+    Command("react", "[N] :EMOJI: [off]", "React to a message, or take it back.", react),
     Command("pin", "[N]", "Pin a message, or take its pin out.", pin),
     Command("pins", "", "List what is pinned here.", sides.pins),
-    Command("poll", "QUESTION | A | B", "Ask, with options.", poll),
-    Command("vote", "[#N] 1 | none", "Choose an option of a poll.", vote),
+    Command("poll", "QUESTION? | A | B", "Ask, with options; `A | B` alone asks which of the two.", poll),
+    Command("vote", "[N] 1 | none", "Choose an option of a poll.", vote),
     Command("close", "[N]", "Close a poll.", close),
     Command("thread", "[TITLE]", "Open a thread and talk in it; without title, the message's.", sides.thread),
     Command("threads", "", "List the threads of this room.", sides.threads),
