@@ -197,7 +197,7 @@ class App:
             done = (await session.chat.create(room)).value.room
         await session.load_rooms()
         await session.enter(done)
-        self.model.say(f"you are in #{done}: type, and Enter says it; F1 shows the keys, /help the commands")
+        self.model.say(f"this is #{done}: type, Enter says it; F1: keys, /help: commands")
 
 
 async def show(app: App, terminal: Any, options: Options, environment: Mapping[str, str]) -> None:

@@ -18,7 +18,6 @@ from clients.terminal.arguments import (
     person,
     poll_parts,
     reaction_of,
-    take_index,
     take_number,
     take_word,
 )
@@ -66,6 +65,10 @@ def target(session: Session, index: int | None, *, mine: bool = False) -> int:
 
 async def join(session: Session, rest: str) -> None:
     word, _ = take_word(rest, "which room: /join ROOM, or the code of an invitation")
+    known = word.removeprefix("#").casefold()
+    if known in session.model.rooms:
+        await session.enter(known)
+        return
     try:
         done = await session.chat.join(word)
     except ChatError as error:
@@ -168,8 +171,8 @@ async def action(session: Session, rest: str) -> None:
 
 
 async def reply(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
-    room, index = open_room(session), target(session, index)
+    number, text = take_number(rest)
+    room, index = open_room(session), target(session, number)
     if not text:
         room.reply_to = index
         return
@@ -283,7 +286,12 @@ async def help_(session: Session, rest: str) -> None:  # noqa: ARG001 - the tabl
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("join", "ROOM | CODE", "Join a room, or the one that an invitation's code leads to.", join),
+    Command(
+        "join",
+        "ROOM | CODE",
+        "Go to a room, joining it if need be, or to the one that an invitation's code leads to.",
+        join,
+    ),
     Command("part", "[ROOM]", "Leave a room; what you said stays.", part),
     Command("create", "[-p] ROOM [TOPIC]", "Make a room, with -p a private one.", create),
     Command("msg", "NAME[,NAME] [TEXT]", "Talk with somebody, or with a few.", message),
@@ -298,7 +306,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("mute", "NAME [10m | off]", "Let a member only read for a while.", mute),
     Command("role", "NAME owner|moderator|member", "Say what a member may do.", role),
     Command("me", "TEXT", "Say what you do.", action),
-    Command("reply", "[#N] [TEXT]", "Answer a message: now, or with what you type next.", reply),
+    Command("reply", "[N] [TEXT]", "Answer a message: now, or with what you type next.", reply),
     Command("edit", "[N] TEXT", "Change what you said.", edit),
     Command("delete", "[N]", "Take a message away.", delete),
     Command("react", "[N] :EMOJI: [off]", "React to a message, or take it back.", react),
