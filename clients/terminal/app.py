@@ -92,6 +92,7 @@ class App:
         options = self._options
         async with Chat.connect(self.directory, signer, timeout=options.timeout_s, dial=options.dial) as chat:
             self.chat = chat
+            self.model.connected = True
             self.model.say("")
             if not await self._registered(chat):
                 return
@@ -196,6 +197,7 @@ class App:
             done = (await session.chat.create(room)).value.room
         await session.load_rooms()
         await session.enter(done)
+        self.model.say(f"this is #{done}: type, Enter says it; F1: keys, /help: commands")
 
 
 async def show(app: App, terminal: Any, options: Options, environment: Mapping[str, str]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from clients.terminal.emoji import EMOJI, with_emoji
+
 _INDEX = re.compile(r"#(\d{1,18})(?:\s+|$)")
+_LEADING_INDEX = re.compile(r"#?(\d{1,18})\s+(?=\S)")
 _BARE_INDEX = re.compile(r"#?(\d{1,18})\s*$")
 
 
@@ -40,6 +44,12 @@ def take_index(rest: str) -> tuple[int | None, str]:
     return (None, rest) if found is None else (int(found.group(1)), rest[found.end() :].strip())
 
 
+def take_number(rest: str) -> tuple[int | None, str]:
+    """Take `N` or `#N` from the beginning, where something else must follow; a number alone is what follows."""
+    found = _LEADING_INDEX.match(rest)
+    return take_index(rest) if found is None else (int(found.group(1)), rest[found.end() :].strip())
+
+
 def only_index(rest: str) -> int | None:
     """Return `N` or `#N`, where nothing else may stand; None for nothing. Raises BadCommand."""
     if not rest:
@@ -63,8 +73,23 @@ def person(word: str) -> str:
 
 
 def poll_parts(rest: str) -> tuple[str, tuple[str, ...]]:
-    """Return the question and the options of `question | option | option`. Raises BadCommand."""
-    question, *options = (part.strip() for part in rest.split("|"))
+    """Return the question and the options of `question | option | option`; of two options without a question, which
+    one ends with `?`, the question is both of them. Raises BadCommand."""
+    parts = [part.strip() for part in rest.split("|")]
+    if len(parts) == 2 and not parts[0].endswith("?"):
+        options = (parts[0], parts[1].rstrip("? "))
+        question = f"{options[0]} | {options[1]}?"
+    else:
+        question, options = parts[0], tuple(parts[1:])
     if not question or len(options) < 2 or not all(options):
-        raise BadCommand("say /poll question | option | option")
-    return question, tuple(options)
+        raise BadCommand("say /poll question? | option | option, or only /poll option | option")
+    return question, options
+
+
+def reaction_of(word: str, there: Collection[str]) -> str:
+    """Return the emoji that `word` names, with or without colons; also what `there` has. Raises BadCommand for words
+    and numbers, which are hardly meant as reactions."""
+    reaction = EMOJI.get(word) or with_emoji(word)
+    if reaction.isascii() and reaction not in there:
+        raise BadCommand(f"{word[:20]!r} is no emoji: say /react [N] :+1:, and Tab after `:+` offers what there is")
+    return reaction

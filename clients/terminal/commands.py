@@ -12,7 +12,15 @@ from chatsvc.application.schema import Role
 from clients.codes import new_code, new_nonce
 from clients.sdk import ChatError
 from clients.terminal import sides
-from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, take_index, take_word
+from clients.terminal.arguments import (
+    BadCommand,
+    only_index,
+    person,
+    poll_parts,
+    reaction_of,
+    take_number,
+    take_word,
+)
 from clients.terminal.emoji import with_emoji
 from clients.terminal.lines import Entry, Fate
 from clients.terminal.model import RoomState
@@ -57,6 +65,10 @@ def target(session: Session, index: int | None, *, mine: bool = False) -> int:
 
 async def join(session: Session, rest: str) -> None:
     word, _ = take_word(rest, "which room: /join ROOM, or the code of an invitation")
+    known = word.removeprefix("#").casefold()
+    if known in session.model.rooms:
+        await session.enter(known)
+        return
     try:
         done = await session.chat.join(word)
     except ChatError as error:
@@ -159,8 +171,8 @@ async def action(session: Session, rest: str) -> None:
 
 
 async def reply(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
-    room, index = open_room(session), target(session, index)
+    number, text = take_number(rest)
+    room, index = open_room(session), target(session, number)
     if not text:
         room.reply_to = index
         return
@@ -168,10 +180,10 @@ async def reply(session: Session, rest: str) -> None:
 
 
 async def edit(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
+    index, text = take_number(rest)
     room, index = open_room(session), target(session, index, mine=True)
     if not text:
-        raise BadCommand("say what it is to be: /edit [#N] TEXT")
+        raise BadCommand("say what it is to be: /edit [N] TEXT")
     await session.chat.edit(room.name, index, with_emoji(text), nonce=new_nonce())
 
 
@@ -180,9 +192,12 @@ async def delete(session: Session, rest: str) -> None:
 
 
 async def react(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
-    word, off = take_word(text, "with what: /react [#N] :+1:, and `off` to take it back")
-    await session.chat.react(open_room(session).name, target(session, index), with_emoji(word), on=off != "off")
+    number, text = take_number(rest)
+    word, off = take_word(text, "with what: /react [N] :+1:, and `off` to take it back")
+    room, index = open_room(session), target(session, number)
+    entry = room.log.entry(index)
+    there = () if entry is None else [one.reaction for one in entry.message.reactions]
+    await session.chat.react(room.name, index, reaction_of(word, there), on=off != "off")
 
 
 async def pin(session: Session, rest: str) -> None:
@@ -208,10 +223,10 @@ def _poll(session: Session, index: int | None) -> Entry:
 
 
 async def vote(session: Session, rest: str) -> None:
-    index, text = take_index(rest)
+    index, text = take_number(rest)
     entry = _poll(session, index)
     if text != "none" and not (text.isdecimal() and 1 <= int(text) <= len(entry.options)):
-        raise BadCommand(f"say which option: /vote [#N] 1 to {len(entry.options)}, or none")
+        raise BadCommand(f"say which option: /vote [N] 1 to {len(entry.options)}, or none")
     option = None if text == "none" else int(text) - 1
     await session.chat.vote(open_room(session).name, entry.message.index, option)
     session.model.say("your vote is counted")
@@ -271,7 +286,12 @@ async def help_(session: Session, rest: str) -> None:  # noqa: ARG001 - the tabl
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("join", "ROOM | CODE", "Join a room, or the one that an invitation's code leads to.", join),
+    Command(
+        "join",
+        "ROOM | CODE",
+        "Go to a room, joining it if need be, or to the one that an invitation's code leads to.",
+        join,
+    ),
     Command("part", "[ROOM]", "Leave a room; what you said stays.", part),
     Command("create", "[-p] ROOM [TOPIC]", "Make a room, with -p a private one.", create),
     Command("msg", "NAME[,NAME] [TEXT]", "Talk with somebody, or with a few.", message),
@@ -286,14 +306,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("mute", "NAME [10m | off]", "Let a member only read for a while.", mute),
     Command("role", "NAME owner|moderator|member", "Say what a member may do.", role),
     Command("me", "TEXT", "Say what you do.", action),
-    Command("reply", "[#N] [TEXT]", "Answer a message: now, or with what you type next.", reply),
-    Command("edit", "[#N] TEXT", "Change what you said.", edit),
+    Command("reply", "[N] [TEXT]", "Answer a message: now, or with what you type next.", reply),
+    Command("edit", "[N] TEXT", "Change what you said.", edit),
     Command("delete", "[N]", "Take a message away.", delete),
-    Command("react", "[#N] :EMOJI: [off]", "React to a message, or take it back.", react),
+    Command("react", "[N] :EMOJI: [off]", "React to a message, or take it back.", react),
     Command("pin", "[N]", "Pin a message, or take its pin out.", pin),
     Command("pins", "", "List what is pinned here.", sides.pins),
-    Command("poll", "QUESTION | A | B", "Ask, with options.", poll),
-    Command("vote", "[#N] 1 | none", "Choose an option of a poll.", vote),
+    Command("poll", "QUESTION? | A | B", "Ask, with options; `A | B` alone asks which of the two.", poll),
+    Command("vote", "[N] 1 | none", "Choose an option of a poll.", vote),
     Command("close", "[N]", "Close a poll.", close),
     Command("thread", "[TITLE]", "Open a thread and talk in it; without title, the message's.", sides.thread),
     Command("threads", "", "List the threads of this room.", sides.threads),

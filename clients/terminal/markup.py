@@ -132,8 +132,9 @@ def quoted(room: RoomState, index: int) -> str:
     entry = room.log.entry(index)
     if entry is None:
         return f"#{index}"
-    body = "(deleted)" if entry.message.deleted_by is not None else one_line(entry.message.body, QUOTE_CHARACTERS_MAX)
-    return f"{one_line(entry.message.author)}: {body}"
+    body = marked_up(shown(entry.message.body.split("\n")[0] if entry.options else entry.message.body)).plain
+    said = "(deleted)" if entry.message.deleted_by is not None else one_line(body, QUOTE_CHARACTERS_MAX)
+    return f"{one_line(entry.message.author)}: {said}"
 
 
 def _poll(entry: Entry) -> Markup:

@@ -148,12 +148,17 @@ class RunningGroup:
 
 @asynccontextmanager
 async def running_group(
-    tmp_path: Path, *, replicas: int = 4, parameters: Parameters | None = None, networked: bool = False
+    tmp_path: Path,
+    *,
+    name: str = "test",
+    replicas: int = 4,
+    parameters: Parameters | None = None,
+    networked: bool = False,
 ) -> AsyncIterator[RunningGroup]:
     """`networked`: its links and its clients' go through a network that can be disturbed."""
     path = found_group(
         tmp_path / "group",
-        name="test",
+        name=name,
         replicas=replicas,
         host="127.0.0.1",
         base_port=None,

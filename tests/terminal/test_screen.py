@@ -141,6 +141,16 @@ def test_a_poll_is_a_bar_for_each_option() -> None:
     assert "4 votes, closed" in desk.text()
 
 
+def test_a_reply_quotes_words_and_not_how_they_are_marked_up() -> None:
+    desk = Desk()
+    desk.says("Tea?\nyes\nno", kind=MessageKind.POLL)
+    desk.says("**yes**, and `milk`", reply_to=0)
+    desk.says("me too", reply_to=1)
+    rows = [row.strip() for row in desk.rows()]
+    assert "12:01 ✓ > Bob: Tea?" in rows
+    assert "12:02 ✓ > Bob: yes, and milk" in rows
+
+
 @pytest.mark.parametrize(
     ("fate", "row"),
     [

@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
-import pyte
 import pytest
 
 from clients.sdk import ExitCode
 from clients.terminal.command import chat
-from tests.harness.waiting import PATIENCE_S
-
-ROWS, COLS = 24, 80
-
-
-class Person:
-    """Types on the terminal of a process, and looks at its screen."""
-
-    def __init__(self, *command: str) -> None:
-        self.screen = pyte.Screen(COLS, ROWS)
-        self._stream = pyte.ByteStream(self.screen)
-        environment = os.environ | {"TERM": "xterm-256color"}
-        self.child: pexpect.spawn[bytes] = pexpect.spawn(
-            command[0], list(command[1:]), dimensions=(ROWS, COLS), env=environment, timeout=PATIENCE_S
-        )
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.screen.display)
-
-    def sees(self, *texts: str) -> None:
-        """Wait until all of them are on the screen."""
-        self._until(lambda: all(text in self.text for text in texts), f"no {texts}")
-
-    def sees_no(self, text: str) -> None:
-        """Wait until it is not."""
-        self._until(lambda: text not in self.text, f"still {text!r}")
-
-    def _until(self, holds: Callable[[], bool], otherwise: str) -> None:
-        """The deadline is met only by a test that fails."""
-        end = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < end, f"{otherwise} on:\n{self.text}"
-            try:
-                self._stream.feed(self.child.read_nonblocking(65536, timeout=1))
-            except pexpect.TIMEOUT:
-                continue
-            except pexpect.EOF:
-                assert holds(), f"it ended with {otherwise} on:\n{self.text}"
-
-    def types(self, keys: str) -> None:
-        self.child.send(keys)
-
-    def resizes(self, rows: int, cols: int) -> None:
-        self.screen.resize(rows, cols)
-        self.child.setwinsize(rows, cols)
+from tests.terminal.person import Person
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from clients.terminal.arguments import (
     Typed,
     only_index,
     poll_parts,
+    reaction_of,
     said,
     split_command,
     take_index,
+    take_number,
     take_word,
 )
 from clients.terminal.completion import Cycle, InputHistory, complete
@@ -63,6 +65,43 @@ def test_a_message_is_named_by_its_number(rest: str, found: tuple[int | None, st
     assert take_index(rest) == found
 
 
+@pytest.mark.parametrize(
+    ("rest", "found"),
+    [
+        ("0 :+1:", (0, ":+1:")),
+        ("#0 :+1:", (0, ":+1:")),
+        (":+1:", (None, ":+1:")),
+        ("2", (None, "2")),
+        ("7 2", (7, "2")),
+        ("#7", (7, "")),
+        ("12th of May", (None, "12th of May")),
+        ("", (None, "")),
+    ],
+)
+def test_where_more_must_follow_a_number_needs_no_sign(rest: str, found: tuple[int | None, str]) -> None:
+    assert take_number(rest) == found
+
+
+@pytest.mark.parametrize(
+    ("rest", "question", "options"),
+    [
+        ("pizza | burgers", "pizza | burgers?", ("pizza", "burgers")),
+        ("pizza | burgers?", "pizza | burgers?", ("pizza", "burgers")),
+        ("What to eat? | pizza | burgers", "What to eat?", ("pizza", "burgers")),
+        ("Lunch | pizza | burgers", "Lunch", ("pizza", "burgers")),
+    ],
+)
+def test_a_poll_of_two_parts_asks_which(rest: str, question: str, options: tuple[str, ...]) -> None:
+    assert poll_parts(rest) == (question, options)
+
+
+@pytest.mark.parametrize(
+    ("word", "reaction"), [(":+1:", "👍"), ("+1", "👍"), ("🦄", "🦄"), ("lol", "lol"), ("rocket", "🚀")]
+)
+def test_reactions_are_emoji_or_what_somebody_else_gave(word: str, reaction: str) -> None:
+    assert reaction_of(word, ["lol"]) == reaction
+
+
 def test_arguments() -> None:
     assert [only_index(rest) for rest in ("", "7", "#7")] == [None, 7, 7]
     assert take_word("Bob for spam", "whom") == ("Bob", "for spam")
@@ -76,6 +115,10 @@ def test_arguments() -> None:
         (lambda rest: take_word(rest, "whom"), "", "say whom"),
         (poll_parts, "Tea? | yes", "/poll question"),
         (poll_parts, " | yes | no", "/poll question"),
+        (poll_parts, "pizza", "/poll question"),
+        (poll_parts, "pizza | ", "/poll question"),
+        (lambda word: reaction_of(word, []), "0", "is no emoji"),
+        (lambda word: reaction_of(word, []), ":nothing:", "is no emoji"),
         (commands.find, "dance", "there is no command /dance"),
         (commands.find, "", "there is no command"),
         (commands.find, "p", "/part or /pin"),
