@@ -81,6 +81,8 @@ def _entry(room: RoomState, entry: Entry, me: str) -> Markup:
     found: Markup = []
     if message.reply_to is not None:
         found += [("quote", f"> {quoted(room, message.reply_to)}\n")]
+    if message.claimed_ms is not None:
+        found += [("dim", "(time claimed) ")]
     colour, name = author(message.author, me)
     if message.kind is MessageKind.ACTION:
         found += [(colour, f"* {name} ")]
