@@ -124,16 +124,21 @@ class Session:
         if not room.is_loaded and name not in self._loading:
             self._loading.add(name)
             try:
-                await self._load(room)
+                while not room.is_loaded:  # again when the log began anew meanwhile
+                    await self._load(room)
             finally:
                 self._loading.discard(name)
         self.saw()
 
     async def _load(self, room: RoomState) -> None:
-        self.model.take_details(await self.chat.room(room.name))
-        page = await self.chat.history(room.name, before=room.log.first_index, limit=PAGE)
-        room.log.add_page(page)
-        room.log.complete = len(page) < PAGE
+        log, details = room.log, await self.chat.room(room.name)
+        self.model.take_details(details)
+        log.follow_from(details.event_count)  # known before the page is read: what comes after it is an event
+        page = await self.chat.history(room.name, before=log.first_index, limit=PAGE)
+        log.add_page(page)
+        log.complete = len(page) < PAGE
+        if room.log is not log:
+            return
         room.is_loaded = True
         room.log.set_pins([message.index for message in await self.chat.pins(room.name)])
         await self._load_polls(room)
@@ -155,11 +160,12 @@ class Session:
         if room.log.complete or first is None or room.name in self._loading:
             return False
         self._loading.add(room.name)
-        room.log.held = True
+        log = room.log
+        log.held = True
         try:
             page = await self.chat.history(room.name, before=first, limit=PAGE)
-            room.log.add_page(page)
-            room.log.complete = len(page) < PAGE
+            log.add_page(page)
+            log.complete = len(page) < PAGE
             await self._load_polls(room)
         finally:
             self._loading.discard(room.name)
@@ -234,7 +240,9 @@ class Session:
             while name in self.model.rooms:
                 room = self.model.rooms[name]
                 try:
-                    async with self.chat.follow(name, room.log.next_event or None) as events:
+                    if not room.log.next_event:
+                        room.log.follow_from((await self.chat.room(name)).event_count)
+                    async with self.chat.follow(name, room.log.next_event) as events:
                         async for event in events:
                             if self._is_over(name, event):
                                 break
@@ -274,6 +282,7 @@ class Session:
                 self.model.drop_room(room.name)
                 self.model.complain(one_line(f"{room.title}: {error}"))
             room.log = room.log.renewed()
+            room.log.follow_from(details.event_count)
             room.is_loaded = False
             if room.name == self.model.open:
                 self.start(self.enter, room.name)
