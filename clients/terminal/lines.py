@@ -73,6 +73,8 @@ class Pending:
     fate: Fate = Fate.PENDING
     why: str = ""
     receipt: Receipt | None = None
+    since: int | None = None
+    """Its message is this event of the room or a later one, if it is there; None while it cannot be."""
     version: int = 0
 
 

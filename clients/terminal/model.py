@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chatsvc.application.answers import Invitation, RoomDetails, Unread
 from chatsvc.application.events import EventKind, NoticeHead, NoticeKind
 from clients.sdk import RoomEvent
-from clients.terminal.lines import Entry
+from clients.terminal.lines import Entry, Fate
 from clients.terminal.roomlog import RoomLog
 from clients.terminal.texts import one_line
 from pbft.client.errors import LinkState
@@ -300,6 +300,17 @@ class Model:
         else:
             place = indices.index(self.selected) + step
             self.selected = indices[max(0, place)] if place < len(indices) else None
+
+    def unsent(self) -> list[str]:
+        """Say which own lines have no outcome, or a bad one."""
+        found: list[str] = []
+        for room in self.ordered_rooms():
+            for line in room.log.pending:
+                if line.fate is not Fate.ACCEPTED:
+                    what = "not sent" if line.since is None else "it is not known whether this was sent"
+                    why = f" ({one_line(line.why)})" if line.fate is Fate.FAILED else ""
+                    found.append(f"{what} to {room.title}: {one_line(line.body)}{why}")
+        return found
 
     @property
     def view(self) -> int | None:

@@ -24,28 +24,44 @@ class Outbox:
         self._chat = chat
         self._explain = explain
         self._put, self._taken = trio.open_memory_channel[tuple[RoomLog, str, Pending]](WAITING_MAX)
+        self._waiting = 0
+        self._idle = trio.Event()
 
     def put(self, log: RoomLog, room: str, line: Pending) -> None:
         try:
             self._put.send_nowait((log, room, line))
         except trio.WouldBlock:
-            log.mark(line, Fate.FAILED, "too many lines wait; /retry sends it again")
+            log.fail(line, "too many lines wait; /retry sends it again")
+        else:
+            self._waiting += 1
+
+    async def wait_idle(self) -> None:
+        """Wait until every line that was put here has met its fate."""
+        while self._waiting:
+            self._idle = trio.Event()
+            await self._idle.wait()
 
     async def run(self) -> None:
         """Post what is put here, for ever. While the outcome of a line is unknown, those after it wait."""
         async for log, room, line in self._taken:
-            if line not in log.pending:
-                continue  # given up before it was sent
-            try:
-                await self._post(log, room, line)
-            except ChatError as error:
-                log.mark(line, Fate.FAILED, self._explain(error))
-            except (RequestRejected, TooBusy) as error:
-                log.mark(line, Fate.FAILED, str(error))
-            except ClientFailure as error:
-                log.mark(line, Fate.UNKNOWN, f"not known whether it was carried out: {error}")
+            if line in log.pending:  # not given up before it was sent
+                await self._deliver(log, room, line)
+            self._waiting -= 1
+            if not self._waiting:
+                self._idle.set()
+
+    async def _deliver(self, log: RoomLog, room: str, line: Pending) -> None:
+        try:
+            await self._post(log, room, line)
+        except ChatError as error:
+            log.fail(line, self._explain(error))
+        except (RequestRejected, TooBusy) as error:
+            log.fail(line, str(error))
+        except ClientFailure as error:
+            log.mark(line, Fate.UNKNOWN, f"not known whether it was carried out: {error}")
 
     async def _post(self, log: RoomLog, room: str, line: Pending) -> None:
+        line.since = log.next_event
         try:
             done = await self._chat.post(
                 room,

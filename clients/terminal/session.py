@@ -84,11 +84,12 @@ class Session:
             await self.leaving.wait()
             with trio.move_on_after(LEAVE_S):
                 await self._send_marks(leaving=True)
+                await self._outbox.wait_idle()
             self._nursery = None  # nothing can be started any more
             nursery.cancel_scope.cancel()
 
     def leave(self) -> None:
-        """End `run`, after the last read markers were sent."""
+        """End `run`, after the last read markers and own lines were sent, or a while later."""
         self.leaving.set()
 
     # -- what a person does

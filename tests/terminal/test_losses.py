@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+import trio
 from trio.testing import MockClock
 
+from clients.terminal.lines import Fate
 from clients.terminal.model import Model
-from clients.terminal.session import Session
+from clients.terminal.session import LEAVE_S, Session
 from pbft.core.application import EventItem
 from tests.client.fake_replicas import World
+from tests.clients.outbox_runs import said
 from tests.harness.waiting import until
 from tests.sdk.test_chat import BOB, ChatBackend, chat_of
 from tests.terminal.clocks import in_time
@@ -74,3 +77,31 @@ async def test_what_is_said_while_a_log_begins_anew_is_shown(
         backend.forgets = False
         await desk.bob.post("garden", "two")
         await in_time(lambda: desk.bodies() == ["before", "one", "two"])
+
+
+async def test_whoever_leaves_waits_for_the_lines_on_their_way(world: World, backend: ForgetfulBackend) -> None:
+    async with desk_in(world) as desk:
+        desk.session.say(desk.room, "goodbye all")
+        desk.session.say(desk.room, "see you")
+        desk.session.leave()
+        await desk.over.wait()
+        assert said(backend) == ["before", "goodbye all", "see you"]
+        assert desk.model.unsent() == []
+
+
+async def test_what_has_no_outcome_is_told_after_leaving(world: World, autojump_clock: MockClock) -> None:
+    async with desk_in(world) as desk:
+        desk.session.say(desk.room, "refused", reply_to=99)
+        await in_time(lambda: desk.room.log.pending[0].fate is Fate.FAILED)
+        for replica in world.replicas:
+            replica.silent = True
+        desk.session.say(desk.room, "on its way")
+        desk.session.say(desk.room, "behind\nit")
+        began = trio.current_time()
+        desk.session.leave()
+        await desk.over.wait()
+        assert trio.current_time() - began < 2 * LEAVE_S
+        refused, first, second = desk.model.unsent()
+        assert refused.startswith("not sent to #garden: refused (")
+        assert first == "it is not known whether this was sent to #garden: on its way"
+        assert second == "not sent to #garden: behind / it"
