@@ -122,18 +122,23 @@ def health_of(
     found = []
     for link in links:
         report = reports.get(link.replica, Report({}, 0))
-        view, executed = report.values.get("view"), report.values.get("last_executed")
+        view, executed = _number(report.values.get("view")), _number(report.values.get("last_executed"))
         found.append(
             ReplicaHealth(
                 replica=link.replica,
                 answers=link.connected and link.refused is None,
                 lies=lies.get(link.replica, 0),
-                view=view if type(view) is int else None,
-                executed=executed if type(executed) is int else None,
-                behind=max(0, report.seen - executed) if type(executed) is int else 0,
+                view=view,
+                executed=executed,
+                behind=0 if executed is None else max(0, report.seen - executed),
             )
         )
     return tuple(found)
+
+
+def _number(value: object) -> int | None:
+    """What a replica says of itself may be anything, even a number too long to be written."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 @dataclass(slots=True)
