@@ -60,6 +60,11 @@ class RoomLog:
         """Of the oldest message here."""
         return next((line.message.index for line in self.lines if isinstance(line, Entry)), None)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether of another page nothing would be kept."""
+        return len(self.lines) >= HELD_LINES_MAX
+
     def entry(self, index: int) -> Entry | None:
         return self._entries.get(index)
 

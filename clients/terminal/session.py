@@ -136,8 +136,8 @@ class Session:
         self.model.take_details(details)
         log.follow_from(details.event_count)  # known before the page is read: what comes after it is an event
         page = await self.chat.history(room.name, before=log.first_index, limit=PAGE)
-        log.add_page(page)
         log.complete = len(page) < PAGE
+        log.add_page(page)
         if room.log is not log:
             return
         room.is_loaded = True
@@ -156,21 +156,21 @@ class Session:
                 room.log.set_poll(entry.message.index, poll.votes, closed=poll.closed_ms is not None)
 
     async def load_older(self, room: RoomState) -> bool:
-        """Put another page of history before what is there. Returns whether there was one."""
+        """Put another page of history before what is there. Returns whether the log goes back further now."""
         first = room.log.first_index
-        if room.log.complete or first is None or room.name in self._loading:
+        if room.log.complete or room.log.is_full or first is None or room.name in self._loading:
             return False
         self._loading.add(room.name)
         log = room.log
         log.held = True
         try:
             page = await self.chat.history(room.name, before=first, limit=PAGE)
-            log.add_page(page)
             log.complete = len(page) < PAGE
+            log.add_page(page)
             await self._load_polls(room)
         finally:
             self._loading.discard(room.name)
-        return bool(page)
+        return room.log.first_index != first
 
     def say(
         self,
