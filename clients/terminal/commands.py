@@ -227,7 +227,7 @@ async def close(session: Session, rest: str) -> None:
 
 async def retry(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     room = open_room(session)
-    failed = [line for line in room.log.pending if line.fate is Fate.FAILED]
+    failed = [line for line in room.log.pending if line.fate in (Fate.FAILED, Fate.GIVEN_UP)]
     for line in failed:
         session.say_again(room, line)
     if not failed:
@@ -236,7 +236,7 @@ async def retry(session: Session, rest: str) -> None:  # noqa: ARG001 - the tabl
 
 async def discard(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     log = open_room(session).log
-    for line in [line for line in log.pending if line.fate in (Fate.FAILED, Fate.UNKNOWN)]:
+    for line in [line for line in log.pending if line.fate in (Fate.FAILED, Fate.GIVEN_UP, Fate.UNKNOWN)]:
         log.drop(line)
 
 
@@ -306,7 +306,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("receipt", "[N]", "Show which replicas vouch for a message.", sides.receipt),
     Command("versions", "[N]", "Show what a message said before.", sides.versions),
     Command("replicas", "", "Show how each replica is doing.", sides.replicas),
-    Command("retry", "", "Send refused lines again.", retry),
+    Command("retry", "", "Send refused lines again, and those given up, unless they stand in the room.", retry),
     Command(
         "discard", "", "Forget refused lines and those of unknown outcome; what happened shows all the same.", discard
     ),

@@ -59,6 +59,7 @@ class Fate(Enum):
     ACCEPTED = "accepted"
     """Its outcome has come, but the room's event has not."""
     FAILED = "refused"
+    GIVEN_UP = "outcome unknown, and not asked for any more"
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ _FATES = {
     Fate.UNKNOWN: ("warning", "?"),
     Fate.ACCEPTED: ("mark", "✓"),
     Fate.FAILED: ("error", "✗"),
+    Fate.GIVEN_UP: ("error", "?"),
 }
 
 
@@ -165,6 +166,8 @@ def _pending(room: RoomState, line: Pending, me: str) -> Markup:
     found.append(("pending", shown(line.body)))
     if line.fate is Fate.FAILED:
         found.append(("error", f" (not sent: {one_line(line.why)}; /retry or /discard)"))
+    elif line.fate is Fate.GIVEN_UP:
+        found.append(("error", f" (not known whether it was sent: {one_line(line.why)}; /retry or /discard)"))
     elif line.fate is Fate.UNKNOWN:
         found.append(("warning", " (outcome unknown; asking again, it is never posted twice)"))
     return found

@@ -313,7 +313,7 @@ class Model:
             for line in room.log.pending:
                 if line.fate is not Fate.ACCEPTED:
                     what = "not sent" if line.since is None else "it is not known whether this was sent"
-                    why = f" ({one_line(line.why)})" if line.fate is Fate.FAILED else ""
+                    why = f" ({one_line(line.why)})" if line.fate in (Fate.FAILED, Fate.GIVEN_UP) else ""
                     found.append(f"{what} to {room.title}: {one_line(line.body)}{why}")
         return found
 

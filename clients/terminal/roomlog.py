@@ -218,11 +218,6 @@ class RoomLog:
         line.fate, line.why = fate, why
         line.version += 1
 
-    def fail(self, line: Pending, why: str) -> None:
-        """It did not happen, and will not."""
-        line.since = None
-        self.mark(line, Fate.FAILED, why)
-
     def accepted(self, line: Pending, index: int, receipt: Receipt) -> None:
         """The outcome of an own line is here: its message may be, or is to come."""
         entry = self._entries.get(index)

@@ -13,9 +13,10 @@ from clients.terminal.model import Model
 from clients.terminal.session import LEAVE_S, Session
 from pbft.core.application import EventItem
 from tests.client.fake_replicas import World
+from tests.clients.backend import ChatBackend
 from tests.clients.outbox_runs import said
 from tests.harness.waiting import until
-from tests.sdk.test_chat import BOB, ChatBackend, chat_of
+from tests.sdk.test_chat import BOB, chat_of
 from tests.terminal.clocks import in_time
 from tests.terminal.test_session import desk_in
 
