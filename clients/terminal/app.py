@@ -27,7 +27,6 @@ from pbft.client.connection import Dial, dial_tcp
 from pbft.client.directory import GroupDirectory
 
 OFFERED_ROOMS_MAX = 6
-CONNECTING = "connecting..."
 QUIT = "Quit"
 LOOK_AROUND = "Look around first"
 
@@ -82,7 +81,7 @@ class App:
             signer = self._signer or await self._make_identity()
             while signer is not None:
                 if not self._renewals:
-                    self.model.say(CONNECTING)
+                    self.model.say("connecting...")
                 try:
                     if await self._connected(signer):
                         continue
@@ -95,13 +94,14 @@ class App:
 
     async def _connected(self, signer: Ed25519Signer) -> bool:
         """Returns whether the group has ended the session, so that it takes another one."""
-        options = self._options
+        options, before = self._options, self.model.says
         async with Chat.connect(self.directory, signer, timeout=options.timeout_s, dial=options.dial) as chat:
             self.chat = chat
-            if self.model.says == CONNECTING:
-                self.model.say("")
+            self.model.say("")
             if not await self._registered(chat):
                 return False
+            if self._renewals:
+                self.model.complain(before)
             session = Session(chat, self.model, ring=self._ring, zone=self._options.zone, renewals=self._renewals)
             async with trio.open_nursery() as nursery:
                 await nursery.start(session.run)

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 _INDEX = re.compile(r"#(\d{1,18})(?:\s+|$)")
-SMALL_DIGITS_MAX = 9
 _BARE_INDEX = re.compile(r"#?(\d{1,18})\s*$")
 
 
@@ -49,11 +48,6 @@ def only_index(rest: str) -> int | None:
     if found is None:
         raise BadCommand(f"{rest[:20]!r} is no message: give its number, or select one with Ctrl-Up")
     return int(found.group(1))
-
-
-def small_number(word: str) -> int | None:
-    """Return the number that `word` is, if it is one of at most nine digits."""
-    return int(word) if word.isdecimal() and len(word) <= SMALL_DIGITS_MAX else None
 
 
 def take_word(rest: str, what: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from chatsvc.application.schema import Role
 from clients.codes import new_code, new_nonce
 from clients.sdk import ChatError
 from clients.terminal import sides
-from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, small_number, take_index, take_word
+from clients.terminal.arguments import BadCommand, only_index, person, poll_parts, take_index, take_word
 from clients.terminal.emoji import with_emoji
 from clients.terminal.lines import Entry, Fate
 from clients.terminal.model import RoomState
@@ -20,6 +20,8 @@ from clients.terminal.session import Session
 from clients.times import DAY_MS, span_ms
 
 LINK_MS = 7 * DAY_MS
+DIGITS_MAX = 9
+"""Of numbers: one that is longer is too high with so many digits already."""
 Run: TypeAlias = Callable[[Session, str], Awaitable[None]]
 
 
@@ -115,9 +117,7 @@ async def invite(session: Session, rest: str) -> None:
 async def link(session: Session, rest: str) -> None:
     room = open_room(session)
     words = rest.split()
-    uses = small_number(words[0]) if words and words[0].isdecimal() else 1
-    if uses is None:
-        raise BadCommand("so many cannot join: /link [USES] [7d]")
+    uses = int(words[0][:DIGITS_MAX]) if words and words[0].isdecimal() else 1
     valid_ms = span_ms(words[-1]) if words and not words[-1].isdecimal() else LINK_MS
     code = new_code(Purpose.LINK)
     await session.chat.make_link(room.name, code, session.now_ms() + valid_ms, uses=uses)
@@ -212,10 +212,10 @@ def _poll(session: Session, index: int | None) -> Entry:
 async def vote(session: Session, rest: str) -> None:
     index, text = take_index(rest)
     entry = _poll(session, index)
-    number = small_number(text)
-    if text != "none" and not (number and number <= len(entry.options)):
+    text = text[:DIGITS_MAX]
+    if text != "none" and not (text.isdecimal() and 1 <= int(text) <= len(entry.options)):
         raise BadCommand(f"say which option: /vote [#N] 1 to {len(entry.options)}, or none")
-    option = None if number is None else number - 1
+    option = None if text == "none" else int(text) - 1
     await session.chat.vote(open_room(session).name, entry.message.index, option)
     session.model.say("your vote is counted")
 
