@@ -65,6 +65,7 @@ class App:
         self._options = options
         self._ring = ring if options.bell else lambda: None
         self._life = trio.CancelScope()
+        self._renewals = 0
 
     def quit(self) -> None:
         session = self.screen.session
@@ -79,29 +80,37 @@ class App:
         with self._life:
             signer = self._signer or await self._make_identity()
             while signer is not None:
-                self.model.say("connecting...")
+                if not self._renewals:
+                    self.model.say("connecting...")
                 try:
-                    await self._connected(signer)
+                    if await self._connected(signer):
+                        continue
                 except NotEnoughReplicas as error:
+                    self._renewals = 0
                     self.model.complain(one_line(f"{error}; trying again"))
                     await trio.sleep(AGAIN_S)
                 else:
                     return
 
-    async def _connected(self, signer: Ed25519Signer) -> None:
-        options = self._options
+    async def _connected(self, signer: Ed25519Signer) -> bool:
+        """Returns whether the group has ended the session, so that it takes another one."""
+        options, before = self._options, self.model.says
         async with Chat.connect(self.directory, signer, timeout=options.timeout_s, dial=options.dial) as chat:
             self.chat = chat
             self.model.connected = True
             self.model.say("")
             if not await self._registered(chat):
-                return
-            session = Session(chat, self.model, ring=self._ring, zone=self._options.zone)
+                return False
+            if self._renewals:
+                self.model.complain(before)
+            session = Session(chat, self.model, ring=self._ring, zone=self._options.zone, renewals=self._renewals)
             async with trio.open_nursery() as nursery:
                 await nursery.start(session.run)
                 self.screen.session = session
                 session.start(self._begin, session)
         self.screen.session = None
+        self._renewals = session.renewals
+        return session.is_ended
 
     # -- first steps
 
@@ -151,7 +160,9 @@ class App:
     async def _begin(self, session: Session) -> None:
         """Open the room that was asked for, or the one that has something for this person."""
         model, wanted = self.model, self._options.room
-        if wanted is not None:
+        if model.open is not None:
+            await session.enter(model.open)
+        elif wanted is not None:
             await self._join_or_enter(session, wanted)
         elif model.rooms:
             urgent = [room for room in model.ordered_rooms() if room.is_urgent]

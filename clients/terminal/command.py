@@ -59,6 +59,8 @@ async def _chat(room: str | None, theme: Theme, *, bell: bool, common: Common) -
 
     app = App(file.directory(), signer, options, ring=ring, on_redraw=terminal.clear)
     await show(app, terminal, options, os.environ)
+    for line in app.model.unsent():
+        Output(as_json=False).remark(line)
     if app.chat is not None:
         report_lies(app.chat, Output(as_json=False))
     return 0

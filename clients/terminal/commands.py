@@ -28,6 +28,8 @@ from clients.terminal.session import Session
 from clients.times import DAY_MS, span_ms
 
 LINK_MS = 7 * DAY_MS
+DIGITS_MAX = 9
+"""Of numbers: one that is longer is too high with so many digits already."""
 Run: TypeAlias = Callable[[Session, str], Awaitable[None]]
 
 
@@ -127,7 +129,7 @@ async def invite(session: Session, rest: str) -> None:
 async def link(session: Session, rest: str) -> None:
     room = open_room(session)
     words = rest.split()
-    uses = int(words[0]) if words and words[0].isdecimal() else 1
+    uses = int(words[0][:DIGITS_MAX]) if words and words[0].isdecimal() else 1
     valid_ms = span_ms(words[-1]) if words and not words[-1].isdecimal() else LINK_MS
     code = new_code(Purpose.LINK)
     await session.chat.make_link(room.name, code, session.now_ms() + valid_ms, uses=uses)
@@ -225,6 +227,7 @@ def _poll(session: Session, index: int | None) -> Entry:
 async def vote(session: Session, rest: str) -> None:
     index, text = take_number(rest)
     entry = _poll(session, index)
+    text = text[:DIGITS_MAX]
     if text != "none" and not (text.isdecimal() and 1 <= int(text) <= len(entry.options)):
         raise BadCommand(f"say which option: /vote [N] 1 to {len(entry.options)}, or none")
     option = None if text == "none" else int(text) - 1
@@ -239,7 +242,7 @@ async def close(session: Session, rest: str) -> None:
 
 async def retry(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     room = open_room(session)
-    failed = [line for line in room.log.pending if line.fate is Fate.FAILED]
+    failed = [line for line in room.log.pending if line.fate in (Fate.FAILED, Fate.GIVEN_UP)]
     for line in failed:
         session.say_again(room, line)
     if not failed:
@@ -248,7 +251,7 @@ async def retry(session: Session, rest: str) -> None:  # noqa: ARG001 - the tabl
 
 async def discard(session: Session, rest: str) -> None:  # noqa: ARG001 - the table's signature
     log = open_room(session).log
-    for line in [line for line in log.pending if line.fate in (Fate.FAILED, Fate.UNKNOWN)]:
+    for line in [line for line in log.pending if line.fate in (Fate.FAILED, Fate.GIVEN_UP, Fate.UNKNOWN)]:
         log.drop(line)
 
 
@@ -323,7 +326,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("receipt", "[N]", "Show which replicas vouch for a message.", sides.receipt),
     Command("versions", "[N]", "Show what a message said before.", sides.versions),
     Command("replicas", "", "Show how each replica is doing.", sides.replicas),
-    Command("retry", "", "Send refused lines again.", retry),
+    Command("retry", "", "Send refused lines again, and those given up, unless they stand in the room.", retry),
     Command(
         "discard", "", "Forget refused lines and those of unknown outcome; what happened shows all the same.", discard
     ),

@@ -59,6 +59,7 @@ class Fate(Enum):
     ACCEPTED = "accepted"
     """Its outcome has come, but the room's event has not."""
     FAILED = "refused"
+    GIVEN_UP = "outcome unknown, and not asked for any more"
 
 
 @dataclass(slots=True)
@@ -73,6 +74,8 @@ class Pending:
     fate: Fate = Fate.PENDING
     why: str = ""
     receipt: Receipt | None = None
+    since: int | None = None
+    """Its message is this event of the room or a later one, if it is there; None while it cannot be."""
     version: int = 0
 
 

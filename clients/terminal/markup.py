@@ -28,6 +28,7 @@ _FATES = {
     Fate.UNKNOWN: ("warning", "?"),
     Fate.ACCEPTED: ("mark", "✓"),
     Fate.FAILED: ("error", "✗"),
+    Fate.GIVEN_UP: ("error", "?"),
 }
 
 
@@ -81,6 +82,8 @@ def _entry(room: RoomState, entry: Entry, me: str) -> Markup:
     found: Markup = []
     if message.reply_to is not None:
         found += [("quote", f"> {quoted(room, message.reply_to)}\n")]
+    if message.claimed_ms is not None:
+        found += [("dim", "(time claimed) ")]
     colour, name = author(message.author, me)
     if message.kind is MessageKind.ACTION:
         found += [(colour, f"* {name} ")]
@@ -164,6 +167,8 @@ def _pending(room: RoomState, line: Pending, me: str) -> Markup:
     found.append(("pending", shown(line.body)))
     if line.fate is Fate.FAILED:
         found.append(("error", f" (not sent: {one_line(line.why)}; /retry or /discard)"))
+    elif line.fate is Fate.GIVEN_UP:
+        found.append(("error", f" (not known whether it was sent: {one_line(line.why)}; /retry or /discard)"))
     elif line.fate is Fate.UNKNOWN:
         found.append(("warning", " (outcome unknown; asking again, it is never posted twice)"))
     return found

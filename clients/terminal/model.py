@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chatsvc.application.answers import Invitation, RoomDetails, Unread
 from chatsvc.application.events import EventKind, NoticeHead, NoticeKind
 from clients.sdk import RoomEvent
-from clients.terminal.lines import Entry
+from clients.terminal.lines import Entry, Fate
 from clients.terminal.roomlog import RoomLog
 from clients.terminal.texts import one_line
 from pbft.client.errors import LinkState
@@ -122,18 +122,23 @@ def health_of(
     found = []
     for link in links:
         report = reports.get(link.replica, Report({}, 0))
-        view, executed = report.values.get("view"), report.values.get("last_executed")
+        view, executed = _number(report.values.get("view")), _number(report.values.get("last_executed"))
         found.append(
             ReplicaHealth(
                 replica=link.replica,
                 answers=link.connected and link.refused is None,
                 lies=lies.get(link.replica, 0),
-                view=view if type(view) is int else None,
-                executed=executed if type(executed) is int else None,
-                behind=max(0, report.seen - executed) if type(executed) is int else 0,
+                view=view,
+                executed=executed,
+                behind=0 if executed is None else max(0, report.seen - executed),
             )
         )
     return tuple(found)
+
+
+def _number(value: object) -> int | None:
+    """What a replica says of itself may be anything, even a number too long to be written."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 @dataclass(slots=True)
@@ -300,6 +305,17 @@ class Model:
         else:
             place = indices.index(self.selected) + step
             self.selected = indices[max(0, place)] if place < len(indices) else None
+
+    def unsent(self) -> list[str]:
+        """Say which own lines have no outcome, or a bad one."""
+        found: list[str] = []
+        for room in self.ordered_rooms():
+            for line in room.log.pending:
+                if line.fate is not Fate.ACCEPTED:
+                    what = "not sent" if line.since is None else "it is not known whether this was sent"
+                    why = f" ({one_line(line.why)})" if line.fate in (Fate.FAILED, Fate.GIVEN_UP) else ""
+                    found.append(f"{what} to {room.title}: {one_line(line.body)}{why}")
+        return found
 
     @property
     def view(self) -> int | None:

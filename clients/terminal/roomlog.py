@@ -41,7 +41,7 @@ class RoomLog:
         self._changes: deque[RoomEvent] = deque(maxlen=CHANGES_MAX)
         self._receipts: dict[int, Receipt] = {}
         self.next_event = 0
-        """The first that has not been taken; 0 when none has."""
+        """The first that has not been taken; 0 when nothing is known of any."""
 
     def renewed(self) -> RoomLog:
         """Return an empty log for the same room, with the same own lines waiting."""
@@ -60,6 +60,11 @@ class RoomLog:
         """Of the oldest message here."""
         return next((line.message.index for line in self.lines if isinstance(line, Entry)), None)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether of another page nothing would be kept."""
+        return len(self.lines) >= HELD_LINES_MAX
+
     def entry(self, index: int) -> Entry | None:
         return self._entries.get(index)
 
@@ -76,6 +81,10 @@ class RoomLog:
         return None
 
     # -- what the group says
+
+    def follow_from(self, event: int) -> None:
+        """Begin with this event, if none has been taken: pages that are read from now on hold those before it."""
+        self.next_event = self.next_event or event
 
     def add_page(self, messages: Iterable[Message]) -> None:
         """Add what a question about the room's history gave, newer than what is here or older."""

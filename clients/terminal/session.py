@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import tzinfo
-from typing import TypeVarTuple, Unpack
+from typing import TypeVarTuple, Unpack, cast
 
 import trio
 
@@ -12,7 +12,7 @@ from chatsvc.application.bodies import BadText, parse_body
 from chatsvc.application.events import NoticeKind
 from chatsvc.application.results import ErrorCode
 from clients.codes import new_nonce
-from clients.sdk import Chat, ChatError, ClientFailure, RoomEvent
+from clients.sdk import Chat, ChatError, ClientFailure, RequestRejected, RoomEvent
 from clients.terminal.arguments import BadCommand
 from clients.terminal.lines import Fate, Pending
 from clients.terminal.marks import ReadMarks
@@ -35,6 +35,8 @@ INSPECT_S = 10.0
 REFRESH_S = 30.0
 AGAIN_S = 2.0
 LEAVE_S = 3.0
+RENEWALS_MAX = 3
+"""Sessions that may be ended in a row without having taken anything: the clock of this machine may be behind."""
 _CALLING = (NoticeKind.MENTION, NoticeKind.REPLY, NoticeKind.DIRECT)
 
 
@@ -49,13 +51,18 @@ class Session:
         ring: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = now_ms,
         zone: tzinfo | None = None,
+        renewals: int = 0,
     ) -> None:
+        """`renewals`: how many sessions before this one were ended by the group without taking anything."""
         self.chat = chat
         self.model = model
         self.now_ms = now_ms
         self.zone = zone
         """In which times are shown; None for this machine's."""
         self.leaving = trio.Event()
+        self.is_ended = False
+        """Whether the group has ended it, so that it takes another one to write anything."""
+        self._renewals = renewals
         self.marks = ReadMarks()
         self._ring = ring
         self._nursery: trio.Nursery | None = None
@@ -63,13 +70,12 @@ class Session:
         self._loading: set[str] = set()
         self._marked = trio.Event()
         self._rooms_lock, self._marks_lock = trio.Lock(), trio.Lock()
-        self._outbox = Outbox(chat, self.explain)
+        self._outbox = Outbox(chat, self.explain, self._end)
         self._reports: dict[ReplicaId, Report] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow everything until `leave`; started when the rooms are known. ChatError: the key has no account."""
-        account = await self.chat.whoami()
-        self.model.me, self.model.group = account.name, self.chat.client.group.name
+        await self._until_known(self._meet)
         self.model.needed = self.chat.client.group.honest_minimum
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -78,17 +84,48 @@ class Session:
             nursery.start_soon(self._outbox.run)
             nursery.start_soon(self._tell_marks)
             await self._until_known(self.load_rooms)
+            self._go_on()
             nursery.start_soon(self._follow_notices)
             nursery.start_soon(self._refresh)
             task_status.started()
             await self.leaving.wait()
-            with trio.move_on_after(LEAVE_S):
+            with trio.move_on_after(0 if self.is_ended else LEAVE_S):
                 await self._send_marks(leaving=True)
+                await self._outbox.wait_idle()
             self._nursery = None  # nothing can be started any more
             nursery.cancel_scope.cancel()
 
+    async def _meet(self) -> None:
+        self.model.me, self.model.group = (await self.chat.whoami()).name, self.chat.client.group.name
+
+    def _go_on(self) -> None:
+        """Take over what an earlier session has left in the model."""
+        for room in self.model.rooms.values():
+            self._follow_soon(room.name)
+            if self._renewals and room.name == self.model.open:
+                self.marks.saw(room.name, room.read)
+            for line in room.log.pending:
+                if line.fate in (Fate.PENDING, Fate.UNKNOWN):
+                    self._outbox.put(room.log, room.name, line)
+
+    def _end(self) -> bool:
+        """The group has ended this session. Returns False when it ends every new one, too."""
+        if self.leaving.is_set():
+            return True
+        if self.renewals > RENEWALS_MAX:
+            self._renewals = 0
+            return False
+        self.is_ended = True
+        self.leaving.set()
+        return True
+
+    @property
+    def renewals(self) -> int:
+        """For the session after this one."""
+        return 1 if self._outbox.has_posted else self._renewals + 1
+
     def leave(self) -> None:
-        """End `run`, after the last read markers were sent."""
+        """End `run`, after the last read markers and own lines were sent, or a while later."""
         self.leaving.set()
 
     # -- what a person does
@@ -105,6 +142,8 @@ class Session:
             self.model.complain(str(error))
         except ClientFailure as error:
             self.model.complain(one_line(self.explain(error)))
+            if isinstance(error, RequestRejected) and self._end() and cast("object", job) != self.chat.mark_read:
+                self.model.complain("this session was ended by later ones: look whether it was done, and do it again")
 
     def explain(self, error: ClientFailure) -> str:
         if isinstance(error, ChatError) and error.retry_ms is not None:
@@ -124,16 +163,21 @@ class Session:
         if not room.is_loaded and name not in self._loading:
             self._loading.add(name)
             try:
-                await self._load(room)
+                while not room.is_loaded:  # again when the log began anew meanwhile
+                    await self._load(room)
             finally:
                 self._loading.discard(name)
         self.saw()
 
     async def _load(self, room: RoomState) -> None:
-        self.model.take_details(await self.chat.room(room.name))
-        page = await self.chat.history(room.name, before=room.log.first_index, limit=PAGE)
-        room.log.add_page(page)
-        room.log.complete = len(page) < PAGE
+        log, details = room.log, await self.chat.room(room.name)
+        self.model.take_details(details)
+        log.follow_from(details.event_count)  # known before the page is read: what comes after it is an event
+        page = await self.chat.history(room.name, before=log.first_index, limit=PAGE)
+        log.complete = len(page) < PAGE
+        log.add_page(page)
+        if room.log is not log:
+            return
         room.is_loaded = True
         room.log.set_pins([message.index for message in await self.chat.pins(room.name)])
         await self._load_polls(room)
@@ -150,20 +194,21 @@ class Session:
                 room.log.set_poll(entry.message.index, poll.votes, closed=poll.closed_ms is not None)
 
     async def load_older(self, room: RoomState) -> bool:
-        """Put another page of history before what is there. Returns whether there was one."""
+        """Put another page of history before what is there. Returns whether the log goes back further now."""
         first = room.log.first_index
-        if room.log.complete or first is None or room.name in self._loading:
+        if room.log.complete or room.log.is_full or first is None or room.name in self._loading:
             return False
         self._loading.add(room.name)
-        room.log.held = True
+        log = room.log
+        log.held = True
         try:
             page = await self.chat.history(room.name, before=first, limit=PAGE)
-            room.log.add_page(page)
-            room.log.complete = len(page) < PAGE
+            log.complete = len(page) < PAGE
+            log.add_page(page)
             await self._load_polls(room)
         finally:
             self._loading.discard(room.name)
-        return bool(page)
+        return room.log.first_index != first
 
     def say(
         self,
@@ -189,8 +234,8 @@ class Session:
         return True
 
     def say_again(self, room: RoomState, line: Pending) -> None:
-        """Send a line again that was refused: nothing of it has happened."""
-        if line.fate is Fate.FAILED:
+        """Send a line again that was refused, or, if it is not there, one that was given up."""
+        if line.fate in (Fate.FAILED, Fate.GIVEN_UP):
             room.log.mark(line, Fate.PENDING)
             self._outbox.put(room.log, room.name, line)
 
@@ -234,7 +279,9 @@ class Session:
             while name in self.model.rooms:
                 room = self.model.rooms[name]
                 try:
-                    async with self.chat.follow(name, room.log.next_event or None) as events:
+                    if not room.log.next_event:
+                        room.log.follow_from((await self.chat.room(name)).event_count)
+                    async with self.chat.follow(name, room.log.next_event) as events:
                         async for event in events:
                             if self._is_over(name, event):
                                 break
@@ -274,6 +321,7 @@ class Session:
                 self.model.drop_room(room.name)
                 self.model.complain(one_line(f"{room.title}: {error}"))
             room.log = room.log.renewed()
+            room.log.follow_from(details.event_count)
             room.is_loaded = False
             if room.name == self.model.open:
                 self.start(self.enter, room.name)

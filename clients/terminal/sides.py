@@ -49,6 +49,8 @@ def _rows(session: Session, messages: Sequence[Message], *, with_room: bool) -> 
     found: list[SideRow] = []
     for message in messages[:SIDE_ROWS_MAX]:
         when = f"{day(message.shown_ms, session.zone)} {clock(message.shown_ms, session.zone)}"
+        if message.claimed_ms is not None:
+            when += " (claimed)"
         where = f"#{message.room} {when}" if with_room else when
         body = "(deleted)" if message.deleted_by is not None else message.body
         found.append(SideRow(where, "dim", message.room, message.index))

@@ -31,8 +31,15 @@ def colour_of(author: str) -> int:
 
 
 def local_time(time_ms: int, zone: tzinfo | None) -> datetime:
-    """Return a moment of the group as the clock on the wall shows it. `zone`: None for this machine's."""
-    return datetime.fromtimestamp(time_ms / 1000, tz=UTC).astimezone(zone)
+    """Return a moment as the clock on the wall shows it, in UTC where local time knows of no such year.
+
+    `zone`: None for this machine's.
+    """
+    at = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+    try:
+        return at.astimezone(zone)
+    except (OverflowError, ValueError, OSError):
+        return at
 
 
 def clock(time_ms: int, zone: tzinfo | None) -> str:

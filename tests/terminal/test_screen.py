@@ -158,6 +158,7 @@ def test_a_reply_quotes_words_and_not_how_they_are_marked_up() -> None:
         (Fate.UNKNOWN, "? <Alice> hello (outcome unknown; asking again, it is never posted twice)"),
         (Fate.ACCEPTED, "✓ <Alice> hello"),
         (Fate.FAILED, "✗ <Alice> hello (not sent: muted; /retry or /discard)"),
+        (Fate.GIVEN_UP, "? <Alice> hello (not known whether it was sent: muted; /retry or /discard)"),
     ],
 )
 def test_an_own_line_shows_how_it_stands_with_it(fate: Fate, row: str) -> None:
