@@ -50,13 +50,6 @@ def backend() -> Iterator[ChatBackend]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, nursery: trio.Nursery, backend: ChatBackend) -> World:
-    world = World(tmp_path, backend=backend)
-    world.nursery = nursery
-    return world
-
-
-@pytest.fixture
 def bots(monkeypatch: pytest.MonkeyPatch) -> Load:
     """Load an example as it is run: from its own directory."""
     monkeypatch.syspath_prepend(str(BOTS))
