@@ -73,17 +73,15 @@ def person(word: str) -> str:
 
 
 def poll_parts(rest: str) -> tuple[str, tuple[str, ...]]:
-    """Return the question and the options of `question | option | option`; of two options without a question, which
-    one ends with `?`, the question is both of them. Raises BadCommand."""
-    parts = [part.strip() for part in rest.split("|")]
-    if len(parts) == 2 and not parts[0].endswith("?"):
-        options = (parts[0], parts[1].rstrip("? "))
-        question = f"{options[0]} | {options[1]}?"
-    else:
-        question, options = parts[0], tuple(parts[1:])
+    """Return the question and the options of `question | option | option`. Of two parts, the first of which does not
+    end with `?`, both are options, and the question is which of them. Raises BadCommand."""
+    question, *options = (part.strip() for part in rest.split("|"))
+    if len(options) == 1 and not question.endswith("?"):
+        options = [question, options[0].rstrip("? ")]
+        question = " | ".join(options) + "?"
     if not question or len(options) < 2 or not all(options):
         raise BadCommand("say /poll question? | option | option, or only /poll option | option")
-    return question, options
+    return question, tuple(options)
 
 
 def reaction_of(word: str, there: Collection[str]) -> str:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from clients.identity import write_identity
+from crypto.signing import Ed25519Signer
 from tests.e2e.processes import objects, quorate, running_group
 from tests.e2e.screens import GUIDE, LIAR, LINES, ROOM, Story, at_a_screen, shown_in
+from tests.sdk.page import program
 
 
 def as_shown(message: dict[str, Any]) -> tuple[str, str]:
@@ -37,5 +40,7 @@ async def test_two_screens_show_the_same_whatever_becomes_of_the_replicas(tmp_pa
             for person in (alice, bob):
                 assert story.all_that_is_shown(person, len(said)) == said
                 assert "…" not in person.text
+            write_identity(tmp_path / "robin.toml", Ed25519Signer.generate())
+            await program().main(group.file.path, tmp_path / "robin.toml")
             alice.types("\x03")
             alice.sees(f"replica {LIAR} lied")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-import trio
 from trio.testing import MockClock
 
 from chatsvc.application.answers import RoomDetails
@@ -54,20 +53,6 @@ class ChatBackend:
 
     def events(self, topic: bytes) -> Sequence[EventItem] | None:
         return self.service.application.events(self.service.rows, ALICE.public_key, topic, EventIndex(0), 10_000)
-
-
-@pytest.fixture
-def backend() -> Iterator[ChatBackend]:
-    backend = ChatBackend()
-    yield backend
-    backend.service.close()
-
-
-@pytest.fixture
-async def world(tmp_path: Path, nursery: trio.Nursery, backend: ChatBackend) -> World:
-    world = World(tmp_path, backend=backend)
-    world.nursery = nursery
-    return world
 
 
 @asynccontextmanager
