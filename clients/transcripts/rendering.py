@@ -115,11 +115,11 @@ def _html(room: str, first: int, messages: Sequence[Message]) -> Iterator[Piece]
     for message in messages:
         marks = "".join(f'<span class="mark">[{escape(mark)}]</span> ' for mark in _marks(message))
         reactions = "".join(f'<span class="reaction">({escape(each)})</span> ' for each in _reactions(message))
-        star = "* " if message.kind is MessageKind.ACTION else ""
+        who = escape(f"* {message.author}" if message.kind is MessageKind.ACTION else message.author)
         yield Piece(
             message.index,
             f'<article id="m{message.index}"><time>{_moment(message.time)}</time> '
-            f'<a href="#m{message.index}">{message.index}</a> {marks}{reactions}<b>{star}{escape(message.author)}</b>\n'
+            f'<a href="#m{message.index}">{message.index}</a> {marks}{reactions}<b>{who}</b>\n'
             f'<div class="body">{escape(plain(message.body))}</div></article>\n',
         )
     yield Piece(None, "</body>\n</html>\n")
