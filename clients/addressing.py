@@ -19,7 +19,7 @@ PREFIX_CHARACTERS_MIN = 4
 async def room_of(chat: Chat, text: str) -> str:
     """Return the room that a person calls `text`: `garden` or `#garden`; `@bob` or `@bob,carol` for the conversation
     with them. Raises ClientFailure when there is none."""
-    if not text.startswith("@") or _DIRECT_ROOM.fullmatch(text):
+    if not text.startswith("@") or is_direct_room(text):
         return text
     names = text[1:].split(",")
     wanted = {_key(name) for name in names}
@@ -29,6 +29,11 @@ async def room_of(chat: Chat, text: str) -> str:
             return room.room
     msg = f"you have no conversation with {', '.join(names)}: open it with `quorate dm {' '.join(names)}`"
     raise ClientFailure(msg, exit_code=ExitCode.REJECTED)
+
+
+def is_direct_room(text: str) -> bool:
+    """Whether it is the name that the group itself has for a direct conversation."""
+    return _DIRECT_ROOM.fullmatch(text) is not None
 
 
 def _key(name: str) -> str:

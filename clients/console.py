@@ -298,9 +298,11 @@ def message_text(message: Message, *, pinned: bool = False, utc: bool = False, m
     """One message: when, where, who, what, and what became of it. `marks`: show what is marked up as it is meant.
 
     A body cannot pass for other lines: its further lines are set in, and reversed text is shown as it is.
+    A time that the author says, and not the group, is marked as claimed.
     """
     text = Text()
     text.append(f"{times.minute(message.shown_ms, utc=utc)} ", style="dim")
+    text.append("(claimed) " if message.claimed_ms is not None else "", style="dim")
     text.append(f"{title(message.room)} {message.index} ", style="dim")
     author = plain(message.author)
     if message.kind is MessageKind.ACTION:

@@ -104,7 +104,7 @@ class Demo:
         async with Importer.open(file.directory(), signer, ROOM, timeout_s=30.0) as importer:
 
             async def say(part: tuple[LogLine, ...]) -> None:
-                await importer.run(log, part, set(), self.advance)
+                await importer.run(log, part, self.advance)
 
             await say(lines[:third])
             self.lies = sum(importer.lies().values()) + sum(chat.lies().values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import trio
 from cyclopts import Parameter
 
 from chatsvc.application.bearer import Purpose
@@ -16,6 +17,7 @@ from clients.codes import new_code
 from clients.console import COMMON, Common, Output, Words, ask_passphrase, open_chat, run, with_chat
 from clients.identity import OpenIdentity, default_identity_path, open_identity, write_identity
 from clients.sdk import Chat, ChatError, Done
+from crypto.files import PRIVATE_MODE, atomic_write, sync_directory
 from crypto.signing import Ed25519Signer
 
 
@@ -50,7 +52,7 @@ def add(
 ) -> int:
     """Make this key a device of the account that showed the code.
 
-    Example: quorate device add J7QK-2M9D-0XTR-5VHB-N --label laptop
+    Example: quorate device add --label laptop
 
     Parameters
     ----------
@@ -123,7 +125,8 @@ def rotate(*, common: Common = COMMON) -> int:
 
     The new key is written beside the old one, to FILE.new, and takes its place
     once the replicas have accepted it. If that was interrupted, run this again: it
-    goes on with the same new key. The passphrase stays the same.
+    goes on with the same new key. The passphrase stays the same. The old key is kept
+    in FILE.old: other groups go on knowing you by it until you rotate it there too.
 
     Example: quorate device rotate
     """
@@ -135,15 +138,31 @@ def rotate(*, common: Common = COMMON) -> int:
         new = _new_key(waiting, old)
         output = Output(as_json=common.json, utc=common.utc)
         done = await _exchange(common, old.signer, new)
-        waiting.replace(path)
-        record = {"device": new.public_key.hex(), "path": str(path)}
+        kept = await trio.to_thread.run_sync(_exchange_files, path, waiting)
+        record = {"device": new.public_key.hex(), "path": str(path), "old_path": str(kept)}
         text = f"{path}: your new key is {new.public_key.hex()}"
         if done is None:
             output.result(record, f"{text}; the replicas had accepted it before")
         else:
             output.done(done, text, **record)
+        output.remark(
+            f"the old key is in {kept}; in other groups it is still yours: rotate it there with --identity {kept}"
+        )
 
     return run(body, utc=common.utc)
+
+
+def _exchange_files(path: Path, waiting: Path) -> Path:
+    """Put the new key in the old one's place. Returns where the old one is kept; none kept before is lost."""
+    data, number = path.read_bytes(), 1
+    kept = path.with_name(f"{path.name}.old")
+    while kept.exists() and kept.read_bytes() != data:
+        number += 1
+        kept = path.with_name(f"{path.name}.old{number}")
+    atomic_write(kept, data, PRIVATE_MODE)
+    waiting.replace(path)
+    sync_directory(path.parent)
+    return kept
 
 
 def _ask() -> str:

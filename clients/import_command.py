@@ -61,10 +61,10 @@ def import_irc(file: Path, *, room: str, limit: int | None = None, common: Commo
         lines = log.lines[:limit]
         opening = Importer.open(load_group(common).directory(), load_identity(common), room, timeout_s=common.timeout)
         async with opening as importer:
-            skip = await importer.already_there(chat, log)
+            await importer.look(chat)
             with import_progress(output) as bar:
                 task = bar.add_task(f"#{room.removeprefix('#')}", total=len(lines))
-                done = await importer.run(log, lines, skip, lambda: bar.advance(task))
+                done = await importer.run(log, lines, lambda: bar.advance(task))
         record = {
             "file": str(file),
             "room": room.removeprefix("#"),

@@ -10,12 +10,13 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
+from chatsvc.application.names import BadName, DisplayName, parse_account
 from chatsvc.application.results import ErrorCode
-from clients.sdk import Chat, ChatError
+from clients.sdk import Chat, ChatError, Done, OutcomeUnknown
 from crypto.digest import digest_of_parts
 from crypto.signing import Ed25519Signer, SecretSeed
 from pbft.client.connection import Dial, dial_tcp
@@ -26,6 +27,8 @@ OPEN_USERS_MAX = 40
 """Users that are connected at the same time; the one that spoke longest ago leaves first."""
 
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 60.0
+RETRIES_MAX = 6
+"""How often a write of unknown outcome is waited for again, each time as long as for any."""
 
 T = TypeVar("T")
 
@@ -44,16 +47,35 @@ class _User:
     leave: trio.Event
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what `call` gives, called again whenever the group allows its user more operations."""
+async def patiently(chat: Chat, call: Callable[[], Awaitable[Done[T]]]) -> Done[T]:
+    """Return what `call`, a write of `chat`, gives; called again whenever the group allows its user more operations.
+
+    A write of unknown outcome is waited for again under its own name: it is carried out once. Raises OutcomeUnknown
+    if nothing was heard of it all the same.
+    """
     while True:
         try:
-            return await call()
+            return await _known(chat, call)
         except ChatError as error:
             if error.code is not ErrorCode.RATE_LIMITED or error.retry_ms is None:
                 raise
             wait_s = error.retry_ms / 1000 - time.time()
         await trio.sleep(min(max(wait_s, PAUSE_MIN_S), PAUSE_MAX_S))  # one of the clocks may be wrong
+
+
+async def _known(chat: Chat, call: Callable[[], Awaitable[Done[T]]]) -> Done[T]:
+    try:
+        return await call()
+    except OutcomeUnknown as error:
+        unknown = error
+    for left in reversed(range(RETRIES_MAX)):
+        try:
+            return cast("Done[T]", await chat.retry(unknown))
+        except OutcomeUnknown as error:
+            unknown = error
+            if not left:
+                raise
+    raise unknown
 
 
 def user_signer(importer: Ed25519Signer, label: str) -> Ed25519Signer:
@@ -77,7 +99,7 @@ class ImportedUsers:
         self.introduced = 0
         """Users registered by this run."""
         self._directory = directory
-        self._importer = importer
+        self.importer = importer
         self._taken_suffix = taken_suffix
         self._timeout_s = timeout_s
         self._nursery = nursery
@@ -85,6 +107,7 @@ class ImportedUsers:
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._registered: set[str] = set()
         self._joined: set[tuple[str, str]] = set()
+        self._authors: dict[str, DisplayName] = {}
         self._refused: dict[tuple[str, str], ChatError] = {}
         self._lies: Counter[ReplicaId] = Counter()
 
@@ -123,6 +146,23 @@ class ImportedUsers:
         self._joined.add(place)
         return chat
 
+    def may_be(self, person: Person, author: str) -> bool:
+        """Whether the person's account can be called so."""
+        for name in (person.name, person.name + self._taken_suffix):
+            try:
+                if parse_account(name).key == parse_account(author).key:
+                    return True
+            except BadName:
+                continue
+        return False
+
+    async def author(self, person: Person, room: str) -> DisplayName:
+        """Return what the person's account is called. Raises ChatError as `in_room` does."""
+        if person.label not in self._authors:
+            chat = await self.in_room(person, room)
+            self._authors[person.label] = (await chat.whoami()).name
+        return self._authors[person.label]
+
     def lies(self) -> dict[ReplicaId, int]:
         """Contradictions found so far, by replica, over all users."""
         total = self._lies.copy()
@@ -145,7 +185,7 @@ class ImportedUsers:
 
     async def _host(self, label: str, *, task_status: trio.TaskStatus[_User]) -> None:
         """A connection lives in a task of its own: users come and go in any order."""
-        signer = user_signer(self._importer, label)
+        signer = user_signer(self.importer, label)
         async with Chat.connect(self._directory, signer, timeout=self._timeout_s, dial=self._dial) as chat:
             user = _User(chat=chat, leave=trio.Event())
             task_status.started(user)

@@ -16,11 +16,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
-from chatsvc.application.bodies import MessageText
+from chatsvc.application.bodies import MessageText, parse_body
 from chatsvc.application.names import RoomName
 from chatsvc.application.operations import Post, encode_operation
 from chatsvc.application.schema import MessageIndex, MessageKind
+from chatsvc.application.texts import parse_thread
 from clients.sdk import ClientFailure, ExitCode
+from crypto.errors import MalformedEncoding
 from crypto.files import PRIVATE_MODE, sync_directory
 from crypto.signing import PublicKey
 from pbft.core.types import ClientSequence, Milliseconds, SequenceNumber, SessionNumber
@@ -53,6 +55,9 @@ CREATE TABLE IF NOT EXISTS entries (
   problem TEXT NOT NULL DEFAULT ''
 )
 """
+
+
+_DONE: Final = "(state IN ('verified', 'refused') OR state = 'ordered' AND problem != '')"
 
 
 class State(Enum):
@@ -125,7 +130,7 @@ class Entry:
     name: Name | None
     place: Place | None
     problem: str
-    """Why it was refused, or why it waits; empty if nothing went wrong."""
+    """Why it was refused, why it waits, or why it can never be verified; empty if nothing went wrong."""
 
 
 class OutboxFailed(ClientFailure):
@@ -192,7 +197,14 @@ class Outbox:
     # -- queueing and looking
 
     def append(self, draft: Draft, queued_ms: Milliseconds) -> Entry:
-        """Queue a message behind all others. Raises OutboxFailed, also when too many wait."""
+        """Queue a message behind all others. Raises OutboxFailed, also when too many wait, or when it is none."""
+        try:
+            parse_body(draft.body)
+            if draft.thread is not None:
+                parse_thread(draft.thread)
+            _ = draft.operation
+        except (ValueError, MalformedEncoding) as error:
+            raise OutboxFailed(str(error), exit_code=ExitCode.REJECTED) from error
         with self._transaction():
             ((waiting,),) = self._execute("SELECT count(*) FROM entries WHERE state = 'pending'")
             if waiting >= PENDING_MAX:
@@ -204,9 +216,8 @@ class Outbox:
                 (draft.room, draft.body, draft.action, draft.reply_to, draft.thread, draft.nonce, queued_ms),
             )
             self._execute(
-                "DELETE FROM entries WHERE state IN ('verified', 'refused') AND number <="
-                " (SELECT number FROM entries WHERE state IN ('verified', 'refused')"
-                " ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                f"DELETE FROM entries WHERE {_DONE} AND number <="  # noqa: S608 - a constant
+                f" (SELECT number FROM entries WHERE {_DONE} ORDER BY number DESC LIMIT 1 OFFSET ?)",
                 (DONE_KEPT_MAX,),
             )
         return self.entry(number)
@@ -230,6 +241,16 @@ class Outbox:
         ((session,),) = self._execute("SELECT max(session) FROM entries")
         return None if session is None else SessionNumber(session)
 
+    def drop(self, number: int) -> Entry:
+        """It is not sent any more. The caller is `delivering`. Raises OutboxFailed unless it is one that waits."""
+        waiting = [entry for entry in self.entries(State.PENDING) if entry.number == number]
+        if not waiting:
+            msg = f"no message {number} waits in the outbox: quorate outbox lists them"
+            raise OutboxFailed(msg, exit_code=ExitCode.USAGE)
+        named = waiting[0].name is not None
+        self.refused(number, "dropped; it may have been posted before" if named else "dropped")
+        return self.entry(number)
+
     # -- delivering: each call is one step that a crash may separate from the next
 
     def name(self, number: int, name: Name) -> None:
@@ -252,6 +273,10 @@ class Outbox:
             " WHERE number = ?",
             (place.message, place.sequence, place.batch_index, number),
         )
+
+    def unverified(self, number: int, problem: str) -> None:
+        """It was ordered, but nobody can look at it any more."""
+        self._execute("UPDATE entries SET problem = ? WHERE number = ?", (problem, number))
 
     def verified(self, number: int) -> None:
         self._execute("UPDATE entries SET state = 'verified' WHERE number = ?", (number,))

@@ -13,7 +13,10 @@ import trio
 from cyclopts import Parameter
 
 from chatsvc.application.bodies import BadText, MessageText, parse_body
+from chatsvc.application.names import RoomName
 from chatsvc.application.operations import NONCE_BYTES_MAX
+from chatsvc.application.texts import parse_thread
+from clients.addressing import is_direct_room
 from clients.console import COMMON, Common, Output, load_group, load_identity, report_lies, run
 from clients.identity import default_identity_path
 from clients.outbox import Draft, Entry, Outbox, State, outbox_path
@@ -38,15 +41,15 @@ def queue_messages(
 
     async def body() -> None:
         load_identity(common)  # an outbox without the key to send it with would wait for ever
-        output = Output(as_json=common.json)
+        output, name, title = Output(as_json=common.json), _room(room), _thread(thread)
         with _outbox(common) as box:
             async for line in lines:
                 draft = Draft(
-                    room=room_name(room),
+                    room=name,
                     body=_body(line),
                     action=action,
                     reply_to=reply_to,
-                    thread=thread,
+                    thread=title,
                     nonce=secrets.token_bytes(NONCE_BYTES_MAX),
                 )
                 entry = box.append(draft, _now_ms())
@@ -58,12 +61,14 @@ def queue_messages(
 
 
 def outbox(
-    do: Literal["list", "send"] = "list",
+    do: Literal["list", "send", "drop"] = "list",
+    number: int | None = None,
     *,
     watch: Annotated[bool, Parameter(negative="")] = False,
     common: Common = COMMON,
 ) -> int:
-    """Show the messages that wait to be sent (`quorate send --queue`), or deliver them.
+    """Show the messages that wait to be sent (`quorate send --queue`), deliver them, or
+    drop one.
 
     Each is pending, ordered (f+1 replicas signed that it was), verified (and f+1 show it in the room), or refused.
     Delivery keeps their order and says nothing twice, also when it is killed and started again. What the group
@@ -71,11 +76,14 @@ def outbox(
 
     Example: quorate outbox
     Example: quorate outbox send --watch
+    Example: quorate outbox drop 3
 
     Parameters
     ----------
     do
-        list, or send.
+        list, send, or drop: do not send that one any more.
+    number
+        Of the message that is to be dropped.
     watch
         Go on delivering what is queued later, and when the group can be reached again, until Ctrl-C.
     """
@@ -89,6 +97,11 @@ def outbox(
                 await trio.lowlevel.checkpoint()
                 return ExitCode.ACCEPTED
             with box.delivering():
+                if do == "drop":
+                    entry = box.drop(_number(number))
+                    output.result(_record(entry), _line(entry))
+                    await trio.lowlevel.checkpoint()
+                    return ExitCode.ACCEPTED
                 return await (_watch if watch else _send)(box, output, common)
 
     return run(body)
@@ -101,7 +114,7 @@ async def _send(box: Outbox, output: Output, common: Common) -> int:
     def told(entry: Entry) -> None:
         if entry.state is State.REFUSED:
             refused.append(entry.number)
-        if entry.state is not State.ORDERED:
+        if entry.state is not State.ORDERED or entry.problem:
             output.result(_record(entry), _line(entry))
 
     signer = load_identity(common)
@@ -120,7 +133,7 @@ async def _watch(box: Outbox, output: Output, common: Common) -> int:
     signer, directory = load_identity(common), load_group(common).directory()
 
     def told(entry: Entry) -> None:
-        if entry.state is not State.ORDERED:
+        if entry.state is not State.ORDERED or entry.problem:
             output.result(_record(entry), _line(entry))
 
     while True:
@@ -146,6 +159,30 @@ def _outbox(common: Common) -> Iterator[Outbox]:
     identity = common.identity or default_identity_path()
     with Outbox.open(outbox_path(identity, load_group(common).directory().group.group_id)) as box:
         yield box
+
+
+def _number(number: int | None) -> int:
+    if number is None:
+        msg = "say which message is to be dropped, by its number: quorate outbox lists them"
+        raise ClientFailure(msg, exit_code=ExitCode.USAGE)
+    return number
+
+
+def _room(text: str) -> RoomName:
+    if text.startswith("@") and not is_direct_room(text):
+        msg = (
+            f"{text[:40]}: which conversation that is only the group knows, and queueing does not ask it: give "
+            f"its own name, @ and 20 digits, which `quorate dm {text[1:40]}` shows"
+        )
+        raise ClientFailure(msg, exit_code=ExitCode.USAGE)
+    return room_name(text)
+
+
+def _thread(text: str | None) -> str | None:
+    try:
+        return None if text is None else parse_thread(text).title
+    except BadText as error:
+        raise ClientFailure(str(error), exit_code=ExitCode.USAGE) from error
 
 
 def _body(text: str) -> MessageText:

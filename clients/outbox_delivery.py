@@ -76,7 +76,8 @@ class Delivery:
         """
         self._account = (await self._chat.whoami()).name
         for done in self._outbox.entries(State.ORDERED):
-            await self._verify(done)
+            if not done.problem:
+                await self._verify(done)
         while (entry := self._outbox.first_pending()) is not None:
             if entry.name is not None and entry.name.device != self._chat.signer.public_key:
                 await self._settle_other_key(entry, entry.name)
@@ -106,7 +107,11 @@ class Delivery:
                     continue
                 name = Name(device=self._chat.signer.public_key, session=session, client_sequence=at, event=event)
                 self._outbox.name(entry.number, name)
-            outcome = await client.submit(entry.draft.operation, within_s=self._timeout_s)
+            try:
+                outcome = await client.submit(entry.draft.operation, within_s=self._timeout_s)
+            except (ValueError, MalformedEncoding) as error:  # nothing was sent, nor its place in the session used
+                self._refuse(entry, f"no group takes it: {error}")
+                continue
             match outcome:
                 case Accepted():
                     self._dead_names = 0
@@ -152,31 +157,39 @@ class Delivery:
     # -- after the fact
 
     async def _verify(self, entry: Entry) -> None:
-        """Look for the message where f+1 replicas said it is; one that lags behind may not show it yet."""
+        """Look for the message where f+1 replicas said it is; one that lags behind may not show it yet.
+
+        What is not there in the order of all writes either is given up: it was deleted with its room's old messages,
+        or its author may not read the room any more.
+        """
         place = entry.place
         if place is None:
             return
+        problem = ""
         try:
             message: Message | None = await self._chat.message(entry.draft.room, place.message)
-        except ChatError as error:
-            if error.code is not ErrorCode.NO_SUCH_MESSAGE:
+        except ChatError:
+            try:
+                message = await self._message_in_order(entry.draft.room, place.message)
+                problem = "it was ordered, but the room does not keep it any more"
+            except ChatError as error:
+                if error.retry_ms is not None:
+                    return
+                message, problem = None, f"it was ordered, but cannot be looked at any more: {error}"
+        if message is not None:
+            seen = (message.author, message.sequence, message.batch_index)
+            if seen == (self._account, place.sequence, place.batch_index):
+                self._outbox.verified(entry.number)
+                self._told(self._outbox.entry(entry.number))
                 return
-            message = await self._message_in_order(entry.draft.room, place.message)
-        if message is None or (message.author, message.sequence, message.batch_index) != (
-            self._account,
-            place.sequence,
-            place.batch_index,
-        ):
-            return
-        self._outbox.verified(entry.number)
+            problem = "it was ordered, but the room shows another message in its place"
+        self._outbox.unverified(entry.number, problem)
         self._told(self._outbox.entry(entry.number))
 
     async def _message_in_order(self, room: RoomName, index: MessageIndex) -> Message | None:
+        """Raises ChatError for a room that cannot be read."""
         query = queries.ReadHistory(room=room, before=MessageIndex(index + 1), limit=1)
-        try:
-            reading = await self._chat.ask(query, linearizable=True)
-        except ChatError:
-            return None
+        reading = await self._chat.ask(query, linearizable=True)
         if not isinstance(reading.value, History):
             raise _nonsense(type(reading.value).__name__)
         return next((message for message in reading.value.messages if message.index == index), None)

@@ -9,9 +9,10 @@ from cyclopts import Parameter
 from chatsvc.application import answers
 from chatsvc.application.bearer import Purpose
 from clients import times
+from clients.account_commands import ask_code
 from clients.addressing import room_of
 from clients.codes import is_code, new_nonce
-from clients.console import COMMON, Common, Flag, Output, Words, title, with_chat
+from clients.console import COMMON, Common, Flag, Output, Words, open_chat, run, title, with_chat
 from clients.sdk import Chat, ClientFailure, ExitCode
 
 
@@ -154,24 +155,31 @@ def dm(
     return with_chat(common, body)
 
 
-def join(room: str, *, common: Common = COMMON) -> int:
+def join(room: Words, *, common: Common = COMMON) -> int:
     """Join a room: a public one, one that you were invited to, or the one that a
     link's code leads to.
 
     Example: quorate join ubuntu
-    Example: quorate join 7QKJ-2M9D-0XTR-5VHB-N
+    Example: quorate join -
 
     Parameters
     ----------
     room
-        The room's name, with or without #, or a code; with # it is taken for a name in any case.
+        The room's name, with or without #, or - for the room of a code, which is then asked for. A code in its place
+        is taken too, but all users of this machine could see it; with # it is a name in any case.
     """
 
-    async def body(chat: Chat, output: Output) -> None:
-        done = await (chat.join_by_link(room) if is_code(room, Purpose.LINK) else chat.join(room))
-        output.done(done, title(done.value.room), room=done.value.room)
+    async def body() -> None:
+        is_asked_for = room == "-"
+        given = ask_code("Code of the link") if is_asked_for else room
+        by_code = is_asked_for or is_code(given, Purpose.LINK)
+        async with open_chat(common) as (chat, output):
+            if by_code and not is_asked_for:
+                output.remark("all users of this machine can see a code that is an argument: `quorate join -` asks")
+            done = await (chat.join_by_link(given) if by_code else chat.join(given))
+            output.done(done, title(done.value.room), room=done.value.room)
 
-    return with_chat(common, body)
+    return run(body, utc=common.utc)
 
 
 def leave(room: str, *, common: Common = COMMON) -> int:

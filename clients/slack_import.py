@@ -1,7 +1,7 @@
 """Putting a Slack export into rooms: every person becomes a user, every channel a room, every message a message.
 
-A message carries a mark made of its channel and time, so that an interrupted import goes on where it was, and
-nothing is said twice. Reactions are the same however often they are given.
+A message carries a mark made of its channel, its time and the importer's secret, so that an interrupted import goes
+on where it was, and nothing is said twice. Reactions are the same however often they are given.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from chatsvc.application.answers import Message
 from chatsvc.application.bodies import BODY_BYTES_MAX, TOPIC_BYTES_MAX, BadText, parse_topic
 from chatsvc.application.names import BadName, parse_room
-from chatsvc.application.operations import NONCE_BYTES_MAX
 from chatsvc.application.results import ErrorCode
 from chatsvc.application.texts import parse_reaction, parse_thread
+from clients.imported_already import Already, secret_nonce
 from clients.imported_users import ImportedUsers, Person, patiently
 from clients.sdk import Chat, ChatError
 from clients.slack_export import Channel, Export, Messages, SlackMessage, account_name
 from clients.slack_text import pieces_of, plain_text
-from crypto.digest import digest_of_parts
+from crypto.signing import Ed25519Signer
 
 TAKEN_SUFFIX = "_slack"
 TITLE_CHARACTERS_MAX = 48
@@ -43,10 +43,18 @@ class _Thread:
     """Index of its first message in the room; None if that is not there."""
 
 
-def message_nonce(channel: Channel, message: SlackMessage, piece: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a message is; `there`: as the room had it before this run, None for a new one."""
+
+    index: int
+    there: Message | None
+
+
+def message_nonce(importer: Ed25519Signer, channel: Channel, message: SlackMessage, piece: int) -> bytes:
     """Marks a message as this piece of that one in Slack."""
     parts = (channel.id.encode(), message.ts.encode(), piece.to_bytes(2, "big"))
-    return digest_of_parts(b"quorate/import-slack/1", *parts)[:NONCE_BYTES_MAX]
+    return secret_nonce(importer, b"slack", *parts)
 
 
 def room_of(channel: Channel) -> str:
@@ -79,16 +87,13 @@ class ChannelImport:
         self._channel = channel
         self._users = users
         self._room = room
-        self._there: dict[bytes, Message] = {}
+        self._already = Already(users, room)
         self._titles: set[str] = set()
         self._threads: dict[str, _Thread] = {}
 
     async def look(self, chat: Chat) -> None:
         """Find out what of it the room has."""
-        before: int | None = None
-        while page := await chat.history(self._room, before=before, limit=200):
-            self._there.update((message.nonce, message) for message in page if message.nonce)
-            before = page[0].index
+        await self._already.look(chat)
 
     async def run(self, messages: Messages, progress: Callable[[], None]) -> Imported:
         """Post the messages one after the other: their order in the room is that in the channel."""
@@ -108,14 +113,15 @@ class ChannelImport:
         if not body.strip():
             return
         thread = self._thread_of(message, text, begins=begins_thread)
-        first: int | None = None
+        first: _Place | None = None
         for number, piece in enumerate(pieces_of(body, BODY_BYTES_MAX)):
-            index = await self._post(message, number, piece, thread)
-            first = index if first is None else first
+            place = await self._post(message, number, piece, thread)
+            first = place if first is None else first
+        if first is None:
+            return
         if thread is not None and begins_thread:
-            thread.root = first
-        if first is not None:
-            await self._react(message, first)
+            thread.root = first.index
+        await self._react(message, first)
 
     def _thread_of(self, message: SlackMessage, text: str, *, begins: bool) -> _Thread | None:
         """Made by its first message, or by the first reply where that is missing."""
@@ -140,14 +146,16 @@ class ChannelImport:
             return title.title
         return None
 
-    async def _post(self, message: SlackMessage, number: int, piece: str, thread: _Thread | None) -> int:
-        nonce = message_nonce(self._channel, message, number)
-        there = self._there.get(nonce)
+    async def _post(self, message: SlackMessage, number: int, piece: str, thread: _Thread | None) -> _Place:
+        nonce = message_nonce(self._users.importer, self._channel, message, number)
+        person = self._person(message.user)
+        there = await self._already.find(nonce, person, message.said_ms)
         if there is not None:
             self.done.found += 1
-            return there.index
-        chat = await self._users.in_room(self._person(message.user), self._room)
+            return _Place(there.index, there)
+        chat = await self._users.in_room(person, self._room)
         posted = await patiently(
+            chat,
             lambda: chat.post(
                 self._room,
                 piece,
@@ -156,14 +164,16 @@ class ChannelImport:
                 thread=None if thread is None else thread.title,
                 claimed_ms=message.said_ms,
                 nonce=nonce,
-            )
+            ),
         )
         self.done.messages += 1
-        return posted.value.index
+        return _Place(posted.value.index, None)
 
-    async def _react(self, message: SlackMessage, index: int) -> None:
-        """Where as many have reacted so already, nothing is to be done again."""
-        there = self._there.get(message_nonce(self._channel, message, 0))
+    async def _react(self, message: SlackMessage, place: _Place) -> None:
+        """Where as many have reacted so already, nothing is to be done again; nor where it was deleted."""
+        there = place.there
+        if there is not None and there.deleted_by is not None:
+            return
         counts = {} if there is None else {reaction.reaction: reaction.count for reaction in there.reactions}
         for name, people in message.reactions:
             try:
@@ -174,13 +184,13 @@ class ChannelImport:
             if counts.get(reaction, 0) >= len(people):
                 continue
             for user in people:
-                await self._react_as(message, index, reaction, user)
+                await self._react_as(message, place.index, reaction, user)
 
     async def _react_as(self, message: SlackMessage, index: int, reaction: str, user: str) -> None:
         try:
             self._export.name_person(user, user)
             chat = await self._users.in_room(self._person(user), self._room)
-            await patiently(lambda: chat.react(self._room, index, reaction))
+            await patiently(chat, lambda: chat.react(self._room, index, reaction))
         except ChatError as error:
             self.done.refused.append(f"{message.where}: reaction {reaction}: {error}")
             return

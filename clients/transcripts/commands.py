@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import trio
 from cyclopts import Parameter
 
+from clients.addressing import room_of
 from clients.console import COMMON, Common, Output, load_group, run, with_chat
 from clients.import_command import import_progress
 from clients.sdk import Chat, ClientFailure, ExitCode
@@ -26,10 +27,9 @@ from clients.transcripts.proof import (
 )
 from clients.transcripts.rendering import render, room_title
 from clients.transcripts.words import in_record, in_words, refusal_in_words, refusal_record
-from crypto.files import atomic_write
+from crypto.files import PRIVATE_MODE, atomic_write
 from pbft.core.group import Group
 
-FILE_MODE = 0o644
 PROGRESS_FROM = 500
 """Messages from which on it is shown how far an export is."""
 LOOK_BYTES = 64
@@ -53,7 +53,7 @@ def receipt(
     Parameters
     ----------
     room
-        The room's name, with or without #.
+        The room's name, with or without #, or @NAME for the conversation with somebody.
     index
         The message's index in the room.
     output
@@ -64,7 +64,7 @@ def receipt(
         return _usage(msg)
 
     async def body(chat: Chat, out: Output) -> None:
-        proof = await receipt_of(chat, room, index)
+        proof = await receipt_of(chat, await room_of(chat, room), index)
         _checked(chat.client.group, proof)
         data = encode_proof(proof)
         if output is None:
@@ -96,7 +96,7 @@ def export(
     Parameters
     ----------
     room
-        The room's name, with or without #.
+        The room's name, with or without #, or @NAME for the conversation with somebody.
     output
         The file to write; the proof is written to the same name with .proof behind it.
     first
@@ -108,13 +108,14 @@ def export(
     """
 
     async def body(chat: Chat, out: Output) -> None:
+        name = await room_of(chat, room)
         with import_progress(out, transient=True) as bar:
             task = bar.add_task(room, total=None, visible=False)
 
             def progress(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total, visible=total >= PROGRESS_FROM)
 
-            proof = await export_room(chat, room, Form(form), first=first, last=last, progress=progress)
+            proof = await export_room(chat, name, Form(form), first=first, last=last, progress=progress)
         proven = _checked(chat.client.group, proof)
         text = "".join(piece.text for piece in render(proven.form, proven.room, proven.first, proven.messages))
         await _write(proof_path(output), encode_proof(proof))
@@ -193,8 +194,9 @@ def _checked(group: Group, proof: Proof) -> Proven:
 
 
 async def _write(path: Path, data: bytes) -> None:
+    """For its owner alone: the room may be private."""
     try:
-        await trio.to_thread.run_sync(atomic_write, path, data, FILE_MODE)
+        await trio.to_thread.run_sync(atomic_write, path, data, PRIVATE_MODE)
     except OSError as error:
         raise ClientFailure(f"{path}: {error.strerror or error}", exit_code=ExitCode.USAGE) from error
 

@@ -17,7 +17,7 @@ from crypto.digest import DIGEST_BYTES, digest_of
 from crypto.errors import MalformedEncoding
 from pbft.core.types import ClientSequence
 
-MAGIC = "quorate/transcript/1"
+MAGIC = "quorate/transcript/2"
 LENGTH_BYTES = 4
 HEADER_BYTES_MAX = 1024
 MESSAGE_DEPTH_MAX = 3

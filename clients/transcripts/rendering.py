@@ -25,7 +25,8 @@ _SHOWN_AS_CODES = {
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;line-height:1.4}"
-    "article{margin:.4em 0}time,.mark{color:#666;font-size:.85em}.body{white-space:pre-wrap;margin-left:1em}"
+    "article{margin:.4em 0}time,.mark,.reaction{color:#666;font-size:.85em}"
+    ".body{white-space:pre-wrap;margin-left:1em;padding-left:.6em;border-left:2px solid #ddd}"
 )
 
 
@@ -86,13 +87,16 @@ def room_title(room: str) -> str:
 
 
 def as_text(message: Message) -> str:
-    """One message, further lines set in: none can pass for another message."""
+    """One message: when the group ordered it, its index, `[marks]`, `(reactions)`, its author, and what it says.
+
+    The body stands last and its further lines are set in, and names and reactions have no spaces: nothing that
+    somebody writes can pass for a mark, or for another message.
+    """
     who = f"* {message.author}" if message.kind is MessageKind.ACTION else f"<{message.author}>"
-    about = "".join(f" [{mark}]" for mark in _marks(message))
+    marks = "".join(f"[{mark}] " for mark in _marks(message))
+    reactions = "".join(f"({reaction}) " for reaction in _reactions(message))
     body = plain(message.body).replace("\n", "\n    ")
-    line = f"{_moment(message.shown_ms)} {message.index} {who}{about}" + (f" {body}" if body else "")
-    reactions = _reactions(message)
-    return f"{line}\n    ({reactions})" if reactions else line
+    return f"{_moment(message.time)} {message.index} {marks}{reactions}{who}" + (f" {body}" if body else "")
 
 
 def _heading(room: str, first: int, messages: Sequence[Message]) -> str:
@@ -109,13 +113,13 @@ def _html(room: str, first: int, messages: Sequence[Message]) -> Iterator[Piece]
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n",
     )
     for message in messages:
-        marks = [*_marks(message), *filter(None, [_reactions(message)])]
-        about = f' <span class="mark">{escape("; ".join(marks))}</span>' if marks else ""
-        star = "* " if message.kind is MessageKind.ACTION else ""
+        marks = "".join(f'<span class="mark">[{escape(mark)}]</span> ' for mark in _marks(message))
+        reactions = "".join(f'<span class="reaction">({escape(each)})</span> ' for each in _reactions(message))
+        who = escape(f"* {message.author}" if message.kind is MessageKind.ACTION else message.author)
         yield Piece(
             message.index,
-            f'<article id="m{message.index}"><time>{_moment(message.shown_ms)}</time> '
-            f'<a href="#m{message.index}">{message.index}</a> <b>{star}{escape(message.author)}</b>{about}\n'
+            f'<article id="m{message.index}"><time>{_moment(message.time)}</time> '
+            f'<a href="#m{message.index}">{message.index}</a> {marks}{reactions}<b>{who}</b>\n'
             f'<div class="body">{escape(plain(message.body))}</div></article>\n',
         )
     yield Piece(None, "</body>\n</html>\n")
@@ -123,10 +127,12 @@ def _html(room: str, first: int, messages: Sequence[Message]) -> Iterator[Piece]
 
 def _marks(message: Message) -> list[str]:
     marks = []
+    if message.claimed_ms is not None:
+        marks.append(f"claimed {_moment(message.claimed_ms)}")
     if message.reply_to is not None:
         marks.append(f"to {message.reply_to}")
     if message.thread is not None:
-        marks.append(f"in {plain(message.thread)}")
+        marks.append(f"in {json.dumps(plain(message.thread), ensure_ascii=False)}")  # quoted: it may say anything
     if message.kind is MessageKind.POLL:
         marks.append("poll")
     if message.deleted_by is not None:
@@ -136,8 +142,8 @@ def _marks(message: Message) -> list[str]:
     return marks
 
 
-def _reactions(message: Message) -> str:
-    return ", ".join(f"{plain(reaction.reaction)} {reaction.count}" for reaction in message.reactions)
+def _reactions(message: Message) -> list[str]:
+    return [f"{plain(reaction.reaction)} {reaction.count}" for reaction in message.reactions]
 
 
 def plain(text: str) -> str:

@@ -59,8 +59,19 @@ def _limits(proven: Proven) -> list[str]:
         when = f"This is how it stood at batches {proven.sequence} to {newest} of the group's work or later"
     return [
         f"{when}; edits, deletions and reactions since are not in it.",
-        "The times are the group's own. Names belong to keys: who is the person behind one, the group cannot say.",
+        *_claims(proven),
+        "Names belong to keys: who is the person behind one, the group cannot say.",
     ]
+
+
+def _claims(proven: Proven) -> list[str]:
+    """The times that are shown are the group's; those that are claimed say so themselves."""
+    claimed = sum(message.claimed_ms is not None for message in proven.messages)
+    times = "The times are the group's own, of when it ordered each message."
+    if not claimed:
+        return [times]
+    which = "it" if proven.form is Form.RECEIPT else f"{claimed} of the messages"
+    return [times, f"For {which} another time is claimed as well: it is marked so, and nobody vouches for it."]
 
 
 def in_record(group: Group, proven: Proven) -> dict[str, object]:

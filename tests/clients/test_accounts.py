@@ -66,7 +66,12 @@ def test_a_key_is_rotated_and_an_interrupted_rotation_goes_on(
     again = quorate.run("alice", "device", "rotate")
     assert (again.code, again.record["device"]) == (0, rotated["device"])
     assert path.read_text() == new
+    kept = path.with_name(f"{path.name}.old")
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (old, 0o600), "other groups still know it"
+    quorate.did("alice", "device", "rotate")
+    assert (kept.read_text(), path.with_name(f"{path.name}.old2").read_text()) == (old, new)
     assert [device["revoked_ms"] is None for device in quorate.run("alice", "device", "list").records] == [
+        False,
         False,
         True,
     ]

@@ -15,10 +15,13 @@ from chatsvc.application.names import RoomName
 from chatsvc.application.operations import (
     AddDevice,
     Archive,
+    Create,
     Delete,
     Edit,
+    Invite,
     InviteDevice,
     Join,
+    Kick,
     Post,
     Register,
     RevokeDevice,
@@ -26,7 +29,7 @@ from chatsvc.application.operations import (
 )
 from chatsvc.application.results import ErrorCode
 from chatsvc.application.schema import MessageIndex
-from clients.outbox import State, outbox_path
+from clients.outbox import DONE_KEPT_MAX, Outbox, State, outbox_path
 from clients.outbox_delivery import UNCLEAR
 from clients.sdk import ChatError, ClientFailure, OutcomeUnknown, RequestRejected
 from pbft.core.messages import Reply, SignedRequest
@@ -34,7 +37,7 @@ from pbft.core.types import Milliseconds
 from tests.chatsvc.fakes import NOON
 from tests.client.fake_replicas import World, signer_of
 from tests.clients.backend import ALICE, BOB, ChatBackend, chat_of
-from tests.clients.outbox_runs import EndingWorld, crash, deliver, name_of, problems, queue, said, states
+from tests.clients.outbox_runs import Crash, EndingWorld, crash, deliver, name_of, problems, queue, said, states
 
 
 @pytest.fixture
@@ -205,6 +208,47 @@ async def test_a_refused_message_says_why_and_the_others_go_on(
     assert not_a_member == "join #cellar first"
     assert no_such_room == "there is no room of this name"
     assert said(backend) == ["one", "four"]
+
+
+async def test_what_can_never_be_sent_does_not_keep_the_others_back(
+    world: EndingWorld, backend: ChatBackend, path: Path
+) -> None:
+    """As an older version of the program may have queued it, and begun to deliver it."""
+    queue(path, "one", "two", "three")
+    with Outbox.open(path) as outbox:
+        outbox._execute("UPDATE entries SET thread = ? WHERE number = 2", ("x" * 200_000,))
+        outbox._execute("UPDATE entries SET nonce = ? WHERE number = 1", (b"n" * 300_000,))
+    assert await deliver(world, path) is None
+    assert states(path) == [State.REFUSED, State.REFUSED, State.VERIFIED]
+    assert "no group takes it" in problems(path)[1]
+    assert said(backend) == ["three"]
+
+
+async def test_what_was_ordered_and_cannot_be_looked_at_any_more_is_given_up(
+    world: EndingWorld, backend: ChatBackend, path: Path
+) -> None:
+    backend.do(ALICE, Create("attic", "", private=True))
+    backend.do(ALICE, Invite("attic", "Bob"))
+    backend.do(BOB, Join("attic"))
+    world.sequence = backend.sequence
+    queue(path, "one", room=RoomName("attic"))
+    with pytest.raises(Crash):
+        await deliver(world, path, die=(1, True))
+    assert states(path) == [State.ORDERED]
+    backend.do(ALICE, Kick("attic", "Bob"))
+    world.sequence = backend.sequence
+    for _ in range(2):
+        assert await deliver(world, path) is None
+        assert states(path) == [State.ORDERED]
+        assert "cannot be looked at any more" in problems(path)[0]
+    with Outbox.open(path) as outbox:
+        outbox._execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO entries"
+            " (state, room, body, action, nonce, queued_ms) SELECT 'verified', 'garden', 'x', 0, x'00', 0 FROM n",
+            (DONE_KEPT_MAX,),
+        )
+    queue(path, "two")
+    assert State.ORDERED not in states(path)
 
 
 async def test_what_is_refused_for_now_waits_and_those_behind_it_too(

@@ -73,6 +73,27 @@ def test_an_entry_keeps_everything_that_was_written(path: Path) -> None:
         assert outbox.last_session() == name.session
 
 
+@pytest.mark.parametrize(("body", "thread"), [("x", "x" * 20_000), ("x", "\udcff"), ("\udcff", None), ("", None)])
+def test_what_no_group_takes_is_not_queued(path: Path, body: str, thread: str | None) -> None:
+    with Outbox.open(path) as outbox:
+        with pytest.raises(OutboxFailed):
+            outbox.append(Draft(room=GARDEN, body=MessageText(body), thread=thread, nonce=b"n"), NOON)
+        assert outbox.entries() == []
+
+
+def test_what_waits_can_be_dropped_and_nothing_else(path: Path) -> None:
+    queue(path, "one", "two")
+    name = Name(device=BOB.public_key, session=SessionNumber(5), client_sequence=ClientSequence(1), event=0)
+    with Outbox.open(path) as outbox:
+        outbox.name(2, name)
+        assert (outbox.drop(1).state, outbox.drop(2).state) == (State.REFUSED, State.REFUSED)
+        assert [entry.problem for entry in outbox.entries()] == ["dropped", "dropped; it may have been posted before"]
+        assert (outbox.first_pending(), outbox.last_session()) == (None, name.session)
+        for number in (1, 3):
+            with pytest.raises(OutboxFailed, match=f"no message {number} waits"):
+                outbox.drop(number)
+
+
 def test_an_outbox_holds_so_many_and_forgets_old_ones(path: Path) -> None:
     with Outbox.open(path) as outbox:
         outbox._execute(

@@ -19,6 +19,7 @@ from clients.transcripts.rendering import render
 from crypto.keyfiles import read_key_file
 from crypto.signing import Ed25519Signer, Ed25519Verifier
 from pbft.core.group import Parameters
+from tests.clients.command_line import CommandLine
 from tests.clients.transcripts.making import MESSAGES, ROOM, answered, file_of, proof_of
 from tests.harness.keys import Members
 
@@ -100,6 +101,8 @@ def test_messages_are_queued_without_a_network_and_listed(common: Common, capsys
     assert send("garden", "two", queue=True, action=True, common=common) == 0
     assert send("garden", "bad\x07", queue=True, common=common) == 2
     assert send("two words", "x", queue=True, common=common) == 4
+    assert send("@bob", "lunch?", queue=True, common=common) == 2
+    assert send("garden", "x", thread="x" * 20_000, queue=True, common=common) == 2
     assert [record["number"] for record in said(capsys)] == [1, 2]
     assert outbox(common=common) == 0
     listed = said(capsys)
@@ -110,3 +113,25 @@ def test_messages_are_queued_without_a_network_and_listed(common: Common, capsys
     assert outbox("send", common=Common(group=common.group, identity=common.identity, timeout=0.1)) == 3
     assert outbox(common=Common(group=common.group, identity=common.identity)) == 0
     assert capsys.readouterr().out.splitlines() == ["1 pending  #garden one", "2 pending  #garden two"]
+
+
+def test_a_message_that_waits_is_dropped(common: Common, capsys: pytest.CaptureFixture[str]) -> None:
+    assert send("@" + "0f" * 10, "one", queue=True, common=common) == 0
+    assert outbox("drop", common=common) == 2
+    assert outbox("drop", 2, common=common) == 2
+    assert outbox("drop", 1, common=common) == 0
+    assert [record["state"] for record in said(capsys)] == ["pending", "refused"]
+
+
+def test_a_conversation_is_exported_by_the_name_of_the_other_for_its_owner_alone(
+    quorate: CommandLine, tmp_path: Path
+) -> None:
+    for user in ("alice", "bob"):
+        quorate.did(user, "register", user.capitalize(), "--no-recovery")
+    room = quorate.did("alice", "dm", "bob", "-m", "lunch?")["room"]
+    file, receipt = tmp_path / "talk.txt", tmp_path / "receipt"
+    assert quorate.did("bob", "export", "@alice", "-o", file)["room"] == room
+    assert quorate.did("bob", "receipt", "@alice", 0, "-o", receipt)["room"] == room
+    assert quorate.did("bob", "verify", file)["verified"] is True
+    assert {path.stat().st_mode & 0o777 for path in (file, proof_path(file), receipt)} == {0o600}
+    assert "no conversation" in quorate.refused("bob", "export", "@carol", "-o", file)

@@ -45,8 +45,12 @@ def test_private_rooms_are_joined_by_invitation_or_link(garden: CommandLine) -> 
     assert garden.run("bob", "invitations").record["by"] == "Alice"
     garden.did("bob", "uninvite", "plans")
     garden.refused("bob", "join", "plans")
-    code = garden.did("alice", "link", "new", "plans", "--uses", 2, "--valid", "2d")["code"]
-    assert garden.did("bob", "join", code)["room"] == "plans"
+    code = garden.did("alice", "link", "new", "plans", "--uses", 3, "--valid", "2d")["code"]
+    assert "mistyped" in garden.refused("bob", "join", "-", stdin="0000-0000-0000-0000-0\n")
+    assert garden.did("bob", "join", "-", stdin=f"{code}\n")["room"] == "plans"
+    garden.did("bob", "leave", "plans")
+    seen = garden.run("bob", "join", code)
+    assert (seen.record["room"], "quorate join -" in seen.err) == ("plans", True)
     link = garden.run("alice", "link", "list", "plans").record
     assert (link["uses_left"], link["by"]) == (1, "Alice")
     assert garden.did("alice", "link", "drop", "plans", code)["link"] == link["link"]

@@ -78,6 +78,8 @@ def test_a_message_is_shown_with_what_became_of_it() -> None:
     assert str(message_text(deleted, utc=True)).endswith("<Alice> [bulbs] [to 1] (deleted by Bob)")
     waves = message("*waves*", kind=MessageKind.ACTION)
     assert str(message_text(waves, utc=True, marks=True)).endswith("* Alice waves")
+    claimed = message("I resign", claimed_ms=Milliseconds(1_000_000_000_000))
+    assert str(message_text(claimed, utc=True)) == "2001-09-09 01:46 (claimed) #garden 3 <Alice> I resign"
 
 
 def test_nothing_that_a_terminal_obeys_is_shown() -> None:

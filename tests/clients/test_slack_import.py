@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from chatsvc.application.answers import History, Message
-from chatsvc.application.operations import Register
+from chatsvc.application.operations import Delete, Edit, Join, Post, Register, decode_operation
 from chatsvc.application.queries import ReadHistory
 from chatsvc.application.schema import MessageKind
-from clients.imported_users import ImportedUsers
+from clients.imported_users import ImportedUsers, user_signer
+from clients.irc_import import Importer
+from clients.irc_log import parse_log
 from clients.slack_export import ExportError, account_name, read_channel, read_export
-from clients.slack_import import TAKEN_SUFFIX, ChannelImport, Imported, topic_of
+from clients.slack_import import TAKEN_SUFFIX, ChannelImport, Imported, message_nonce, topic_of
 from clients.slack_text import pieces_of, plain_text
+from pbft.core.messages import Reply, SignedRequest
 from tests.client.fake_replicas import World, signer_of
 from tests.clients.backend import ALICE, ChatBackend, chat_of
 from tests.clients.slack import write_export
@@ -52,7 +56,9 @@ class Interrupted(Exception):  # noqa: N818 - named for what it is
     """Somebody pressed Ctrl-C."""
 
 
-async def import_general(world: World, directory: Path, *, stop_after: int | None = None) -> Imported:
+async def import_general(
+    world: World, directory: Path, *, stop_after: int | None = None, timeout_s: float = 10
+) -> Imported:
     export = read_export(directory)
     left = stop_after
 
@@ -63,7 +69,9 @@ async def import_general(world: World, directory: Path, *, stop_after: int | Non
             if left == 0:
                 raise Interrupted
 
-    opening = ImportedUsers.open(world.directory, ALICE, taken_suffix=TAKEN_SUFFIX, timeout_s=10, dial=world.dial)
+    opening = ImportedUsers.open(
+        world.directory, ALICE, taken_suffix=TAKEN_SUFFIX, timeout_s=timeout_s, dial=world.dial
+    )
     async with chat_of(world) as chat, opening as users:
         run = ChannelImport(export, export.channels[0], users, "general")
         await run.look(chat)
@@ -101,6 +109,78 @@ async def test_an_interrupted_import_goes_on_where_it_stopped(
     assert (again.messages, again.found, again.reactions, again.refused) == (0, 8, 0, [])
     assert history(backend)[1].thread == history(backend)[0].thread
     assert len(history(backend)) == 8
+
+
+async def test_what_was_deleted_or_edited_since_is_not_said_again(
+    world: World, backend: ChatBackend, tmp_path: Path
+) -> None:
+    directory = write_export(tmp_path / "export")
+    with pytest.RaisesGroup(Interrupted, allow_unwrapped=True, flatten_subgroups=True):
+        await import_general(world, directory, stop_after=5)
+    before = history(backend)
+    backend.do(ALICE, Delete("general", before[0].index))
+    backend.do(user_signer(ALICE, "slack/U2"), Edit("general", before[1].index, "hi!", b"another"))
+    world.sequence = backend.sequence
+    done = await import_general(world, directory)
+    assert (done.found, done.messages, done.refused) == (5, 3, [])
+    assert [message.body for message in history(backend)[:3]] == ["", "hi!", "apart"]
+    assert history(backend)[2:5] == before[2:]
+    assert (await import_general(world, directory)).messages == 0
+
+
+async def test_nobody_else_can_make_a_message_pass_for_imported(
+    world: World, backend: ChatBackend, tmp_path: Path
+) -> None:
+    """Neither by posting first, for which he has no nonce, nor by copying one."""
+    directory = write_export(tmp_path / "export")
+    export = read_export(directory)
+    eve = signer_of(78)
+    backend.do(eve, Register("Eve"))
+    backend.do(eve, Join("general"))
+    for message in read_channel(export, export.channels[0]).messages:
+        nonce = message_nonce(eve, export.channels[0], message, 0)
+        backend.do(eve, Post(room="general", body="mine", nonce=nonce))
+    nonce = message_nonce(ALICE, export.channels[0], read_channel(export, export.channels[0]).messages[0], 0)
+    backend.do(eve, Post(room="general", body="copied", nonce=nonce))
+    world.sequence = backend.sequence
+    done = await import_general(world, directory)
+    assert (done.found, done.messages) == (0, 8)
+
+
+async def test_an_outcome_that_does_not_come_is_waited_for_and_nothing_is_said_twice(
+    world: World, backend: ChatBackend, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    posts = 0
+
+    def forgetful(request: SignedRequest) -> tuple[list[Reply], list[Reply]]:
+        """The group orders the second post, and every first answer is lost."""
+        nonlocal posts
+        posts += any(isinstance(decode_operation(each), Post) for each in request.message.operations)
+        replies = World.execute(world, request)
+        return ([], []) if posts == 2 and next(lost, False) else replies
+
+    lost = iter([True])
+    world.execute = forgetful  # type: ignore[method-assign]
+    done = await import_general(world, write_export(tmp_path / "export"), timeout_s=5)
+    assert (done.messages, len(history(backend))) == (8, 8)
+    assert next(lost, None) is None, "it was lost indeed"
+
+
+async def test_a_log_is_imported_once_though_its_messages_were_deleted(
+    world: World, backend: ChatBackend, tmp_path: Path
+) -> None:
+    """Three lines of one minute, which only their number tells apart."""
+    text = "".join(f"[10:00] <ada> {word}\n" for word in ("one", "two", "three"))
+    log = parse_log(tmp_path / "general-2020-01-01.txt", text, b"d" * 32)
+    for lines, deleted, expected in ((2, 0, (2, 0)), (3, 1, (1, 2)), (3, 2, (0, 3)), (3, 2, (0, 3))):
+        opening = Importer.open(world.directory, ALICE, "general", timeout_s=10, dial=world.dial)
+        async with chat_of(world) as chat, opening as importer:
+            await importer.look(chat)
+            done = await importer.run(log, log.lines[:lines], lambda: None)
+            assert ((done.messages, done.found), done.refused) == (expected, [])
+            if history(backend)[deleted].deleted_by is None:
+                await chat.delete("general", deleted)
+    assert [message.body for message in history(backend)] == ["", "", ""]
 
 
 # -- texts and names

@@ -28,7 +28,7 @@ async def import_with_crashes(group: RunningGroup, chat: Chat, signer: Ed25519Si
     await ensure_room(chat, room, log.path.name)
     async with Importer.open(group.directory, signer, room, timeout_s=60) as importer:
         for part, (start, end) in enumerate(itertools.pairwise(cuts)):
-            await importer.run(log, log.lines[start:end], set(), lambda: None)
+            await importer.run(log, log.lines[start:end], lambda: None)
             if part == 0:
                 await group.end(1, signal.SIGKILL)
             elif part == 1:
@@ -47,10 +47,10 @@ async def whole_room(chat: Chat, room: str) -> list[Message]:
     return list(await chat.history(room, limit=1_000_000))
 
 
-def assert_is_the_log(messages: list[Message], log: Log) -> None:
+def assert_is_the_log(messages: list[Message], log: Log, importer: Ed25519Signer) -> None:
     assert [message.index for message in messages] == list(range(len(log.lines)))
     assert [(message.body, message.claimed_ms, message.nonce) for message in messages] == [
-        (line.text, line.said_ms, line_nonce(log, line)) for line in log.lines
+        (line.text, line.said_ms, line_nonce(importer, log, line)) for line in log.lines
     ]
     assert [message.author.casefold() for message in messages] == [line.nick.casefold() for line in log.lines]
 
@@ -113,7 +113,7 @@ async def check(tmp_path: Path, logs: list[Log]) -> None:
             async with Chat.connect(group.without(absent), signer) as chat:
                 for number, log in enumerate(logs):
                     room = await whole_room(chat, f"log-{number}")
-                    assert_is_the_log(room, log)
+                    assert_is_the_log(room, log, signer)
                     messages += room if absent == 0 else []
                 if absent == 0:
                     await assert_searches_equal_scans(chat, messages)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatsvc.application.answers import Digests
+from chatsvc.application.answers import Digests, Message, Reaction
 from chatsvc.application.names import DisplayName, RoomName
 from chatsvc.application.results import Applied, encode_result
 from chatsvc.application.schema import MessageIndex
@@ -15,6 +15,7 @@ from chatsvc.application.wire import encode_wire
 from clients.transcripts.checking import check_file, check_proof
 from clients.transcripts.proof import LENGTH_BYTES, Form, NotProven, Proof, decode_proof, encode_proof
 from clients.transcripts.words import in_words
+from pbft.core.types import Milliseconds
 from tests.clients.transcripts.making import (
     MEMBERS,
     MESSAGES,
@@ -179,6 +180,43 @@ def test_twisted_proofs_prove_nothing_and_say_where(twist: tuple[Callable[[], Pr
     make, problem = twist
     with pytest.raises(NotProven, match=problem):
         check_proof(GROUP, decode_proof(encode_proof(make())))
+
+
+def test_the_time_shown_is_the_groups_and_what_an_author_claims_is_marked() -> None:
+    claimed = (message(0, "I resign", claimed_ms=Milliseconds(1_000_000_000_000)), message(1))
+    text, page = file_of(Form.TEXT, claimed).decode(), file_of(Form.HTML, claimed).decode()
+    assert "2016-12-19 12:00:00 0 [claimed 2001-09-09 01:46:40] <Alice> I resign" in text
+    assert "<time>2016-12-19 12:00:00</time>" in page
+    assert '<span class="mark">[claimed 2001-09-09 01:46:40]</span> <b>Alice</b>' in page
+    assert "For 1 of the messages another time is claimed" in in_words(GROUP, check_proof(GROUP, proof_of(claimed)))
+    assert "claimed" not in in_words(GROUP, check_proof(GROUP, proof_of()))
+
+
+LOOKALIKES = {
+    "deleted": (message(0, "", deleted_by=DisplayName("Bob")), message(0, "[deleted by Bob]")),
+    "reactions": (message(0, "yes", reactions=(Reaction("👍", 300),)), message(0, "yes\n(👍 300)")),
+    "edited": (message(0, "ok", edits=1), message(0, "[edited] ok")),
+    "a thread's title": (
+        message(0, "no", thread="a", edits=1, reactions=(Reaction("+1", 2),)),
+        message(0, "no", thread='a"] [edited] (+1 2) <Alice> no'),
+    ),
+    "a thread's end": (message(0, "no", thread="a", edits=1), message(0, "no", thread='a"] [edited')),
+    "reply": (message(0, "a", reply_to=MessageIndex(3)), message(0, "a", reactions=(Reaction("to", 3),))),
+}
+
+
+@pytest.mark.parametrize("pair", LOOKALIKES.values(), ids=LOOKALIKES.keys())
+@pytest.mark.parametrize("form", FORMS)
+def test_no_two_messages_look_alike(pair: tuple[Message, Message], form: Form) -> None:
+    true, forged = (file_of(form, (each,)).decode().splitlines() for each in pair)
+    assert true != forged
+
+
+def test_a_body_stands_behind_its_author_and_marks_before_him() -> None:
+    said = message(0, "a\n[edited]", edits=1, thread="x] <Bob>", reactions=(Reaction("👍", 2), Reaction(":no:", 1)))
+    (line, further) = file_of(Form.TEXT, (said,)).decode().splitlines()[2:]
+    assert line == '2016-12-19 12:00:00 0 [in "x] <Bob>"] [edited] (👍 2) (:no: 1) <Alice> a'
+    assert further == "    [edited]"
 
 
 def test_a_message_cannot_pass_for_others() -> None:
