@@ -326,6 +326,8 @@ DEVICE_INVITATIONS = "device_invitations"
 """Key: the invitation's public key; row (account key, expires_ms)."""
 ALLOWANCES = "allowances"
 ROOMS = "rooms"
+PUBLIC_ROOMS = "public_rooms"
+"""Those that anybody finds. Key: room; row ()."""
 MEMBERS = "members"
 MEMBERSHIPS = "memberships"
 BANS = "bans"
@@ -372,6 +374,7 @@ TABLES = (
     TableSpec(name=DEVICE_INVITATIONS, key=(_BYTES,), pages=HashedPages(prefix=1)),
     TableSpec(name=ALLOWANCES, key=(_TEXT,), pages=HashedPages(prefix=1)),
     TableSpec(name=ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
+    TableSpec(name=PUBLIC_ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
     # Paged by both parts: a page for each room would be hashed whole whenever somebody joins a large one.
     TableSpec(name=MEMBERS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=MEMBERSHIPS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),

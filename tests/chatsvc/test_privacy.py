@@ -13,6 +13,7 @@ from chatsvc.application.operations import (
     Archive,
     Ban,
     ClosePoll,
+    Create,
     Delete,
     Describe,
     DropLink,
@@ -25,6 +26,7 @@ from chatsvc.application.operations import (
     MakeLink,
     MarkRead,
     Mute,
+    OpenDirect,
     OpenPoll,
     Operation,
     Pin,
@@ -66,6 +68,7 @@ from chatsvc.application.queries import (
     encode_query,
 )
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
+from chatsvc.application.rules.rooms import direct_name
 from chatsvc.application.schema import MessageIndex, Role
 from crypto.signing import Ed25519Signer, PublicKey, SecretSeed
 from pbft.core.types import EventIndex, Milliseconds
@@ -171,6 +174,35 @@ def test_lists_and_searches_leave_it_out(device: PublicKey) -> None:
     assert (rooms.rooms, joined.memberships) == ((), ())
     for text in ("treasure", "in:garden", "from:carol", "mentions:bob"):
         assert (found(service, device, text), found(service, BOB, text)) == (0, 1)
+
+
+def names_told(service: Service, device: PublicKey, query: ListRooms | ListMemberships) -> list[str]:
+    """All names that pages of one row give away, cursors too."""
+    told: list[str] = []
+    after = None
+    while True:
+        answer = service.ask(msgspec.structs.replace(query, after=after, limit=1), device)
+        assert isinstance(answer, RoomList | MembershipList)
+        rows = answer.rooms if isinstance(answer, RoomList) else answer.memberships
+        told += [row.room for row in rows]
+        after = answer.next
+        if after is None:
+            return told
+        told.append(after)
+
+
+@pytest.mark.parametrize("device", [DAVE, STRANGER])
+def test_no_page_ends_with_the_name_of_a_room_that_is_not_seen(device: PublicKey) -> None:
+    service = secret()
+    service.do(CAROL, Create("layoffs", "", private=True))
+    service.do(CAROL, OpenDirect(("Bob",)))
+    service.do(CAROL, Create("zoo", ""))
+    assert set(names_told(service, device, ListRooms())) == {"zoo"}
+    assert set(names_told(service, device, ListMemberships(name="Carol"))) == {"zoo"}
+    pair = direct_name(["bob", "carol"])
+    assert set(names_told(service, CAROL, ListRooms())) == {"garden", "layoffs", "zoo"}
+    assert set(names_told(service, BOB, ListMemberships(name="Carol"))) == {"garden", "zoo"}
+    assert set(names_told(service, CAROL, ListMemberships(name="Carol"))) == {"garden", "layoffs", "zoo", pair}
 
 
 def test_who_is_invited_knows_the_name_and_reads_nothing_yet() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from itertools import islice, takewhile
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from chatsvc.application.limits import ChatLimits
 from chatsvc.application.names import AccountKey, RoomName
 from chatsvc.application.results import ErrorCode
-from chatsvc.application.schema import MessageIndex, MessageSerial, Role
+from chatsvc.application.schema import MEMBERSHIPS, MessageIndex, MessageSerial, Role
 from chatsvc.application.search_language import SearchPlan
 from chatsvc.application.state import Caller, Refusal, Room, find_room
 from crypto.signing import PublicKey
 from pbft.core.application import Key, Reader, Row
+
+DIRECT_MARK: Final = "@"
+"""What the names of direct conversations begin with, and no others."""
+_AFTER_DIRECT: Final = chr(ord(DIRECT_MARK) + 1)
 
 
 class SearchPort(Protocol):
@@ -78,6 +82,19 @@ Answering: TypeAlias = Callable[[Question, Any], bytes]
 def last_of(found: Sequence[tuple[Key, Row]], limit: int) -> str | None:
     """Return where the page after this one begins; None for the last."""
     return str(found[-1][0][-1]) if len(found) == limit else None
+
+
+def joined_rooms(question: Question, account: AccountKey, after: str | None = None) -> list[str]:
+    """Return the rooms beyond `after` that the account is in, in order, without direct conversations: as many of those
+    as others like to open stand together in the order, and are skipped."""
+    limit = question.limits.memberships_per_account
+    found: list[str] = []
+    for start, end in (("", DIRECT_MARK), (_AFTER_DIRECT, None)):
+        first = start if after is None else max(start, after)
+        scanned = question.reader.scan(MEMBERSHIPS, prefix=(account,), start=(account, first), limit=limit + 1)
+        names = takewhile(lambda name: end is None or name < end, (str(key[1]) for key, _ in scanned))
+        found += [name for name in names if name != after]
+    return found
 
 
 def account_key(key: Key) -> AccountKey:

@@ -19,7 +19,7 @@ from chatsvc.application.operations import (
 from chatsvc.application.results import Applied, Created, ErrorCode, Result
 from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
 from chatsvc.application.rules.rule import Rules
-from chatsvc.application.schema import RETAINED, ROOMS, Role, RoomRow
+from chatsvc.application.schema import PUBLIC_ROOMS, RETAINED, ROOMS, Role, RoomRow
 from chatsvc.application.state import Account, Caller, Refusal, Room, State, find_account
 from chatsvc.application.texts import parse_description
 from crypto.canonical import Value, encode
@@ -92,6 +92,8 @@ def create(state: State, operation: Create) -> Result:
     account = Account(account.key, account.row._replace(rooms_created=account.row.rooms_created + 1))
     save_account(state, enter(state, room, account))
     state.save(room)
+    if not room.row.private:
+        state.rows.put(PUBLIC_ROOMS, (room.name,), ())
     return Created(room.name)
 
 
