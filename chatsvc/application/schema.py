@@ -54,7 +54,7 @@ class AccountRow(NamedTuple):
     """Those not revoked."""
     rooms_created: int
     room_count: int
-    """Rooms it is a member of."""
+    """Rooms it is a member of, but direct conversations."""
     invitation_count: int
     """Rooms it was invited to and has not joined."""
 

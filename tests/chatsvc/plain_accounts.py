@@ -293,7 +293,8 @@ class PlainAccounts:
             raise Refused(E.BANNED)
         if room.archived:
             raise Refused(E.ROOM_ARCHIVED)
-        if sum(who in each.members for each in self.rooms.values()) >= self.limits.memberships_per_account:
+        rooms = sum(who in each.members and not each.direct for each in self.rooms.values())
+        if rooms >= self.limits.memberships_per_account and not room.direct:
             raise Refused(E.TOO_MANY)
 
     def check_proof(self, key: PublicKey, purpose: Purpose, proof: bytes) -> None:

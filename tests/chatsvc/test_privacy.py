@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chatsvc.application.answers import AccountDetails, Found, InvitationList, MembershipList, RoomList, decode_answer
+from chatsvc.application.answers import (
+    AccountDetails,
+    Answer,
+    Found,
+    History,
+    InvitationList,
+    MembershipList,
+    RoomList,
+    decode_answer,
+)
 from chatsvc.application.bearer import Purpose, prove
 from chatsvc.application.events import NoticeKind
 from chatsvc.application.operations import (
@@ -256,3 +265,31 @@ def test_a_rotated_key_takes_the_rooms_along() -> None:
     account = service.ask(WhoAmI(), KEY.public_key)
     assert isinstance(account, AccountDetails)
     assert account.devices == (KEY.public_key,)
+
+
+def read_in_batch(service: Service, device: PublicKey, query: Query, *before: tuple[PublicKey, Operation]) -> Answer:
+    """What an ordered read gives that stands in one batch behind these operations."""
+    service.sequence += 1
+    for index, (who, operation) in enumerate(before):
+        outcome = service.execute_in_batch(who, encode_operation(operation), index=index)
+        assert not isinstance(decode_result(outcome.result), Rejected)
+    outcome = service.execute_in_batch(device, encode_operation(Read(encode_query(query))), index=len(before))
+    service.commit()
+    return decode_answer(outcome.result)
+
+
+@pytest.mark.parametrize("query", [ReadHistory(room="garden"), SearchMessages(text="treasure")])
+def test_an_ordered_read_shows_nothing_that_its_batch_has_deleted(query: Query) -> None:
+    answer = read_in_batch(secret(), BOB, query, (CAROL, Delete("garden", FIRST)))
+    assert isinstance(answer, History | Found)
+    assert [(message.body, message.deleted_by) for message in answer.messages if message.body] == []
+
+
+def test_an_ordered_search_shows_nothing_said_behind_who_was_put_out() -> None:
+    edited = Edit("garden", FIRST, "the treasure is moved")
+    kicked = (BOB, Kick("garden", "Carol"))
+    service = secret()
+    service.say(BOB, "treasure")
+    hidden = msgspec.structs.replace(edited, index=MessageIndex(1))
+    answer = read_in_batch(service, CAROL, SearchMessages(text="treasure"), kicked, (BOB, hidden))
+    assert answer == Found((), None)

@@ -84,16 +84,17 @@ def last_of(found: Sequence[tuple[Key, Row]], limit: int) -> str | None:
     return str(found[-1][0][-1]) if len(found) == limit else None
 
 
-def joined_rooms(question: Question, account: AccountKey, after: str | None = None) -> list[str]:
-    """Return the rooms beyond `after` that the account is in, in order, without direct conversations: as many of those
-    as others like to open stand together in the order, and are skipped."""
-    limit = question.limits.memberships_per_account
+def joined_rooms(question: Question, account: AccountKey, after: str = "") -> list[str]:
+    """Return the rooms beyond `after` that the account is in, in order, but no direct conversations: of those others
+    open as many as they like. They stand together in the order, and are skipped."""
+    limit = question.limits.memberships_per_account + 1
     found: list[str] = []
-    for start, end in (("", DIRECT_MARK), (_AFTER_DIRECT, None)):
-        first = start if after is None else max(start, after)
-        scanned = question.reader.scan(MEMBERSHIPS, prefix=(account,), start=(account, first), limit=limit + 1)
-        names = takewhile(lambda name: end is None or name < end, (str(key[1]) for key, _ in scanned))
+    for first in (after, max(after, _AFTER_DIRECT)):
+        scanned = question.reader.scan(MEMBERSHIPS, prefix=(account,), start=(account, first), limit=limit)
+        names = takewhile(lambda name: not name.startswith(DIRECT_MARK), (str(key[1]) for key, _ in scanned))
         found += [name for name in names if name != after]
+        if found and found[-1] > DIRECT_MARK:
+            break
     return found
 
 

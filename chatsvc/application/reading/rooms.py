@@ -93,7 +93,7 @@ def _rooms(question: Question, query: ListRooms) -> bytes:
     """Only of what the caller sees: a cursor, too, would otherwise name a private room."""
     limit = min(query.limit, ROOMS_ON_PAGE_MAX)
     public = [str(key[0]) for key, _ in question.page(PUBLIC_ROOMS, (), query.after, limit)]
-    own = [] if question.caller is None else joined_rooms(question, question.caller.account, query.after)
+    own = [] if question.caller is None else joined_rooms(question, question.caller.account, query.after or "")
     seen: list[RoomHeader] = []
     for name in sorted({*public, *own}):
         row = question.reader.get(ROOMS, (name,))
@@ -156,7 +156,7 @@ def _memberships(question: Question, query: ListMemberships) -> bytes:
     if is_own:
         names = [str(key[1]) for key, _ in question.page(MEMBERSHIPS, (account.key,), query.after, query.limit)]
     else:
-        names = joined_rooms(question, account.key, query.after)
+        names = joined_rooms(question, account.key, query.after or "")
     seen: list[Membership] = []
     last = names[-1] if is_own and len(names) == query.limit else None
     for name in names:
