@@ -205,19 +205,6 @@ class PlainAccounts:
             account.said[time // DAY_MS] = account.said.get(time // DAY_MS, 0) + _bytes_said(operation)
         return result
 
-    def pay_read(self, device: PublicKey, time: int) -> Rejected | None:
-        """Take what an ordered read costs; return why it is refused if there is too little left."""
-        self.device, self.time = device, time
-        account = self.accounts.get(self.owner_of.get(device, ""))
-        if account is None or device not in account.active():
-            return None
-        missing = 1 - self._credit(account)
-        if self.limits.operations_per_minute and missing > 0:
-            retry_ms = time + ceil(missing * 60_000 / self.limits.operations_per_minute)
-            return Rejected(E.RATE_LIMITED, "", Milliseconds(retry_ms))
-        account.credit, account.credit_ms = self._credit(account) - 1, time
-        return None
-
     # -- what all have in common
 
     def _check_allowance(self, operation: ops.Operation) -> Account | None:

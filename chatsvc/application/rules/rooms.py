@@ -18,6 +18,7 @@ from chatsvc.application.operations import (
 )
 from chatsvc.application.results import Applied, Created, ErrorCode, Result
 from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
+from chatsvc.application.rules.posting import refuse_muted
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import PUBLIC_ROOMS, RETAINED, ROOMS, Role, RoomRow
 from chatsvc.application.state import Account, Caller, Refusal, Room, State, find_account
@@ -133,6 +134,7 @@ def _open_again(state: State, room: Room, account: Account) -> Result:
 def set_topic(state: State, operation: SetTopic) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
+    refuse_muted(state, room)
     topic = _topic(operation.topic)
     if topic != room.row.topic:
         room.row = room.row._replace(topic=topic)
@@ -144,6 +146,7 @@ def set_topic(state: State, operation: SetTopic) -> Result:
 def describe(state: State, operation: Describe) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
+    refuse_muted(state, room)
     description = _description(operation.description)
     if description != room.row.description:
         room.row = room.row._replace(description=description)
