@@ -260,11 +260,16 @@ def test_a_revoked_device_reads_nothing_at_all() -> None:
 
 def test_a_rotated_key_takes_the_rooms_along() -> None:
     service = secret()
-    apply(service, CAROL, RotateDevice(KEY.public_key, prove(KEY, Purpose.ROTATION, CAROL)))
-    assert found(service, KEY.public_key) == 1
-    account = service.ask(WhoAmI(), KEY.public_key)
+    phone = PublicKey(b"P" * 32)
+    invitation = Ed25519Signer(SecretSeed(b"i" * 32))
+    apply(service, CAROL, InviteDevice(invitation.public_key, LATER))
+    proof = prove(invitation, Purpose.DEVICE, KEY.public_key)
+    service.do(KEY.public_key, AddDevice(invitation.public_key, proof))
+    apply(service, phone, RotateDevice(KEY.public_key, prove(KEY, Purpose.ROTATION, phone)))
+    assert found(service, phone) == 1
+    account = service.ask(WhoAmI(), phone)
     assert isinstance(account, AccountDetails)
-    assert account.devices == (KEY.public_key,)
+    assert account.devices == (CAROL, phone)
 
 
 def read_in_batch(service: Service, device: PublicKey, query: Query, *before: tuple[PublicKey, Operation]) -> Answer:

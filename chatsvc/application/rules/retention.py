@@ -40,7 +40,7 @@ MESSAGES_MAX = 512
 EVENTS_MAX = 2048
 ROOMS_MAX = 128
 LEFTOVERS_MAX = 2048
-"""Messages whose leftovers are looked for: well above MESSAGES_MAX, for deletions come besides, and must not pile up."""
+"""Messages whose leftovers are looked for: well above MESSAGES_MAX, for deletions add to them."""
 REACTIONS_MAX = 8192
 """Reactions and votes."""
 
