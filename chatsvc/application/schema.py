@@ -45,13 +45,11 @@ class AccountRow(NamedTuple):
     """How the account wishes to be called; may be empty, and is not unique."""
     registered_ms: Milliseconds
     recovery: bytes
-    """A public key, or nothing."""
     invitation: bytes
-    """The open device invitation's public key, or nothing."""
+    """Public keys, of the recovery and of the open device invitation, or nothing."""
     device_count: int
-    """Devices ever added."""
     active_count: int
-    """Those not revoked."""
+    """Devices ever added, and those of them that are not revoked."""
     rooms_created: int
     room_count: int
     """Rooms it is a member of, but direct conversations."""
@@ -326,8 +324,6 @@ DEVICE_INVITATIONS = "device_invitations"
 """Key: the invitation's public key; row (account key, expires_ms)."""
 ALLOWANCES = "allowances"
 ROOMS = "rooms"
-PUBLIC_ROOMS = "public_rooms"
-"""Those that anybody finds. Key: room; row ()."""
 MEMBERS = "members"
 MEMBERSHIPS = "memberships"
 BANS = "bans"
@@ -357,8 +353,9 @@ NOTICES = "notices"
 NOTICE_RANGES = "notice_ranges"
 LEFTOVERS = "leftovers"
 """Key: room, index; row (). Deleted or gone messages whose reactions and votes a later checkpoint removes."""
+PUBLIC_ROOMS = "public_rooms"
 RETAINED = "retained"
-"""Rooms with a retention. Key: room; row ()."""
+"""Rooms that anybody finds, and those with a retention. Key: room; row ()."""
 COUNTERS = "counters"
 NEXT_SERIAL: Key = ("next_serial",)
 """Of `counters`; row (serial,)."""
@@ -375,7 +372,7 @@ TABLES = (
     TableSpec(name=ALLOWANCES, key=(_TEXT,), pages=HashedPages(prefix=1)),
     TableSpec(name=ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
     TableSpec(name=PUBLIC_ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
-    # Paged by both parts: a page for each room would be hashed whole whenever somebody joins a large one.
+    # Paged by all parts: a page for each room would be hashed whole whenever somebody joins a large one.
     TableSpec(name=MEMBERS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=MEMBERSHIPS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=BANS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
@@ -387,7 +384,6 @@ TABLES = (
     TableSpec(name=MESSAGES, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
     TableSpec(name=VERSIONS, key=(_TEXT, _INTEGER, _INTEGER), pages=RangePages(prefix=1, shift=0)),
     TableSpec(name=EVENTS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
-    # Paged by the whole key: nobody must be able to fill one page by choosing a message.
     TableSpec(name=REACTIONS, key=(_TEXT, _INTEGER, _TEXT, _TEXT), pages=HashedPages(prefix=4)),
     TableSpec(name=REACTION_COUNTS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
     TableSpec(name=PINS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=32)),

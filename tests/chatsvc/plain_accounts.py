@@ -365,8 +365,7 @@ class PlainAccounts:
         self._check_new()
         check(op.device in self.owner_of, E.NO_SUCH_DEVICE)
         self.check_proof(op.device, Purpose.ROTATION, op.proof)
-        key = self.owner_of[op.device]
-        account = self.accounts[key]
+        account = self.accounts[key := self.owner_of[op.device]]
         check(op.device in account.active(), E.DEVICE_REVOKED)
         check(len(account.devices) < self.limits.device_keys_per_account, E.TOO_MANY)
         account.devices[op.device].revoked_ms = self.time
