@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -26,9 +27,10 @@ NAME_CHARACTERS_MAX = 48
 REPLICAS_MAX = 61
 """Sets of replicas travel as 62-bit maps."""
 USUAL_LIMITS: Final = MappingProxyType(
-    {"operations_per_minute": 600, "operations_burst": 600, "message_bytes_per_day": 20_000_000}
+    asdict(ChatLimits(operations_per_minute=600, operations_burst=600, message_bytes_per_day=20_000_000))
 )
-"""Of the chat, for people: programs that measure or attack a group found theirs without."""
+"""Of the chat, all of them: later programs may have other defaults. For people: programs that measure or
+attack a group found theirs without."""
 
 
 def found_group(

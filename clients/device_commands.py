@@ -180,12 +180,11 @@ def _new_key(waiting: Path, old: OpenIdentity) -> Ed25519Signer:
 
 async def _exchange(common: Common, old: Ed25519Signer, new: Ed25519Signer) -> Done[Applied] | None:
     """Have the new key accepted; None if it was before. Raises ChatError if it is not."""
-    async with open_chat(common, old) as (chat, _):
-        try:
-            return await chat.rotate(new)
-        except ChatError as error:
-            if error.code is not ErrorCode.DEVICE_REVOKED:
-                raise
     async with open_chat(common, new) as (chat, _):
-        await chat.whoami()
-    return None
+        try:
+            return await chat.rotate(old)
+        except ChatError as error:
+            if error.code is not ErrorCode.ALREADY_REGISTERED:
+                raise
+            await chat.whoami()
+            return None

@@ -122,6 +122,11 @@ class Person:
         """Ask for it and wait for nothing: `settled` waits for all."""
         self.do_nowait(Post(room=room, body=text))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was asked for is under way."""
+        return self._device.is_idle
+
     def do_nowait(self, operation: Operation) -> None:
         """The same for any operation."""
         self._check_open()

@@ -41,6 +41,10 @@ class PlainPerson:
     def signer(self) -> Signer:
         return self._person.signer
 
+    @property
+    def is_idle(self) -> bool:
+        return self._person.is_idle
+
     def register(self, name: str | None = None, *, timeout_s: float = TIMEOUT_S) -> Receipt:
         return done(self._person.register(name, timeout_s=timeout_s))
 

@@ -27,7 +27,7 @@ class Purpose(Enum):
     RECOVERY = "recovery"
     """Making the named device the only one of an account, by the account's recovery key."""
     ROTATION = "rotation"
-    """Putting the key that signs in the place of the named device's. There is no code for it."""
+    """Putting the named device in the place of the key that signs. There is no code for it."""
 
 
 SECRET_BYTES: Final = {Purpose.DEVICE: 10, Purpose.LINK: 10, Purpose.RECOVERY: 16}

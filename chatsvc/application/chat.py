@@ -15,7 +15,7 @@ from chatsvc.application.rules import accounts, links, members, messages, polls,
 from chatsvc.application.rules.allowances import check, spend
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import DEVICES, TABLES
-from chatsvc.application.state import Refusal, State
+from chatsvc.application.state import Refusal, State, caller_or_none
 from crypto.errors import MalformedEncoding
 from crypto.signing import PublicKey
 from pbft.core.application import Call, EventItem, Outcome, Reader, Rows, TableSpec
@@ -52,9 +52,9 @@ class ChatApplication:
             decoded = decode_operation(operation)
         except MalformedEncoding:
             return Outcome(encode_result(MALFORMED))
-        if isinstance(decoded, Read):
-            return Outcome(answer(rows, self._search, self._limits, call.device, decoded.query), remember=False)
         state = State(rows, call, self._limits)
+        if isinstance(decoded, Read):
+            return Outcome(self._read(state, decoded), remember=False)
         try:
             spending = check(state, decoded)
             result: Result = _RULES[type(decoded)](state, decoded)
@@ -62,6 +62,16 @@ class ChatApplication:
             return Outcome(encode_result(refusal.rejected))
         spend(state, spending)
         return Outcome(encode_result(result), topics=tuple(dict.fromkeys(state.topics)))
+
+    def _read(self, state: State, operation: Read) -> bytes:
+        """An ordered read takes a place in the order as any operation does, and costs as much, whatever it gives."""
+        try:
+            caller = caller_or_none(state.rows, state.call.device)
+            # A revoked device is refused: it must not use up what is left to its account.
+            spend(state, None if caller is None else check(state, operation))
+        except Refusal as refusal:
+            return encode_result(refusal.rejected)
+        return answer(state.rows, self._search, self._limits, state.call.device, operation.query)
 
     def tidy(
         self,

@@ -31,7 +31,7 @@ class ChatLimits:
     """Fields are integers. Raises ValueError, naming the field, for a value that no group can live with."""
 
     operations_per_minute: int = 0
-    """Of one account, sustained; the bucket holds `operations_burst`. Reads are not counted."""
+    """Of one account, sustained; the bucket holds `operations_burst`. Ordered reads are counted, others not."""
     operations_burst: int = 600
     message_bytes_per_day: int = 0
     """Of one account, counted from midnight UTC."""

@@ -70,7 +70,7 @@ class AddDevice(Wire, frozen=True, tag="add-device"):
 
 
 class RotateDevice(Wire, frozen=True, tag="rotate"):
-    """Put a new key in the place of the calling device's, which is revoked. `proof` is signed by the new key."""
+    """Put the calling device's key, a new one, in the place of `device`, which is revoked and signs `proof`."""
 
     device: Key
     proof: Proof

@@ -73,7 +73,10 @@ class ListDevices(Wire, frozen=True, tag="devices"):
 
 
 class ListMemberships(Wire, frozen=True, kw_only=True, tag="memberships"):
-    """The rooms that an account is a member of and that the caller may see, in the order of their names."""
+    """The rooms that an account is a member of and that the caller may see, in the order of their names.
+
+    Direct conversations are among the caller's own only.
+    """
 
     name: str
     after: str | None = None

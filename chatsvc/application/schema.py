@@ -45,16 +45,14 @@ class AccountRow(NamedTuple):
     """How the account wishes to be called; may be empty, and is not unique."""
     registered_ms: Milliseconds
     recovery: bytes
-    """A public key, or nothing."""
     invitation: bytes
-    """The open device invitation's public key, or nothing."""
+    """Public keys, of the recovery and of the open device invitation, or nothing."""
     device_count: int
-    """Devices ever added."""
     active_count: int
-    """Those not revoked."""
+    """Devices ever added, and those of them that are not revoked."""
     rooms_created: int
     room_count: int
-    """Rooms it is a member of."""
+    """Rooms it is a member of, but direct conversations."""
     invitation_count: int
     """Rooms it was invited to and has not joined."""
 
@@ -355,8 +353,9 @@ NOTICES = "notices"
 NOTICE_RANGES = "notice_ranges"
 LEFTOVERS = "leftovers"
 """Key: room, index; row (). Deleted or gone messages whose reactions and votes a later checkpoint removes."""
+PUBLIC_ROOMS = "public_rooms"
 RETAINED = "retained"
-"""Rooms with a retention. Key: room; row ()."""
+"""Rooms that anybody finds, and those with a retention. Key: room; row ()."""
 COUNTERS = "counters"
 NEXT_SERIAL: Key = ("next_serial",)
 """Of `counters`; row (serial,)."""
@@ -372,7 +371,8 @@ TABLES = (
     TableSpec(name=DEVICE_INVITATIONS, key=(_BYTES,), pages=HashedPages(prefix=1)),
     TableSpec(name=ALLOWANCES, key=(_TEXT,), pages=HashedPages(prefix=1)),
     TableSpec(name=ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
-    # Paged by both parts: a page for each room would be hashed whole whenever somebody joins a large one.
+    TableSpec(name=PUBLIC_ROOMS, key=(_TEXT,), pages=HashedPages(prefix=1)),
+    # Paged by all parts: a page for each room would be hashed whole whenever somebody joins a large one.
     TableSpec(name=MEMBERS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=MEMBERSHIPS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=BANS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
@@ -382,13 +382,13 @@ TABLES = (
     TableSpec(name=LINKS, key=(_BYTES,), pages=HashedPages(prefix=1)),
     TableSpec(name=ROOM_LINKS, key=(_TEXT, _BYTES), pages=HashedPages(prefix=2)),
     TableSpec(name=MESSAGES, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
-    TableSpec(name=VERSIONS, key=(_TEXT, _INTEGER, _INTEGER), pages=HashedPages(prefix=2)),
+    TableSpec(name=VERSIONS, key=(_TEXT, _INTEGER, _INTEGER), pages=RangePages(prefix=1, shift=0)),
     TableSpec(name=EVENTS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
-    TableSpec(name=REACTIONS, key=(_TEXT, _INTEGER, _TEXT, _TEXT), pages=HashedPages(prefix=2)),
+    TableSpec(name=REACTIONS, key=(_TEXT, _INTEGER, _TEXT, _TEXT), pages=HashedPages(prefix=4)),
     TableSpec(name=REACTION_COUNTS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),
     TableSpec(name=PINS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=32)),
-    TableSpec(name=POLLS, key=(_TEXT, _INTEGER), pages=HashedPages(prefix=2)),
-    TableSpec(name=VOTES, key=(_TEXT, _INTEGER, _TEXT), pages=HashedPages(prefix=2)),
+    TableSpec(name=POLLS, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=0)),
+    TableSpec(name=VOTES, key=(_TEXT, _INTEGER, _TEXT), pages=HashedPages(prefix=3)),
     TableSpec(name=THREADS, key=(_TEXT, _TEXT), pages=HashedPages(prefix=2)),
     TableSpec(name=THREAD_MESSAGES, key=(_TEXT, _TEXT, _INTEGER), pages=RangePages(prefix=2, shift=6)),
     TableSpec(name=NOTICES, key=(_TEXT, _INTEGER), pages=RangePages(prefix=1, shift=6)),

@@ -60,10 +60,10 @@ class AccountCalls(Port):
         proof = bearer.prove(key_of(code, Purpose.RECOVERY), Purpose.RECOVERY, self.signer.public_key)
         return await self.write(operations.Recover(name, proof, label), Registered)
 
-    async def rotate(self, new_key: Signer) -> Done[Applied]:
-        """Put another key in the place of this one, which is revoked: connect with the new one from now on."""
-        proof = bearer.prove(new_key, Purpose.ROTATION, self.signer.public_key)
-        return await self.write(operations.RotateDevice(new_key.public_key, proof), Applied)
+    async def rotate(self, old_key: Signer) -> Done[Applied]:
+        """Put this user's key, a new one, in the place of `old_key`, which is revoked."""
+        proof = bearer.prove(old_key, Purpose.ROTATION, self.signer.public_key)
+        return await self.write(operations.RotateDevice(old_key.public_key, proof), Applied)
 
     async def revoke(self, device: PublicKey) -> Done[Applied]:
         """Refuse everything that this device of one's account signs from here on."""

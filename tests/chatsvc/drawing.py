@@ -251,6 +251,7 @@ def _account(d: Drawing) -> ops.Operation:
         new: tuple[ops.Operation, ...] = (
             ops.AddDevice(invitation.public_key, d.proof(invitation, Purpose.DEVICE), d.text("tablet")),
             ops.Recover(d.one(lost or NAMES), d.proof(recovery, Purpose.RECOVERY)),
+            ops.RotateDevice(device.public_key, d.proof(device, Purpose.ROTATION)),
         )
         return d.one(new)
     who = d.chat.owner_of.get(d.device)

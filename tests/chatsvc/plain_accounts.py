@@ -293,7 +293,8 @@ class PlainAccounts:
             raise Refused(E.BANNED)
         if room.archived:
             raise Refused(E.ROOM_ARCHIVED)
-        if sum(who in each.members for each in self.rooms.values()) >= self.limits.memberships_per_account:
+        rooms = sum(who in each.members and not each.direct for each in self.rooms.values())
+        if rooms >= self.limits.memberships_per_account and not room.direct:
             raise Refused(E.TOO_MANY)
 
     def check_proof(self, key: PublicKey, purpose: Purpose, proof: bytes) -> None:
@@ -361,14 +362,15 @@ class PlainAccounts:
         raise Refused(E.NO_SUCH_INVITATION)
 
     def do_rotate(self, op: ops.RotateDevice) -> Result:
-        key = self.who()
-        account = self.accounts[key]
-        check(op.device not in self.owner_of, E.ALREADY_REGISTERED)
+        self._check_new()
+        check(op.device in self.owner_of, E.NO_SUCH_DEVICE)
         self.check_proof(op.device, Purpose.ROTATION, op.proof)
+        account = self.accounts[key := self.owner_of[op.device]]
+        check(op.device in account.active(), E.DEVICE_REVOKED)
         check(len(account.devices) < self.limits.device_keys_per_account, E.TOO_MANY)
-        account.devices[self.device].revoked_ms = self.time
+        account.devices[op.device].revoked_ms = self.time
         account.invitation = None
-        self._add(key, op.device, account.devices[self.device].label)
+        self._add(key, self.device, account.devices[op.device].label)
         return Applied()
 
     def do_revoke(self, op: ops.RevokeDevice) -> Result:

@@ -68,9 +68,9 @@ class Asking:
     # -- rooms and people
 
     def ask_rooms(self, query: queries.ListRooms) -> Answer:
-        found, after = page(list(self.chat.rooms.items()), query.after, query.limit)
-        seen = [header(room) for _, room in found if not room.direct and self.sees(room)]
-        return answers.RoomList(tuple(seen), after)
+        rooms = [(name, room) for name, room in self.chat.rooms.items() if not room.direct and self.sees(room)]
+        found, after = page(rooms, query.after, query.limit)
+        return answers.RoomList(tuple(header(room) for _, room in found), after)
 
     def ask_room(self, query: queries.ShowRoom) -> Answer:
         room = self.room(query.room)
@@ -130,11 +130,10 @@ class Asking:
     def ask_memberships(self, query: queries.ListMemberships) -> Answer:
         account = self.chat.find(query.name)
         rooms = [(room.name, room) for room in self.chat.rooms.values() if account in room.members]
+        rooms = [(name, room) for name, room in rooms if self.sees(room) and (not room.direct or account == self.who)]
         found, after = page(rooms, query.after, query.limit)
         seen = [
-            answers.Membership(RoomName(name), Milliseconds(room.members[account].joined_ms))
-            for name, room in found
-            if self.sees(room)
+            answers.Membership(RoomName(name), Milliseconds(room.members[account].joined_ms)) for name, room in found
         ]
         return answers.MembershipList(tuple(seen), after)
 

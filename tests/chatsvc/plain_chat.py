@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import ceil
 
 from chatsvc.application import operations as ops
 from chatsvc.application.names import RoomName
-from chatsvc.application.results import Applied, Posted, Result
+from chatsvc.application.results import Applied, Posted, Rejected, Result
 from chatsvc.application.schema import MessageIndex
+from crypto.signing import PublicKey
+from pbft.core.types import Milliseconds
 from tests.chatsvc.plain_accounts import MEMBER, E, Message, Refused, Room, Thread, check, is_line
 from tests.chatsvc.plain_rooms import PlainRooms
 
@@ -45,9 +48,8 @@ class PlainChat(PlainRooms):
 
     def _say(self, room: Room, who: str, said: Said) -> Posted:
         member = room.members[who]
-        self._check_voice(room, who)
-        if room.slow_s and member.role is MEMBER and member.spoke_ms + 1000 * room.slow_s > self.time:
-            raise Refused(E.SLOW_MODE, member.spoke_ms + 1000 * room.slow_s)
+        self.check_voice(room, who)
+        self._check_pace(room, who)
         answered = None if said.reply_to is None else self._message(room, said.reply_to)
         title = answered.thread if said.thread is None and answered is not None else said.thread
         thread = None if title is None else self._thread(room, title)
@@ -106,9 +108,10 @@ class PlainChat(PlainRooms):
         found = [key for key in named if key in self.accounts and (not room.private or key in room.members)]
         return found[: self.limits.mentions_per_message]
 
-    def _check_voice(self, room: Room, who: str) -> None:
-        if room.members[who].muted_ms > self.time:
-            raise Refused(E.MUTED, room.members[who].muted_ms)
+    def _check_pace(self, room: Room, who: str) -> None:
+        member = room.members[who]
+        if room.slow_s and member.role is MEMBER and member.spoke_ms + 1000 * room.slow_s > self.time:
+            raise Refused(E.SLOW_MODE, member.spoke_ms + 1000 * room.slow_s)
 
     def _message(self, room: Room, index: int) -> Message:
         check(index in room.messages, E.NO_SUCH_MESSAGE)
@@ -125,7 +128,7 @@ class PlainChat(PlainRooms):
     def do_edit(self, op: ops.Edit) -> Result:
         who = self.who()
         room = self.open(op.room, who)
-        self._check_voice(room, who)
+        self.check_voice(room, who)
         check_body(op.body)
         message = self._standing(room, op.index)
         check(message.author == self.accounts[who].name and message.kind != "poll", E.NOT_ALLOWED)
@@ -133,10 +136,13 @@ class PlainChat(PlainRooms):
         check(not minutes or self.time <= message.time + minutes * 60_000, E.NOT_ALLOWED)
         if op.body == message.body:
             return Applied()
+        self._check_pace(room, who)
         check(len(message.versions) < self.limits.edits_per_message, E.TOO_MANY)
         message.versions.append((message.body, message.nonce, message.since_ms))
         message.body, message.nonce, message.since_ms = op.body, op.nonce, self.time
         message.mentions = [self.accounts[key].name for key in self._mentions(room, op.body)]
+        if room.slow_s:
+            room.members[who].spoke_ms = self.time
         number = len(message.versions)
         self.happened(room, "edited", who, op.index, number, of=(message, number))
         return Applied()
@@ -156,7 +162,7 @@ class PlainChat(PlainRooms):
     def do_react(self, op: ops.React) -> Result:
         who = self.who()
         room = self.open(op.room, who)
-        self._check_voice(room, who)
+        self.check_voice(room, who)
         check(bool(op.reaction) and " " not in op.reaction and is_line(op.reaction, 32), E.BAD_TEXT)
         message = self._standing(room, op.index)
         people = message.reactions.get(op.reaction, {})
@@ -176,7 +182,7 @@ class PlainChat(PlainRooms):
         who = self.who()
         room = self.open(op.room, who)
         check(room.direct or room.members[who].role is not MEMBER, E.NOT_ALLOWED)
-        self._check_voice(room, who)
+        self.check_voice(room, who)
         message = self._standing(room, op.index)
         if message.pinned != op.on:
             pinned = sum(each.pinned for each in room.messages.values())
@@ -209,7 +215,7 @@ class PlainChat(PlainRooms):
     def do_vote(self, op: ops.Vote) -> Result:
         who = self.who()
         room = self.open(op.room, who)
-        self._check_voice(room, who)
+        self.check_voice(room, who)
         poll = self._standing(room, op.index)
         check(poll.kind == "poll", E.NO_SUCH_POLL)
         check(poll.closed_ms is None, E.POLL_CLOSED)
@@ -231,6 +237,19 @@ class PlainChat(PlainRooms):
             poll.closed_ms = self.time
             self.happened(room, "poll-closed", who, op.index, *poll.counts())
         return Applied()
+
+    def pay_read(self, device: PublicKey, time: int) -> Rejected | None:
+        """Take what an ordered read costs; return why it is refused if there is too little left."""
+        self.device, self.time = device, time
+        account = self.accounts.get(self.owner_of.get(device, ""))
+        if account is None or device not in account.active():
+            return None
+        missing = 1 - self._credit(account)
+        if self.limits.operations_per_minute and missing > 0:
+            retry_ms = time + ceil(missing * 60_000 / self.limits.operations_per_minute)
+            return Rejected(E.RATE_LIMITED, "", Milliseconds(retry_ms))
+        account.credit, account.credit_ms = self._credit(account) - 1, time
+        return None
 
     # -- checkpoints
 

@@ -66,6 +66,7 @@ class PlainRooms(PlainAccounts):
     def do_topic(self, op: ops.SetTopic) -> Result:
         who = self.who()
         room = self.open(op.room, who, MODERATOR)
+        self.check_voice(room, who)
         check(is_line(op.topic, TOPIC_BYTES_MAX), E.BAD_TOPIC)
         if room.topic != op.topic:
             room.topic = op.topic
@@ -75,6 +76,7 @@ class PlainRooms(PlainAccounts):
     def do_describe(self, op: ops.Describe) -> Result:
         who = self.who()
         room = self.open(op.room, who, MODERATOR)
+        self.check_voice(room, who)
         check(is_line(op.description.replace("\n", " "), 1024), E.BAD_TEXT)
         if room.description != op.description:
             room.description = op.description
@@ -107,6 +109,10 @@ class PlainRooms(PlainAccounts):
             self.happened(room, "archived", who, None, int(op.archived))
         return Applied()
 
+    def check_voice(self, room: Room, who: str) -> None:
+        if room.members[who].muted_ms > self.time:
+            raise Refused(E.MUTED, room.members[who].muted_ms)
+
     # -- members
 
     def do_join(self, op: ops.Join) -> Result:
@@ -134,6 +140,7 @@ class PlainRooms(PlainAccounts):
         room = self.open(op.room, who)
         check(not room.direct, E.DIRECT_ROOM)
         check(not (room.private and room.members[who].role is MEMBER), E.NOT_ALLOWED)
+        self.check_voice(room, who)
         guest = self.find(op.name)
         check(guest not in room.bans, E.BANNED)
         check(guest not in room.members, E.ALREADY_A_MEMBER)

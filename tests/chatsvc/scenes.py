@@ -20,6 +20,7 @@ from chatsvc.application.schema import (
     MEMBERSHIPS,
     MESSAGES,
     NOTICES,
+    PUBLIC_ROOMS,
     ROOMS,
     AccountRow,
     EventRow,
@@ -80,6 +81,8 @@ def put_room(service: Service, name: str, people: Mapping[PublicKey, Role], **fi
             service.rows.put(EVENTS, (name, index), tuple(joined))
         row = row._replace(event_count=len(people))
     service.rows.put(ROOMS, (name,), tuple(row))
+    if not row.private:
+        service.rows.put(PUBLIC_ROOMS, (name,), ())
     for device, role in people.items():
         account = parse_account(NAMES[device])
         member = MemberRow(account.display, NOON, role.value, Milliseconds(0), Milliseconds(0))

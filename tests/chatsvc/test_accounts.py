@@ -30,6 +30,7 @@ LATER = Milliseconds(NOON + HOUR_MS)
 INVITATION, RECOVERY, OTHER = (Ed25519Signer(SecretSeed(bytes([number]) * 32)) for number in (1, 2, 3))
 PHONE = PublicKey(b"P" * 32)
 TABLET = PublicKey(b"T" * 32)
+FOURTH = PublicKey(b"4" * 32)
 
 
 def add(device: PublicKey, key: Ed25519Signer = INVITATION, label: str = "") -> AddDevice:
@@ -38,6 +39,10 @@ def add(device: PublicKey, key: Ed25519Signer = INVITATION, label: str = "") -> 
 
 def recovering(device: PublicKey, name: str = "Alice", key: Ed25519Signer = RECOVERY) -> Recover:
     return Recover(name, prove(key, Purpose.RECOVERY, device))
+
+
+def rotating(old: Ed25519Signer, new: PublicKey) -> RotateDevice:
+    return RotateDevice(old.public_key, prove(old, Purpose.ROTATION, new))
 
 
 def alice_has_a_phone(limits: ChatLimits | None = None) -> Service:
@@ -97,7 +102,8 @@ def test_a_name_is_given_to_a_device(empty: Service) -> None:
         (PHONE, recovering(PHONE, "nobody"), ErrorCode.NO_SUCH_ACCOUNT),
         (BOB, recovering(BOB), ErrorCode.ALREADY_REGISTERED),
         (ALICE, RotateDevice(BOB, prove(OTHER, Purpose.ROTATION, ALICE)), ErrorCode.ALREADY_REGISTERED),
-        (ALICE, RotateDevice(PHONE, prove(OTHER, Purpose.ROTATION, ALICE)), ErrorCode.BAD_PROOF),
+        (PHONE, RotateDevice(ALICE, prove(OTHER, Purpose.ROTATION, PHONE)), ErrorCode.BAD_PROOF),
+        (PHONE, rotating(OTHER, PHONE), ErrorCode.NO_SUCH_DEVICE),
     ],
 )
 def test_what_is_refused(device: PublicKey, operation: Operation, code: ErrorCode) -> None:
@@ -186,12 +192,16 @@ def test_a_device_may_revoke_itself_while_there_is_another() -> None:
 
 def test_a_rotated_key_takes_the_place_of_the_old_one() -> None:
     service = garden()
-    rotate = RotateDevice(OTHER.public_key, prove(OTHER, Purpose.ROTATION, ALICE))
-    assert why(service, BOB, rotate) is ErrorCode.BAD_PROOF, "it names the device that is to be replaced"
-    assert service.do(ALICE, rotate) == Applied()
-    assert why(service, ALICE, Post(room="garden", body="hi")) is ErrorCode.DEVICE_REVOKED
-    assert service.say(OTHER.public_key, "new key").index == 0
-    assert (account(service).device_count, account(service).active_count) == (2, 1)
+    assert isinstance(service.do(OTHER.public_key, Register("Zoe", None, "desk")), Registered)
+    rotate = rotating(OTHER, PHONE)
+    assert why(service, TABLET, rotate) is ErrorCode.BAD_PROOF, "it names the device that takes the place"
+    assert service.do(PHONE, rotate) == Applied()
+    assert why(service, OTHER.public_key, SetDisplay("x")) is ErrorCode.DEVICE_REVOKED
+    assert why(service, TABLET, rotating(OTHER, TABLET)) is ErrorCode.DEVICE_REVOKED
+    assert why(service, PHONE, rotate) is ErrorCode.ALREADY_REGISTERED
+    apply(service, PHONE, SetDisplay("new key"))
+    zoe = account(service, "zoe")
+    assert (zoe.device_count, zoe.active_count) == (2, 1)
 
 
 def test_recovery_leaves_one_device() -> None:
@@ -216,25 +226,22 @@ def test_devices_are_counted() -> None:
     apply(service, ALICE, RevokeDevice(PHONE))
     apply(service, ALICE, InviteDevice(INVITATION.public_key, LATER))
     assert isinstance(service.do(TABLET, add(TABLET)), Registered)
-    rotate = RotateDevice(OTHER.public_key, prove(OTHER, Purpose.ROTATION, ALICE))
-    rejected = refused(service, ALICE, rotate)
+    apply(service, ALICE, RevokeDevice(TABLET))
+    apply(service, ALICE, InviteDevice(INVITATION.public_key, LATER))
+    rejected = refused(service, FOURTH, add(FOURTH))
     assert (rejected.code, "had 3 device keys" in rejected.detail) == (ErrorCode.TOO_MANY, True)
 
 
 def test_a_thief_that_uses_up_the_keys_does_not_keep_the_account() -> None:
     service = garden(ChatLimits(device_keys_per_account=3))
-    apply(service, ALICE, SetRecovery(RECOVERY.public_key))
-    device_now = ALICE
-    for number in (10, 11):
-        key = Ed25519Signer(SecretSeed(bytes([number]) * 32))
-        rotate = RotateDevice(key.public_key, prove(key, Purpose.ROTATION, device_now))
-        assert service.do(device_now, rotate) == Applied()
-        device_now = key.public_key
-    last = RotateDevice(OTHER.public_key, prove(OTHER, Purpose.ROTATION, device_now))
-    assert why(service, device_now, last) is ErrorCode.TOO_MANY
+    keys = [Ed25519Signer(SecretSeed(bytes([number]) * 32)) for number in (10, 11, 12, 13)]
+    assert isinstance(service.do(keys[0].public_key, Register("Zoe", RECOVERY.public_key)), Registered)
+    for old, new in ((0, 1), (1, 2)):
+        assert service.do(keys[new].public_key, rotating(keys[old], keys[new].public_key)) == Applied()
+    assert why(service, keys[3].public_key, rotating(keys[2], keys[3].public_key)) is ErrorCode.TOO_MANY
     for number in range(3):
         mine = PublicKey(bytes([100 + number]) * 32)
-        assert isinstance(service.do(mine, recovering(mine)), Registered)
-    assert (account(service).device_count, account(service).active_count) == (6, 1)
-    rejected = refused(service, TABLET, recovering(TABLET))
+        assert isinstance(service.do(mine, recovering(mine, "zoe")), Registered)
+    assert account(service, "zoe")[5:7] == (6, 1)
+    rejected = refused(service, TABLET, recovering(TABLET, "zoe"))
     assert (rejected.code, "had 6 device keys" in rejected.detail) == (ErrorCode.TOO_MANY, True)

@@ -5,12 +5,27 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatsvc.application.answers import RoomList, decode_answer
+from chatsvc.application.bearer import Purpose, prove
 from chatsvc.application.limits import ChatLimits
-from chatsvc.application.operations import Edit, MarkRead, OpenPoll, Post, React, Read, Register, encode_operation
-from chatsvc.application.results import ErrorCode, Posted, Rejected
+from chatsvc.application.operations import (
+    AddDevice,
+    Edit,
+    InviteDevice,
+    MarkRead,
+    OpenPoll,
+    Post,
+    React,
+    Read,
+    Register,
+    RevokeDevice,
+    encode_operation,
+)
+from chatsvc.application.queries import ListRooms, encode_query
+from chatsvc.application.results import ErrorCode, Posted, Rejected, decode_result
 from chatsvc.application.rules.allowances import CREDIT_OF_ONE, DAY_MS, refreshed
 from chatsvc.application.schema import ALLOWANCES, AllowanceRow, MessageIndex
-from crypto.signing import PublicKey
+from crypto.signing import Ed25519Signer, PublicKey, SecretSeed
 from pbft.core.types import Milliseconds
 from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON, Service
 from tests.chatsvc.scenes import DAVE, apply, garden, refused, table
@@ -18,6 +33,7 @@ from tests.chatsvc.scenes import DAVE, apply, garden, refused, table
 TWENTY_A_MINUTE = ChatLimits(operations_per_minute=20, operations_burst=3)
 A_HUNDRED_BYTES = ChatLimits(message_bytes_per_day=100)
 T = Milliseconds(NOON + 1_000_000)
+READ = encode_operation(Read(encode_query(ListRooms())))
 
 
 def after(milliseconds: int) -> Milliseconds:
@@ -55,12 +71,38 @@ def test_what_is_refused_costs_nothing() -> None:
     assert table(service, ALLOWANCES) == {("carol",): (2 * CREDIT_OF_ONE, T, T // DAY_MS, 0)}
 
 
-def test_strangers_and_reads_are_not_counted() -> None:
+def test_strangers_are_not_counted() -> None:
     service = garden(TWENTY_A_MINUTE)
     for number in range(5):
         assert not isinstance(service.do(PublicKey(bytes([number]) * 32), Register(f"n{number}"), time=T), Rejected)
-        service.execute(CAROL, encode_operation(Read(b"nothing")), time=T)
+        service.execute(PublicKey(b"S" * 32), READ, time=T)
     assert table(service, ALLOWANCES) == {}
+
+
+def test_an_ordered_read_costs_as_much_as_a_message_and_another_nothing() -> None:
+    service = garden(TWENTY_A_MINUTE)
+    for _ in range(3):
+        outcome = service.execute(CAROL, READ, time=T)
+        assert (isinstance(decode_answer(outcome.result), RoomList), outcome.remember) == (True, False)
+    rejected = decode_result(service.execute(CAROL, READ, time=T).result)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.code, rejected.retry_ms) == (ErrorCode.RATE_LIMITED, after(3000))
+    assert refused(service, CAROL, Post(room="garden", body="hi"), time=T).code is ErrorCode.RATE_LIMITED
+    assert isinstance(service.ask(ListRooms(), CAROL), RoomList)
+
+
+def test_a_revoked_device_takes_nothing_from_its_account() -> None:
+    service = garden(TWENTY_A_MINUTE)
+    key = Ed25519Signer(SecretSeed(bytes(32)))
+    phone = PublicKey(b"P" * 32)
+    apply(service, CAROL, InviteDevice(key.public_key, after(60_000)), time=T)
+    service.do(phone, AddDevice(key.public_key, prove(key, Purpose.DEVICE, phone)), time=T)
+    apply(service, CAROL, RevokeDevice(phone), time=T)
+    before = table(service, ALLOWANCES)
+    result = decode_result(service.execute(phone, READ, time=after(60_000)).result)
+    assert isinstance(result, Rejected)
+    assert result.code is ErrorCode.DEVICE_REVOKED
+    assert table(service, ALLOWANCES) == before
 
 
 def test_bytes_are_counted_till_midnight() -> None:

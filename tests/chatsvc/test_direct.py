@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatsvc.application.answers import RoomDetails, RoomList, UnreadList
+from chatsvc.application.answers import Found, RoomDetails, RoomList, UnreadList
 from chatsvc.application.bearer import Purpose, code_of, key_of_code
 from chatsvc.application.events import EventKind, NoticeKind
 from chatsvc.application.limits import ChatLimits
@@ -12,6 +12,7 @@ from chatsvc.application.names import RoomName
 from chatsvc.application.operations import (
     Archive,
     Ban,
+    Create,
     Describe,
     Invite,
     Join,
@@ -30,14 +31,14 @@ from chatsvc.application.operations import (
     Unban,
     encode_operation,
 )
-from chatsvc.application.queries import ListRooms, ListUnread, ShowRoom
-from chatsvc.application.results import Created, ErrorCode, Left, Rejected
+from chatsvc.application.queries import ListRooms, ListUnread, SearchMessages, ShowRoom
+from chatsvc.application.results import Created, ErrorCode, Joined, Left, Rejected
 from chatsvc.application.rules.rooms import direct_name
 from chatsvc.application.schema import MEMBERS, Role
 from crypto.signing import PublicKey
 from pbft.core.types import Milliseconds
 from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON, Service
-from tests.chatsvc.scenes import DAVE, garden, happenings, notices, refused, room_row, table, why
+from tests.chatsvc.scenes import DAVE, garden, happenings, notices, put_room, refused, room_row, table, why
 
 LATER = Milliseconds(NOON + 60_000_000)
 
@@ -88,11 +89,27 @@ def test_a_conversation_has_so_many_people() -> None:
     opened(service, ALICE, "Bob", "Carol")
 
 
-def test_nobody_is_put_into_more_rooms_than_it_may_be_in() -> None:
+def test_conversations_that_others_open_keep_nobody_out_of_rooms() -> None:
+    service = garden(ChatLimits(memberships_per_account=2))
+    for device in (ALICE, BOB, CAROL):
+        opened(service, device, "Dave")
+    opened(service, ALICE, "Bob", "Dave")
+    assert service.do(DAVE, Join("garden")) == Joined(RoomName("garden"))
+    assert service.do(DAVE, Create("mine", "")) == Created(RoomName("mine"))
+    assert why(service, DAVE, Create("another", "")) is ErrorCode.TOO_MANY
+    opened(service, DAVE, "Carol", "Bob")
+
+
+def test_rooms_are_searched_however_many_conversations_there_are() -> None:
     service = garden(ChatLimits(memberships_per_account=1))
-    opened(service, ALICE, "Bob")
-    rejected = refused(service, CAROL, OpenDirect(("Bob",)))
-    assert (rejected.code, rejected.detail.startswith("Bob is in 1 rooms")) == (ErrorCode.TOO_MANY, True)
+    names = [opened(service, device, "Dave") for device in (ALICE, BOB, CAROL)]
+    for name in names:
+        service.say(DAVE, "treasure", room=name)
+    put_room(service, "vault", {DAVE: Role.OWNER}, private=True)
+    service.say(DAVE, "treasure", room="vault")
+    found = service.ask(SearchMessages(text="treasure"), DAVE)
+    assert isinstance(found, Found)
+    assert [message.room for message in found.messages] == ["vault", min(names)]
 
 
 def test_what_is_said_is_told_to_the_others_once() -> None:

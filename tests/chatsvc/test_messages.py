@@ -183,6 +183,15 @@ def test_in_slow_mode_members_wait_and_moderators_do_not() -> None:
     assert isinstance(service.do(CAROL, post("two"), time=Milliseconds(T + 30_000)), Posted)
 
 
+def test_an_edit_is_as_slow_as_a_message() -> None:
+    service = garden(slow_s=30)
+    apply(service, CAROL, Post(room="garden", body="hi"), time=T)
+    rejected = refused(service, CAROL, Edit("garden", FIRST, "ho"), time=T)
+    assert (rejected.code, rejected.retry_ms) == (ErrorCode.SLOW_MODE, T + 30_000)
+    apply(service, CAROL, Edit("garden", FIRST, "ho"), time=Milliseconds(T + 30_000))
+    assert why(service, CAROL, Post(room="garden", body="x"), time=Milliseconds(T + 59_999)) is ErrorCode.SLOW_MODE
+
+
 def test_without_slow_mode_a_member_is_not_written_for_a_message() -> None:
     service = garden()
     before = service.rows.writes

@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chatsvc.application.answers import AccountDetails, Found, InvitationList, MembershipList, RoomList, decode_answer
+from chatsvc.application.answers import (
+    AccountDetails,
+    Answer,
+    Found,
+    History,
+    InvitationList,
+    MembershipList,
+    RoomList,
+    decode_answer,
+)
 from chatsvc.application.bearer import Purpose, prove
 from chatsvc.application.events import NoticeKind
 from chatsvc.application.operations import (
@@ -13,6 +22,7 @@ from chatsvc.application.operations import (
     Archive,
     Ban,
     ClosePoll,
+    Create,
     Delete,
     Describe,
     DropLink,
@@ -25,6 +35,7 @@ from chatsvc.application.operations import (
     MakeLink,
     MarkRead,
     Mute,
+    OpenDirect,
     OpenPoll,
     Operation,
     Pin,
@@ -66,6 +77,7 @@ from chatsvc.application.queries import (
     encode_query,
 )
 from chatsvc.application.results import ErrorCode, Rejected, decode_result
+from chatsvc.application.rules.rooms import direct_name
 from chatsvc.application.schema import MessageIndex, Role
 from crypto.signing import Ed25519Signer, PublicKey, SecretSeed
 from pbft.core.types import EventIndex, Milliseconds
@@ -173,6 +185,35 @@ def test_lists_and_searches_leave_it_out(device: PublicKey) -> None:
         assert (found(service, device, text), found(service, BOB, text)) == (0, 1)
 
 
+def names_told(service: Service, device: PublicKey, query: ListRooms | ListMemberships) -> list[str]:
+    """All names that pages of one row give away, cursors too."""
+    told: list[str] = []
+    after = None
+    while True:
+        answer = service.ask(msgspec.structs.replace(query, after=after, limit=1), device)
+        assert isinstance(answer, RoomList | MembershipList)
+        rows = answer.rooms if isinstance(answer, RoomList) else answer.memberships
+        told += [row.room for row in rows]
+        after = answer.next
+        if after is None:
+            return told
+        told.append(after)
+
+
+@pytest.mark.parametrize("device", [DAVE, STRANGER])
+def test_no_page_ends_with_the_name_of_a_room_that_is_not_seen(device: PublicKey) -> None:
+    service = secret()
+    service.do(CAROL, Create("layoffs", "", private=True))
+    service.do(CAROL, OpenDirect(("Bob",)))
+    service.do(CAROL, Create("zoo", ""))
+    assert set(names_told(service, device, ListRooms())) == {"zoo"}
+    assert set(names_told(service, device, ListMemberships(name="Carol"))) == {"zoo"}
+    pair = direct_name(["bob", "carol"])
+    assert set(names_told(service, CAROL, ListRooms())) == {"garden", "layoffs", "zoo"}
+    assert set(names_told(service, BOB, ListMemberships(name="Carol"))) == {"garden", "zoo"}
+    assert set(names_told(service, CAROL, ListMemberships(name="Carol"))) == {"garden", "layoffs", "zoo", pair}
+
+
 def test_who_is_invited_knows_the_name_and_reads_nothing_yet() -> None:
     service = secret()
     apply(service, BOB, Invite("garden", "Dave"))
@@ -219,8 +260,41 @@ def test_a_revoked_device_reads_nothing_at_all() -> None:
 
 def test_a_rotated_key_takes_the_rooms_along() -> None:
     service = secret()
-    apply(service, CAROL, RotateDevice(KEY.public_key, prove(KEY, Purpose.ROTATION, CAROL)))
-    assert found(service, KEY.public_key) == 1
-    account = service.ask(WhoAmI(), KEY.public_key)
+    phone = PublicKey(b"P" * 32)
+    invitation = Ed25519Signer(SecretSeed(b"i" * 32))
+    apply(service, CAROL, InviteDevice(invitation.public_key, LATER))
+    proof = prove(invitation, Purpose.DEVICE, KEY.public_key)
+    service.do(KEY.public_key, AddDevice(invitation.public_key, proof))
+    apply(service, phone, RotateDevice(KEY.public_key, prove(KEY, Purpose.ROTATION, phone)))
+    assert found(service, phone) == 1
+    account = service.ask(WhoAmI(), phone)
     assert isinstance(account, AccountDetails)
-    assert account.devices == (KEY.public_key,)
+    assert account.devices == (CAROL, phone)
+
+
+def read_in_batch(service: Service, device: PublicKey, query: Query, *before: tuple[PublicKey, Operation]) -> Answer:
+    """What an ordered read gives that stands in one batch behind these operations."""
+    service.sequence += 1
+    for index, (who, operation) in enumerate(before):
+        outcome = service.execute_in_batch(who, encode_operation(operation), index=index)
+        assert not isinstance(decode_result(outcome.result), Rejected)
+    outcome = service.execute_in_batch(device, encode_operation(Read(encode_query(query))), index=len(before))
+    service.commit()
+    return decode_answer(outcome.result)
+
+
+@pytest.mark.parametrize("query", [ReadHistory(room="garden"), SearchMessages(text="treasure")])
+def test_an_ordered_read_shows_nothing_that_its_batch_has_deleted(query: Query) -> None:
+    answer = read_in_batch(secret(), BOB, query, (CAROL, Delete("garden", FIRST)))
+    assert isinstance(answer, History | Found)
+    assert [(message.body, message.deleted_by) for message in answer.messages if message.body] == []
+
+
+def test_an_ordered_search_shows_nothing_said_behind_who_was_put_out() -> None:
+    edited = Edit("garden", FIRST, "the treasure is moved")
+    kicked = (BOB, Kick("garden", "Carol"))
+    service = secret()
+    service.say(BOB, "treasure")
+    hidden = msgspec.structs.replace(edited, index=MessageIndex(1))
+    answer = read_in_batch(service, CAROL, SearchMessages(text="treasure"), kicked, (BOB, hidden))
+    assert answer == Found((), None)

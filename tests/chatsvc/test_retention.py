@@ -210,7 +210,7 @@ def test_a_call_does_a_bounded_amount_and_the_next_goes_on(monkeypatch: pytest.M
 
 def test_events_and_leftovers_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "EVENTS_MAX", 2)
-    monkeypatch.setattr(retention, "LEFTOVERS_MAX", 2)
+    monkeypatch.setattr(retention, "REACTIONS_MAX", 2)
     service = keeps_an_hour()
     apply(service, CAROL, Post(room="garden", body="old"), time=T)
     for device in (ALICE, BOB, CAROL):
@@ -220,6 +220,17 @@ def test_events_and_leftovers_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -
         tidy(service, minute(1000))
         left.append((len(table(service, EVENTS)), len(table(service, REACTIONS)), len(table(service, LEFTOVERS))))
     assert left == [(2, 3, 1), (0, 1, 1), (0, 0, 0), (0, 0, 0)]
+
+
+def test_leftovers_go_as_fast_as_messages_do() -> None:
+    service = keeps_an_hour()
+    for index in range(300):
+        apply(service, CAROL, Post(room="garden", body="x"), time=T)
+        apply(service, CAROL, React("garden", MessageIndex(index), "+1"), time=T)
+    tidy(service, minute(1000))
+    assert len(table(service, LEFTOVERS)) == 300
+    tidy(service, minute(1000))
+    assert table(service, LEFTOVERS) == table(service, REACTIONS) == {}
 
 
 def test_many_rooms_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from chatsvc.application.operations import (
     Archive,
     Create,
     Describe,
+    Invite,
     Join,
     Leave,
     Operation,
@@ -23,7 +24,19 @@ from chatsvc.application.schema import MEMBERS, MEMBERSHIPS, RETAINED, Role
 from crypto.signing import PublicKey
 from pbft.core.types import Milliseconds
 from tests.chatsvc.fakes import ALICE, BOB, CAROL, NOON
-from tests.chatsvc.scenes import DAVE, account_row, apply, garden, happenings, put_room, refused, room_row, table, why
+from tests.chatsvc.scenes import (
+    DAVE,
+    account_row,
+    apply,
+    garden,
+    happenings,
+    mute,
+    put_room,
+    refused,
+    room_row,
+    table,
+    why,
+)
 
 T = Milliseconds(NOON + 1_000_000)
 STRANGER = PublicKey(b"S" * 32)
@@ -190,3 +203,10 @@ def test_a_newcomer_waits_in_a_slow_room() -> None:
     assert isinstance(service.do(DAVE, Join("garden"), time=T), Joined)
     rejected = refused(service, DAVE, Post(room="garden", body="hi"), time=Milliseconds(T + 1))
     assert (rejected.code, rejected.retry_ms) == (ErrorCode.SLOW_MODE, T + 60_000)
+
+
+def test_the_muted_neither_name_nor_describe_nor_invite() -> None:
+    service = garden()
+    mute(service, "bob", 2 * NOON)
+    for operation in (SetTopic("garden", "I speak"), Describe("garden", "so"), Invite("garden", "Dave")):
+        assert why(service, BOB, operation) is ErrorCode.MUTED

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -232,7 +233,7 @@ def test_a_group_that_cannot_be(tmp_path: Path, options: list[object], expected:
 @pytest.mark.parametrize(
     ("options", "chat"),
     [
-        ([], {"operations_per_minute": 600, "operations_burst": 600, "message_bytes_per_day": 20_000_000}),
+        ([], USUAL_LIMITS),
         (["--limits", "default"], USUAL_LIMITS),
         (["--limits", "off"], {}),
     ],
@@ -242,6 +243,12 @@ def test_a_group_is_founded_with_limits_for_people_or_without(
 ) -> None:
     assert run("init", tmp_path / "group", *options).code == 0
     assert dict(read_group_file(tmp_path / "group").group.application) == chat
+
+
+def test_the_limits_for_people_are_all_there_are() -> None:
+    """What the file does not name would change with the program."""
+    changed = {"operations_per_minute": 600, "operations_burst": 600, "message_bytes_per_day": 20_000_000}
+    assert asdict(ChatLimits()) | changed == USUAL_LIMITS
 
 
 def test_the_longest_name_works(tmp_path: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from itertools import islice, takewhile
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from chatsvc.application.limits import ChatLimits
 from chatsvc.application.names import AccountKey, RoomName
 from chatsvc.application.results import ErrorCode
-from chatsvc.application.schema import MessageIndex, MessageSerial, Role
+from chatsvc.application.schema import MEMBERSHIPS, MessageIndex, MessageSerial, Role
 from chatsvc.application.search_language import SearchPlan
 from chatsvc.application.state import Caller, Refusal, Room, find_room
 from crypto.signing import PublicKey
 from pbft.core.application import Key, Reader, Row
+
+DIRECT_MARK: Final = "@"
+"""What the names of direct conversations begin with, and no others."""
+_AFTER_DIRECT: Final = chr(ord(DIRECT_MARK) + 1)
 
 
 class SearchPort(Protocol):
@@ -78,6 +82,20 @@ Answering: TypeAlias = Callable[[Question, Any], bytes]
 def last_of(found: Sequence[tuple[Key, Row]], limit: int) -> str | None:
     """Return where the page after this one begins; None for the last."""
     return str(found[-1][0][-1]) if len(found) == limit else None
+
+
+def joined_rooms(question: Question, account: AccountKey, after: str = "") -> list[str]:
+    """Return the rooms beyond `after` that the account is in, in order, but no direct conversations: of those others
+    open as many as they like. They stand together in the order, and are skipped."""
+    limit = question.limits.memberships_per_account + 1
+    found: list[str] = []
+    for first in (after, max(after, _AFTER_DIRECT)):
+        scanned = question.reader.scan(MEMBERSHIPS, prefix=(account,), start=(account, first), limit=limit)
+        names = takewhile(lambda name: not name.startswith(DIRECT_MARK), (str(key[1]) for key, _ in scanned))
+        found += [name for name in names if name != after]
+        if found and found[-1] > DIRECT_MARK:
+            break
+    return found
 
 
 def account_key(key: Key) -> AccountKey:

@@ -33,7 +33,7 @@ from chatsvc.application.queries import (
     ListUnread,
     ShowRoom,
 )
-from chatsvc.application.reading.question import Answering, Question, last_of
+from chatsvc.application.reading.question import Answering, Question, joined_rooms, last_of
 from chatsvc.application.schema import (
     BANS,
     INVITATIONS,
@@ -42,6 +42,7 @@ from chatsvc.application.schema import (
     MEMBERSHIPS,
     NOTICE_RANGES,
     NOTICES,
+    PUBLIC_ROOMS,
     ROOM_LINKS,
     ROOMS,
     BanRow,
@@ -89,16 +90,18 @@ def _sees(reader: Reader, caller: Caller | None, name: str, room: RoomRow) -> bo
 
 
 def _rooms(question: Question, query: ListRooms) -> bytes:
-    """A page may have fewer rooms than asked for, or none, and yet be followed by another."""
+    """Only of what the caller sees: a cursor, too, would otherwise name a private room."""
     limit = min(query.limit, ROOMS_ON_PAGE_MAX)
-    found = question.page(ROOMS, (), query.after, limit)
-    rooms = [(str(key[0]), RoomRow.from_row(row)) for key, row in found]
-    seen = [
-        _header(name, room)
-        for name, room in rooms
-        if not room.direct and _sees(question.reader, question.caller, name, room)
-    ]
-    return encode_wire(RoomList(tuple(seen), last_of(found, limit)))
+    public = [str(key[0]) for key, _ in question.page(PUBLIC_ROOMS, (), query.after, limit)]
+    own = [] if question.caller is None else joined_rooms(question, question.caller.account, query.after or "")
+    seen: list[RoomHeader] = []
+    for name in sorted({*public, *own}):
+        row = question.reader.get(ROOMS, (name,))
+        if row is not None and _sees(question.reader, question.caller, name, RoomRow.from_row(row)):
+            seen.append(_header(name, RoomRow.from_row(row)))
+        if len(seen) == limit:
+            return encode_wire(RoomList(tuple(seen), seen[-1].room))
+    return encode_wire(RoomList(tuple(seen), None))
 
 
 def _room(question: Question, query: ShowRoom) -> bytes:
@@ -147,16 +150,26 @@ def _links(question: Question, query: ListLinks) -> bytes:
 
 
 def _memberships(question: Question, query: ListMemberships) -> bytes:
-    """As with rooms, what the caller may not see leaves gaps in a page."""
+    """Of one's own, conversations too. What the caller may not see is left out before pages are made of the rest."""
     account = find_account(question.reader, query.name)
-    found = question.page(MEMBERSHIPS, (account.key,), query.after, query.limit)
+    is_own = question.caller is not None and question.caller.account == account.key
+    if is_own:
+        names = [str(key[1]) for key, _ in question.page(MEMBERSHIPS, (account.key,), query.after, query.limit)]
+    else:
+        names = joined_rooms(question, account.key, query.after or "")
     seen: list[Membership] = []
-    for key, row in found:
-        name = str(key[1])
+    last = names[-1] if is_own and len(names) == query.limit else None
+    for name in names:
         room = question.reader.get(ROOMS, (name,))
-        if room is not None and _sees(question.reader, question.caller, name, RoomRow.from_row(room)):
+        row = question.reader.get(MEMBERSHIPS, (account.key, name))
+        if room is None or row is None:
+            continue
+        if _sees(question.reader, question.caller, name, RoomRow.from_row(room)):
             seen.append(Membership(RoomName(name), MembershipRow.from_row(row).joined_ms))
-    return encode_wire(MembershipList(tuple(seen), last_of(found, query.limit)))
+        if len(seen) == query.limit:
+            last = name
+            break
+    return encode_wire(MembershipList(tuple(seen), last))
 
 
 def _unread(question: Question, query: ListUnread) -> bytes:

@@ -123,16 +123,19 @@ def add_device(state: State, operation: AddDevice) -> Result:
 
 
 def rotate_device(state: State, operation: RotateDevice) -> Result:
-    account, device = _callers(state), state.call.device
-    if state.rows.get(DEVICES, (operation.device,)) is not None:
-        raise Refusal(
-            ErrorCode.ALREADY_REGISTERED, "the new key belongs to an account already, or did: make another one"
-        )
-    check(operation.device, Purpose.ROTATION, device, operation.proof)
+    """By the new key: nothing that it had said while it had no account can then be carried out again."""
+    _refuse_known(state)
+    row = state.rows.get(DEVICES, (operation.device,))
+    if row is None:
+        raise Refusal(ErrorCode.NO_SUCH_DEVICE, "the key that is to be replaced has no account")
+    check(operation.device, Purpose.ROTATION, state.call.device, operation.proof)
+    old = DeviceRow.from_row(row)
+    if old.revoked_ms is not None:
+        raise Refusal(ErrorCode.DEVICE_REVOKED, f"the key that is to be replaced was revoked by {old.name}")
+    account = _account(state, old.account)
     _refuse_more_keys(state, account.row)
-    label = _device(state, device).label
-    account = _without_device(state, _without_invitation(state, account), device)
-    _save(state, _with_device(state, account, operation.device, label))
+    account = _without_device(state, _without_invitation(state, account), operation.device)
+    _save(state, _with_device(state, account, state.call.device, old.label))
     return Applied()
 
 

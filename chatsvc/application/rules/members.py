@@ -18,6 +18,7 @@ from chatsvc.application.rules.membership import (
     remove,
     save_account,
 )
+from chatsvc.application.rules.posting import refuse_muted
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import (
     BANS,
@@ -87,6 +88,7 @@ def invite(state: State, operation: Invite) -> Result:
         )
     if room.row.private and room.role is Role.MEMBER:
         raise Refusal(ErrorCode.NOT_ALLOWED, f"{room.title} is private: only a moderator may invite")
+    refuse_muted(state, room)
     invited = find_account(state.rows, operation.name)
     if is_banned(state.rows, room.name, invited.key):
         raise Refusal(ErrorCode.BANNED, f"{invited.row.name} is banned from {room.title}")

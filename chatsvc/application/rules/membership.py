@@ -47,7 +47,7 @@ def check_may_enter(state: State, room: Room, account: Account, *, called: str |
     if room.row.archived:
         raise Refusal(ErrorCode.ROOM_ARCHIVED, f"{title} is archived: nobody can join it")
     most = state.limits.memberships_per_account
-    if account.row.room_count >= most:
+    if account.row.room_count >= most and not room.row.direct:
         raise Refusal(ErrorCode.TOO_MANY, f"{account.row.name} is in {most} rooms, the most an account can be in")
 
 
@@ -55,6 +55,7 @@ def enter(state: State, room: Room, account: Account) -> Account:
     """Make `account` a member; whoever enters an empty room that is not direct owns it. The room and the account
     returned are to be saved by the caller.
 
+    Conversations are not counted: others open them, and must not keep anybody out of rooms by that.
     Neither a mute nor slow mode is escaped by leaving and coming back.
     """
     is_owner = room.row.member_count == 0 and not room.row.direct
@@ -69,7 +70,7 @@ def enter(state: State, room: Room, account: Account) -> Account:
     room.row = room.row._replace(
         member_count=room.row.member_count + 1, owner_count=room.row.owner_count + int(is_owner)
     )
-    account = Account(account.key, account.row._replace(room_count=account.row.room_count + 1))
+    account = Account(account.key, account.row._replace(room_count=account.row.room_count + _counted(room)))
     account = forget_invitation(state, room.name, account)
     state.happened(room, EventKind.JOINED, Caller(account.key, account.row.name))
     return account
@@ -86,7 +87,12 @@ def remove(state: State, room: Room, account: Account, member: MemberRow) -> Non
         member_count=room.row.member_count - 1,
         owner_count=room.row.owner_count - int(member.role == Role.OWNER.value),
     )
-    save_account(state, Account(account.key, account.row._replace(room_count=account.row.room_count - 1)))
+    row = account.row._replace(room_count=account.row.room_count - _counted(room))
+    save_account(state, Account(account.key, row))
+
+
+def _counted(room: Room) -> int:
+    return int(not room.row.direct)
 
 
 def forget_invitation(state: State, room: RoomName, account: Account) -> Account:

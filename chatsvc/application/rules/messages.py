@@ -9,7 +9,7 @@ from chatsvc.application.events import Content, EventKind, content_digest
 from chatsvc.application.operations import Delete, Edit, MarkRead, Pin, Post, React
 from chatsvc.application.results import Applied, ErrorCode, Result
 from chatsvc.application.rules.mentions import find_mentions
-from chatsvc.application.rules.posting import Draft, checked_body, refuse_muted, say
+from chatsvc.application.rules.posting import Draft, checked_body, note_spoken, refuse_hurried, refuse_muted, say
 from chatsvc.application.rules.rule import Rules
 from chatsvc.application.schema import (
     LEFTOVERS,
@@ -60,6 +60,7 @@ def edit(state: State, operation: Edit) -> Result:
     _refuse_to_edit(state, caller, message)
     if body == message.body:
         return Applied()
+    refuse_hurried(state, room)
     if message.edits >= state.limits.edits_per_message:
         raise Refusal(
             ErrorCode.TOO_MANY, f"a message is edited at most {message.edits} times: delete it and write a new one"
@@ -85,6 +86,7 @@ def edit(state: State, operation: Edit) -> Result:
         digest=content_digest(Content(body, operation.nonce)),
     )
     state.save(room)
+    note_spoken(state, room, caller)
     return Applied()
 
 

@@ -63,7 +63,7 @@ def refuse_muted(state: State, room: Room) -> None:
 def say(state: State, room: Room, caller: Caller, draft: Draft) -> Posted:
     """Add a message of the caller, a member, to an open room. Raises Refusal before anything is changed."""
     refuse_muted(state, room)
-    _refuse_hurried(state, room)
+    refuse_hurried(state, room)
     replied_to = None if draft.reply_to is None else find_message(state.rows, room, draft.reply_to)
     thread = None
     if draft.thread is not None:
@@ -98,15 +98,15 @@ def say(state: State, room: Room, caller: Caller, draft: Draft) -> Posted:
     if thread is not None:
         _add_to_thread(state, room, thread, index)
     state.save(room)
-    if room.row.slow_s and room.member is not None:
-        state.save_member(room.name, caller.account, room.member._replace(spoke_ms=state.call.time))
+    note_spoken(state, room, caller)
     if mentioned or replied_to is not None or room.row.direct:
         author = None if replied_to is None or replied_to.deleted_by is not None else replied_to.author
         tell_of(state, room, caller, index, mentioned=mentioned, replied_to=author)
     return Posted(room.name, index)
 
 
-def _refuse_hurried(state: State, room: Room) -> None:
+def refuse_hurried(state: State, room: Room) -> None:
+    """Raise Refusal when the caller has to wait, in slow mode."""
     if not room.row.slow_s or room.member is None or room.role is not Role.MEMBER:
         return
     next_ms = Milliseconds(room.member.spoke_ms + 1000 * room.row.slow_s)
@@ -117,6 +117,12 @@ def _refuse_hurried(state: State, room: Room) -> None:
             f" try again in {seconds(next_ms - state.call.time)}",
             retry_ms=next_ms,
         )
+
+
+def note_spoken(state: State, room: Room, caller: Caller) -> None:
+    """From now on the caller waits, in slow mode."""
+    if room.row.slow_s and room.member is not None:
+        state.save_member(room.name, caller.account, room.member._replace(spoke_ms=state.call.time))
 
 
 def _title(text: str) -> ThreadTitle:

@@ -40,6 +40,9 @@ MESSAGES_MAX = 512
 EVENTS_MAX = 2048
 ROOMS_MAX = 128
 LEFTOVERS_MAX = 2048
+"""Messages whose leftovers are looked for: well above MESSAGES_MAX, for deletions add to them."""
+REACTIONS_MAX = 8192
+"""Reactions and votes."""
 
 
 @dataclass(slots=True)
@@ -148,8 +151,8 @@ def _forget_in_thread(rows: Rows, room: Room, thread: str, positions: dict[str, 
 
 def _sweep(rows: Rows) -> None:
     """Remove the reactions to messages that are gone or deleted, and the votes."""
-    left = LEFTOVERS_MAX
-    for key, _ in rows.scan(LEFTOVERS, limit=ROOMS_MAX):
+    left = REACTIONS_MAX
+    for key, _ in rows.scan(LEFTOVERS, limit=LEFTOVERS_MAX):
         for table in (REACTIONS, VOTES):
             found = [entry for entry, _ in rows.scan(table, prefix=key, limit=left)] if left else []
             _delete_all(rows, table, found)

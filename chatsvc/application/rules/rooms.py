@@ -18,8 +18,9 @@ from chatsvc.application.operations import (
 )
 from chatsvc.application.results import Applied, Created, ErrorCode, Result
 from chatsvc.application.rules.membership import account_of, check_may_enter, enter, save_account
+from chatsvc.application.rules.posting import refuse_muted
 from chatsvc.application.rules.rule import Rules
-from chatsvc.application.schema import RETAINED, ROOMS, Role, RoomRow
+from chatsvc.application.schema import PUBLIC_ROOMS, RETAINED, ROOMS, Role, RoomRow
 from chatsvc.application.state import Account, Caller, Refusal, Room, State, find_account
 from chatsvc.application.texts import parse_description
 from crypto.canonical import Value, encode
@@ -92,6 +93,8 @@ def create(state: State, operation: Create) -> Result:
     account = Account(account.key, account.row._replace(rooms_created=account.row.rooms_created + 1))
     save_account(state, enter(state, room, account))
     state.save(room)
+    if not room.row.private:
+        state.rows.put(PUBLIC_ROOMS, (room.name,), ())
     return Created(room.name)
 
 
@@ -131,6 +134,7 @@ def _open_again(state: State, room: Room, account: Account) -> Result:
 def set_topic(state: State, operation: SetTopic) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
+    refuse_muted(state, room)
     topic = _topic(operation.topic)
     if topic != room.row.topic:
         room.row = room.row._replace(topic=topic)
@@ -142,6 +146,7 @@ def set_topic(state: State, operation: SetTopic) -> Result:
 def describe(state: State, operation: Describe) -> Result:
     caller = state.caller()
     room = state.open_room(operation.room, caller, least=Role.MODERATOR)
+    refuse_muted(state, room)
     description = _description(operation.description)
     if description != room.row.description:
         room.row = room.row._replace(description=description)
