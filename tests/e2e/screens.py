@@ -195,8 +195,11 @@ class Story:
     async def meet_a_liar(self) -> None:
         """It serves long enough to be named, and is replaced."""
         await self.group.end(LIAR, signal.SIGTERM)
+        self.both_see(f"{LIAR}-")
         await self.group.start(LIAR, behaviour="reply_lie")
         await self.group.until_caught_up()
+        for person in (self.alice, self.bob):  # a lie is seen by whom it is told
+            person.sees_no(f"{LIAR}-")
         for number in range(2):
             self.alice.types(f"is that so? {number}\r")
             self.bob.types(f"it is so {number}\r")
