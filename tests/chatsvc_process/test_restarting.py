@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,11 +18,11 @@ from chatsvc.expiry import expiry_warnings
 from chatsvc.groupfile import GroupFileError, read_group_file
 from chatsvc.process import _lock, holder_of
 from chatsvc.renewing import renew_certificate
-from chatsvc.restarting import RestartError, _alone, restart_one
+from chatsvc.restarting import RestartError, _alone, _hang_up, restart_one
 from crypto.tls import days_left, make_tls_identity, read_tls_certificate, write_tls_identity
 from pbft.client.inspection import inspect_replica
 from pbft.core.types import ReplicaId
-from tests.chatsvc_process.processes import Running, command, node, run, started
+from tests.chatsvc_process.processes import PATIENCE_S, Running, command, node, run, started
 
 
 async def test_a_replica_restarts_unless_more_would_be_missing_than_the_group_stands(directory: Path) -> None:
@@ -169,3 +170,25 @@ def test_renewing_leaves_no_private_key_behind(directory: Path) -> None:
     with_keys = {path.name: path.read_bytes() for path in home.iterdir() if b"PRIVATE KEY" in path.read_bytes()}
     assert with_keys.keys() == {"tls.pem"}
     assert with_keys["tls.pem"] != old
+
+
+def test_only_the_process_that_holds_the_lock_is_told_to_begin_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = read_group_file(directory)
+    told = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: told.set())
+    try:
+        absent = RestartError("absent", 1)
+        for _ in range(2):
+            with pytest.raises(RestartError, match="absent"):
+                _hang_up(os.getpid(), file, 0, absent)
+            assert not told.is_set()
+            with _lock(directory / "replica-0"):
+                _hang_up(os.getpid(), file, 0, absent)
+            # Another thread of this process may get the signal, which does not wake this one: it has to look.
+            assert any(told.wait(0.05) for _ in range(int(PATIENCE_S / 0.05)))
+            told.clear()
+            monkeypatch.delattr(os, "pidfd_open", raising=False)  # not every system has it
+    finally:
+        signal.signal(signal.SIGHUP, before)
