@@ -23,8 +23,8 @@ def directory(founded: GroupFile, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """A node holds SIGHUP back until the process ends, and some tests run one in theirs: what is sent later would wait,
-    and meet the next node."""
+    """A node holds SIGHUP back until its process ends, and some tests run one in theirs: what is sent later would
+    wait, and meet the next node."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
